@@ -1,0 +1,45 @@
+# make run      makes the environment if needed and starts the service
+# make install  only makes the environment
+# make test     environment for development, then all tests
+# make lint     ruff and mypy
+# make demo     starts the service, posts sample/car.png (or IMAGE=photo.jpg), writes demo.png
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+IMAGE  ?= sample/car.png
+
+.PHONY: run install dev test lint demo clean
+.DEFAULT_GOAL := run
+
+# The stamp files are younger than the requirements once these are installed, so nothing is
+# installed twice.
+$(VENV)/.installed: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; choose one with make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+install: $(VENV)/.installed
+
+dev: $(VENV)/.installed-dev
+
+run: install
+	@exec $(BIN)/python app.py
+
+test: dev
+	$(BIN)/python -m pytest
+
+lint: dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy .
+
+demo: install
+	@$(BIN)/python demo.py $(IMAGE)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
