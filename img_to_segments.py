@@ -1,0 +1,172 @@
+"""Second stage: a photo -> one mask per car part.
+
+The parts are disjoint, so all masks together are one label map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from letterbox import Letterbox, fit_longest
+from model_files import MODELS, ModelDescription, load_network, normalise, read_description
+
+PART_NAMES = (
+    "back_bumper",
+    "back_glass",
+    "back_left_door",
+    "back_left_light",
+    "back_right_door",
+    "back_right_light",
+    "front_bumper",
+    "front_glass",
+    "front_left_door",
+    "front_left_light",
+    "front_right_door",
+    "front_right_light",
+    "hood",
+    "left_mirror",
+    "right_mirror",
+    "tailgate",
+    "trunk",
+    "wheel",
+)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The parts of one car.
+
+    Attributes:
+        labels: (H, W) uint8 at the photo's size: 0 background, i the part PART_NAMES[i - 1].
+        confidences: mean probability, 0 to 1, of each part that is present.
+    """
+
+    labels: NDArray[np.uint8]
+    confidences: dict[str, float]
+
+
+class PartSegmenter:
+    """The part network and all that is between its logits and masks.
+
+    Left and right are the car's own sides. Loaded once; safe to call from several threads.
+
+    Raises:
+        ModelError: if the model's files can't be used.
+
+    Example:
+        >>> segmentation = PartSegmenter()(np.full((120, 160, 3), 127, np.uint8))
+        >>> segmentation.labels.shape, segmentation.confidences
+        ((120, 160), {})
+    """
+
+    def __init__(self, description: ModelDescription | None = None, folder: Path = MODELS) -> None:
+        self.description = description or read_description("parts", folder)
+        self._network = load_network(self.description, folder)
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> Segmentation:
+        """Find the parts in `rgb` (H, W, 3) uint8, upright."""
+        return self.decide(self.logits(rgb), rgb.shape[0], rgb.shape[1])
+
+    def logits(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits (labels, h, w) that cover the photo exactly, at the network's resolution."""
+        fields = self.description.input
+        placed = fit_longest(rgb, fields["longest"], fields["multiple"], fields["square"])
+        with torch.inference_mode():
+            output = self._network(normalise(placed.pixels, self.description))[0].float().numpy()
+        return _cover(output, placed)
+
+    def decide(self, logits: NDArray[np.float32], height: int, width: int) -> Segmentation:
+        """Labels at (height, width) from logits (labels, h, w) that cover the photo."""
+        thresholds = self.description.thresholds
+        coarse = _without_islands(logits.argmax(0).astype(np.uint8), thresholds["island"])
+        confidences = _confidences(logits, coarse)
+        car = np.count_nonzero(coarse) / coarse.size
+        if car < thresholds["car_area"] or not confidences:
+            return Segmentation(np.zeros((height, width), np.uint8), {})
+        labels = _label_map(logits, coarse, height, width)
+        present = set(np.unique(labels).tolist())
+        names = {i: name for i, name in enumerate(PART_NAMES, 1) if i in present}
+        return Segmentation(
+            labels, {name: confidences[i] for i, name in names.items() if i in confidences}
+        )
+
+
+def _cover(output: NDArray[np.float32], placed: Letterbox) -> NDArray[np.float32]:
+    """Cut the padding off an output (labels, h, w) so that it covers the photo, no more.
+
+    The photo may end within a cell; the output is then sampled so that it ends there too.
+    """
+    stride = placed.pixels.shape[0] / output.shape[1]
+    cells_h, cells_w = placed.height / stride, placed.width / stride
+    whole_h, whole_w = max(1, round(cells_h)), max(1, round(cells_w))
+    if (cells_h, cells_w) == (whole_h, whole_w):
+        return output[:, :whole_h, :whole_w]
+    ys = (np.arange(whole_h) + 0.5) * cells_h / whole_h - 0.5
+    xs = (np.arange(whole_w) + 0.5) * cells_w / whole_w - 0.5
+    map_x, map_y = np.meshgrid(xs.astype(np.float32), ys.astype(np.float32))
+    return np.stack(
+        [
+            cv2.remap(channel, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for channel in output
+        ]
+    ).astype(np.float32)
+
+
+def _without_islands(coarse: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    """Turn pieces of a part smaller than `share` of its largest piece into background."""
+    cleaned = coarse.copy()
+    for label in np.unique(coarse[coarse > 0]):
+        count, pieces, stats, _ = cv2.connectedComponentsWithStats(
+            (coarse == label).astype(np.uint8), connectivity=8
+        )
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        for piece in range(1, count):
+            if areas[piece - 1] < share * areas.max():
+                cleaned[pieces == piece] = 0
+    return cleaned
+
+
+def _confidences(logits: NDArray[np.float32], coarse: NDArray[np.uint8]) -> dict[int, float]:
+    """Mean softmax probability of each label over the cells that it holds."""
+    foreground = coarse > 0
+    held = coarse[foreground]
+    values = logits[:, foreground]
+    values = np.exp(values - values.max(0))
+    probabilities = values / values.sum(0)
+    own = probabilities[held, np.arange(held.size)]
+    return {int(label): float(own[held == label].mean()) for label in np.unique(held)}
+
+
+def _label_map(
+    logits: NDArray[np.float32], coarse: NDArray[np.uint8], height: int, width: int
+) -> NDArray[np.uint8]:
+    """Full-size argmax of the bilinearly enlarged logits, for the parts in `coarse`.
+
+    Islands that were removed from `coarse` stay out: each part is confined to its cells there
+    and their neighbours.
+    """
+    best = cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR)
+    labels = np.zeros((height, width), np.uint8)
+    around = np.ones((3, 3), np.uint8)
+    for label in np.unique(coarse[coarse > 0]):
+        near = cv2.dilate((coarse == label).astype(np.uint8), around)
+        rows, columns = _span(near.max(axis=1), height), _span(near.max(axis=0), width)
+        enlarged = cv2.resize(logits[label], (width, height), interpolation=cv2.INTER_LINEAR)
+        allowed = cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST)
+        window = (rows, columns)
+        wins = (enlarged[window] > best[window]) & (allowed[window] > 0)
+        best[window] = np.where(wins, enlarged[window], best[window])
+        labels[window][wins] = label
+    return labels
+
+
+def _span(used: NDArray[np.uint8], size: int) -> slice:
+    """The pixels of `size` that the used cells of a coarser axis cover."""
+    cells = np.flatnonzero(used)
+    return slice(int(cells[0]) * size // used.size, -(-(int(cells[-1]) + 1) * size // used.size))

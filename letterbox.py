@@ -1,0 +1,98 @@
+"""From pixels to a network's input, and coordinates back. Knows no network and no file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FILL = 127  # the grey around the photo, on which the networks were trained
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """A photo scaled without distortion to the top left corner of a grey input.
+
+    Attributes:
+        pixels: (h, w, 3) uint8, the input.
+        width, height: of the scaled photo inside the input, in pixels.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+
+def fit_longest(rgb: NDArray[np.uint8], longest: int, multiple: int, square: bool) -> Letterbox:
+    """Scale the longest side of a photo to `longest` and pad it to a size the network takes.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        longest: pixels of the longest side afterwards, a multiple of `multiple`.
+        multiple: width and height of the input are multiples of this.
+        square: pad to `longest` x `longest` instead of the next multiple.
+
+    Example:
+        >>> box = fit_longest(np.zeros((300, 400, 3), np.uint8), 512, 32, square=False)
+        >>> box.pixels.shape, box.width, box.height
+        ((384, 512, 3), 512, 384)
+    """
+    height, width = rgb.shape[:2]
+    scale = longest / max(height, width)
+    inner_h, inner_w = max(1, round(height * scale)), max(1, round(width * scale))
+    if square:
+        size = (longest, longest)
+    else:
+        size = (_round_up(inner_h, multiple), _round_up(inner_w, multiple))
+    return _place(rgb, (inner_h, inner_w), size, (0, 0))
+
+
+def fit_box(
+    rgb: NDArray[np.uint8], box: tuple[float, float, float, float], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Cut a box out of a photo and centre it, undistorted, on a grey input.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        box: x0, y0, x1, y1 in pixels of the photo; clipped to it.
+        size: (height, width) of the input.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Example:
+        >>> fit_box(np.zeros((300, 400, 3), np.uint8), (10, 10, 60, 40), (192, 288)).shape
+        (192, 288, 3)
+    """
+    x0, x1 = _clip(box[0], box[2], rgb.shape[1])
+    y0, y1 = _clip(box[1], box[3], rgb.shape[0])
+    scale = min(size[0] / (y1 - y0), size[1] / (x1 - x0))
+    inner = max(1, round((y1 - y0) * scale)), max(1, round((x1 - x0) * scale))
+    corner = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    return _place(rgb[y0:y1, x0:x1], inner, size, corner).pixels
+
+
+def _clip(low: float, high: float, size: int) -> tuple[int, int]:
+    """The whole pixels that an interval touches, at least one, within `size`."""
+    first = min(max(0, math.floor(low)), size - 1)
+    return first, max(first + 1, min(size, math.ceil(high)))
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _place(
+    rgb: NDArray[np.uint8], inner: tuple[int, int], size: tuple[int, int], corner: tuple[int, int]
+) -> Letterbox:
+    """Scale `rgb` to `inner` (h, w) and lay it at `corner` (y, x) of a grey `size` (h, w)."""
+    shrinks = inner[0] < rgb.shape[0]
+    scaled = cv2.resize(
+        rgb, inner[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    canvas = np.full((*size, 3), FILL, np.uint8)
+    canvas[corner[0] : corner[0] + inner[0], corner[1] : corner[1] + inner[1]] = scaled
+    return Letterbox(canvas, width=inner[1], height=inner[0])

@@ -1,0 +1,146 @@
+"""The torch modules behind the two model stages, and how they are built by name.
+
+Nothing here loads weights or knows a photo: `model_files.py` pairs a module with its
+description (`models/*.json`) and weights. timm supplies the backbones.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import timm
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BACKBONES = tuple(f"tf_efficientnet_lite{size}" for size in range(5))
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution without bias, batch norm, ReLU.
+
+    Args:
+        channels_in: channels of the input, (N, channels_in, H, W).
+        channels_out: channels of the output, (N, channels_out, H, W).
+        kernel: odd size of the kernel; the map keeps its size.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class ContextBlock(nn.Module):
+    """A transformer block over all cells of the coarsest map: (N, C, H, W) -> same.
+
+    A light is left or right only by where the rest of the car lies, which no local
+    window shows. Positions come from a depthwise convolution over the zero-padded map
+    (conditional positional encoding, Chu et al. 2021), so that any input size works.
+    """
+
+    def __init__(self, channels: int, heads: int = 4, expansion: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.position = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.norm_attention = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.project = nn.Linear(channels, channels)
+        self.norm_mlp = nn.LayerNorm(channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, expansion * channels),
+            nn.GELU(),
+            nn.Linear(expansion * channels, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        x = x + self.position(x)
+        tokens = x.flatten(2).transpose(1, 2)
+        qkv = self.qkv(self.norm_attention(tokens))
+        q, k, v = qkv.reshape(n, h * w, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, h * w, c)
+        tokens = tokens + self.project(mixed)
+        tokens = tokens + self.mlp(self.norm_mlp(tokens))
+        mapped: Tensor = tokens.transpose(1, 2).reshape(n, c, h, w)
+        return mapped
+
+
+class PartNetwork(nn.Module):
+    """Part segmentation: EfficientNet-Lite, global context, and a light feature pyramid.
+
+    The pyramid (Lin et al. 2017) adds maps top-down and ends at stride 4, where one 1x1
+    convolution gives the logits.
+
+    Args:
+        backbone: timm name of the encoder, one of `BACKBONES`.
+        classes: number of labels, background included.
+        widths: channels of the pyramid at strides 32, 16, 8 and 4.
+        context_blocks: transformer blocks at stride 32.
+
+    Shapes:
+        input (N, 3, H, W) float, H and W multiples of 32;
+        output (N, classes, H/4, W/4) logits.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        classes: int,
+        widths: tuple[int, int, int, int] = (160, 128, 96, 64),
+        context_blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        encoder: Any = timm.create_model(
+            backbone, features_only=True, out_indices=(1, 2, 3, 4), pretrained=False
+        )
+        self.encoder: nn.Module = encoder
+        channels = encoder.feature_info.channels()[::-1]
+        self.laterals = nn.ModuleList(
+            ConvNormAct(c, width) for c, width in zip(channels, widths, strict=True)
+        )
+        self.context = nn.Sequential(*(ContextBlock(widths[0]) for _ in range(context_blocks)))
+        self.downs = nn.ModuleList(
+            nn.Conv2d(wide, narrow, 1) for wide, narrow in itertools.pairwise(widths)
+        )
+        self.mixers = nn.ModuleList(ConvNormAct(width, width, 3) for width in widths[1:])
+        self.head = nn.Conv2d(widths[-1], classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.encoder(x)[::-1]
+        top = self.context(self.laterals[0](features[0]))
+        for feature, lateral, down, mixer in zip(
+            features[1:], self.laterals[1:], self.downs, self.mixers, strict=True
+        ):
+            top = F.interpolate(down(top), scale_factor=2.0, mode="bilinear", align_corners=False)
+            top = mixer(lateral(feature) + top)
+        logits: Tensor = self.head(top)
+        return logits
+
+
+def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
+    """Build an untrained network from the fields of its model description.
+
+    Args:
+        architecture: `pyramid` (`PartNetwork`), `unet` (segmentation_models_pytorch) or
+            `classifier` (a timm classifier).
+        options: keyword arguments of that architecture.
+
+    Raises:
+        ValueError: for an architecture that is not known.
+    """
+    if architecture == "pyramid":
+        return PartNetwork(**options)
+    if architecture == "unet":
+        import segmentation_models_pytorch
+
+        unet: nn.Module = segmentation_models_pytorch.create_model(
+            "unet", encoder_weights=None, **options
+        )
+        return unet
+    if architecture == "classifier":
+        model: nn.Module = timm.create_model(pretrained=False, **options)
+        return model
+    raise ValueError(f"unknown network architecture {architecture!r}")

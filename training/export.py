@@ -1,0 +1,39 @@
+"""Write weights and their checksum into `models/`: float16 safetensors, and the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from model_files import MANIFEST, MODELS
+
+
+def export_weights(state: dict[str, Tensor], file: str, folder: Path = MODELS) -> str:
+    """Write a state dict as float16 safetensors to `folder / file` and into the manifest.
+
+    Returns:
+        The SHA-256 (hex) of the file.
+    """
+    halved = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    data = save(halved)
+    digest = hashlib.sha256(data).hexdigest()
+    path = folder / MANIFEST
+    manifest = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    (folder / file).write_bytes(data)
+    manifest[file] = digest
+    path.write_text(json.dumps(dict(sorted(manifest.items())), indent=2) + "\n", encoding="utf-8")
+    return digest
+
+
+def export_checkpoint(checkpoint: Path, file: str, folder: Path = MODELS) -> str:
+    """Export the averaged weights (`ema.pt`) of a training run; see `export_weights`."""
+    return export_weights(torch.load(checkpoint, weights_only=True), file, folder)

@@ -1,0 +1,139 @@
+"""Label photos with a teacher: `python -m training.pseudo_labels --data DATA --out runs/pseudo`.
+
+Self-training (Xie et al. 2020): the part network in `models/` (or others given by folder) labels
+the car type photos, which have no part labels; what it is sure of becomes training data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from img_to_segments import PART_NAMES, PartSegmenter
+from model_files import MODELS, ModelDescription, read_description
+from training.parts_data import FLIPPED, IGNORE, read_rgb
+
+Probabilities = NDArray[np.float32]
+Teacher = Callable[[NDArray[np.uint8]], Probabilities]
+
+SURE_PIXEL = 0.6  # pixels below are ignored in training
+SURE_CAR = 0.8  # photos whose car's mean probability is below are left out
+TAILGATE, TRUNK = PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1
+WITH_TRUNK = ("sedan", "coupe", "convertible")
+WITH_TAILGATE = ("suv", "van", "hatchback", "wagon", "pickup")
+
+
+def flip_averaged(segmenters: list[PartSegmenter]) -> Teacher:
+    """Mean probabilities of several segmenters on the photo and on its mirror image.
+
+    The mirror image's left and right are given back. The result (labels, h, w) has the
+    resolution of the first segmenter's output.
+    """
+    channels = FLIPPED[: len(PART_NAMES) + 1]
+
+    def teacher(rgb: NDArray[np.uint8]) -> Probabilities:
+        total: Probabilities | None = None
+        for segmenter in segmenters:
+            plain = _softmax(segmenter.logits(rgb))
+            mirrored = _softmax(segmenter.logits(np.ascontiguousarray(rgb[:, ::-1])))
+            both = plain + mirrored[channels][:, :, ::-1]
+            if total is None:
+                total = both
+                continue
+            size = total.shape[2], total.shape[1]
+            resized = cv2.resize(both.transpose(1, 2, 0), size, interpolation=cv2.INTER_LINEAR)
+            total = total + resized.transpose(2, 0, 1)
+        if total is None:
+            raise ValueError("no segmenter is given")
+        result: Probabilities = (total / (2 * len(segmenters))).astype(np.float32)
+        return result
+
+    return teacher
+
+
+def _softmax(logits: NDArray[np.float32]) -> Probabilities:
+    values = np.exp(logits - logits.max(0))
+    result: Probabilities = values / values.sum(0)
+    return result
+
+
+def use_type(probabilities: Probabilities, car_type: str) -> Probabilities:
+    """Give a trunk's probability to the tailgate, or the other way, by the known car type."""
+    out = probabilities.copy()
+    if car_type in WITH_TRUNK:
+        out[TRUNK] += out[TAILGATE]
+        out[TAILGATE] = 0
+    elif car_type in WITH_TAILGATE:
+        out[TAILGATE] += out[TRUNK]
+        out[TRUNK] = 0
+    return out
+
+
+def label(probabilities: Probabilities, height: int, width: int) -> tuple[NDArray[np.uint8], float]:
+    """Labels (height, width) with unsure pixels at 255, and the car's mean probability."""
+    size = (width, height)
+    full = cv2.resize(probabilities.transpose(1, 2, 0), size, interpolation=cv2.INTER_LINEAR)
+    labels = full.argmax(2).astype(np.uint8)
+    best = full.max(2)
+    car = labels > 0
+    confidence = float(best[car].mean()) if car.any() else 0.0
+    labels[best < SURE_PIXEL] = IGNORE
+    return labels, confidence
+
+
+def photos(data: Path) -> list[tuple[Path, str]]:
+    """All photos to label with their car type's name."""
+    roots = [data / name for name in ("car_types_in_context", "car_types")]
+    return [(path, path.parent.name) for root in roots for path in sorted(root.glob("*/*/*.jpg"))]
+
+
+def main() -> None:
+    """Label all photos; goes on where it was stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/pseudo"))
+    parser.add_argument("--teacher", type=Path, nargs="*", default=[MODELS])
+    parser.add_argument("--longest", type=int, nargs="*", default=[384])
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    teacher = flip_averaged(
+        [
+            PartSegmenter(_at_size(folder, longest), folder)
+            for folder in arguments.teacher
+            for longest in arguments.longest
+        ]
+    )
+    (arguments.out / "labels").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, (path, car_type) in enumerate(tqdm(photos(arguments.data), mininterval=10)):
+        note = arguments.out / "labels" / f"{number:05d}.json"
+        if not note.exists():
+            with torch.autocast("cpu", torch.bfloat16):
+                probabilities = teacher(rgb := read_rgb(path))
+            labels, sure = label(use_type(probabilities, car_type), rgb.shape[0], rgb.shape[1])
+            cv2.imwrite(str(note.with_suffix(".png")), labels)
+            note.write_text(json.dumps({"confidence": round(sure, 4)}), encoding="utf-8")
+        sure = json.loads(note.read_text(encoding="utf-8"))["confidence"]
+        if sure >= SURE_CAR:
+            rows.append({"image": str(path), "labels": f"labels/{note.stem}.png", "sure": sure})
+    (arguments.out / "index.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+def _at_size(folder: Path, longest: int) -> ModelDescription:
+    """The description of a teacher, fed at another size."""
+    description = read_description("parts", folder)
+    return replace(description, input=description.input | {"longest": longest, "square": False})
+
+
+if __name__ == "__main__":
+    main()

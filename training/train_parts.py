@@ -1,0 +1,167 @@
+"""Train the part network: `python -m training.train_parts --data DATA --out runs/parts`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from img_to_segments import PART_NAMES
+from networks import build_network
+from training.imagenet import load_imagenet
+from training.loop import Batch, LoopOptions, run
+from training.parts_augment import NATURAL, SQUASHED, augment
+from training.parts_data import (
+    IGNORE,
+    PartsSample,
+    annotated_samples,
+    read_labels,
+    read_rgb,
+)
+from training.parts_metrics import PartScores
+from training.type_data import list_empty
+
+CLASSES = len(PART_NAMES) + 1
+BACKBONE = "tf_efficientnet_lite2"
+OPTIONS = {"backbone": BACKBONE, "classes": CLASSES}
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a batch is made of: shares of annotated, teacher-labelled and empty photos."""
+
+    annotated: float = 0.42
+    pseudo: float = 0.52
+    empty: float = 0.06
+
+
+class PartsDataset(Dataset[tuple[Tensor, Tensor]]):
+    """One epoch of drawn samples: inputs (3, h, w) float and labels (h/2, w/2) int64.
+
+    Args:
+        samples: all photos.
+        size: (height, width) of the inputs.
+        count: how many are drawn.
+        epoch: seed of the draw and of the augmentation.
+        mix: shares of the kinds; kinds without photos give theirs to the others.
+    """
+
+    def __init__(
+        self, samples: list[PartsSample], size: tuple[int, int], count: int, epoch: int, mix: Mix
+    ) -> None:
+        self.samples, self.size, self.epoch = samples, size, epoch
+        kinds = np.array([sample.kind for sample in samples])
+        chance = np.zeros(len(samples))
+        for kind in ("annotated", "pseudo", "empty"):
+            if (kinds == kind).any():
+                chance[kinds == kind] = getattr(mix, kind) / (kinds == kind).sum()
+        chance *= np.array([1.6 if sample.rare else 1.0 for sample in samples])
+        rng = np.random.default_rng((epoch, 1))
+        self.chosen = rng.choice(len(samples), count, p=chance / chance.sum())
+        self.grounds = [sample.image for sample in samples if sample.kind == "empty"]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        sample = self.samples[self.chosen[index]]
+        rng = np.random.default_rng((self.epoch, index))
+        image = read_rgb(sample.image)
+        labels = read_labels(sample.labels, image.shape[:2])
+        ground = None
+        if self.grounds and rng.random() < 0.4:
+            ground = read_rgb(self.grounds[rng.integers(len(self.grounds))])
+        jitter = SQUASHED if sample.kind == "annotated" else NATURAL
+        pixels, target = augment(image, labels, ground, self.size, jitter, rng)
+        tensor = torch.from_numpy(pixels).permute(2, 0, 1).float()
+        return (tensor - 127.0) / 128.0, torch.from_numpy(target).long()
+
+
+def parts_loss(network: nn.Module, batch: Batch) -> Tensor:
+    """Cross-entropy plus soft Dice over the classes of the batch, at half resolution.
+
+    Ignored pixels count in neither. Dice (Milletari et al. 2016) weighs small parts as much
+    as large ones.
+    """
+    x, target = batch
+    x = x.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(x)
+    logits = F.interpolate(
+        logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False
+    )
+    entropy = F.cross_entropy(logits, target, ignore_index=IGNORE)
+    valid = target != IGNORE
+    truth = torch.where(valid, target, 0)
+    chances = logits.softmax(1) * valid[:, None]
+    onehot = F.one_hot(truth, logits.shape[1]).movedim(-1, 1) * valid[:, None]
+    overlap = (chances * onehot).sum((0, 2, 3))
+    total = chances.sum((0, 2, 3)) + onehot.sum((0, 2, 3))
+    seen = onehot.sum((0, 2, 3)) > 0
+    dice = 1.0 - (2 * overlap[seen] + 1.0) / (total[seen] + 1.0)
+    return entropy + dice.mean()
+
+
+@torch.no_grad()
+def measure(network: nn.Module, samples: list[PartsSample], longest: int) -> dict[str, float]:
+    """Figures on annotated photos, each stretched to 4:3 as real photos are."""
+    from training.evaluate import predict_labels
+
+    scores = PartScores()
+    for sample in samples:
+        image = read_rgb(sample.image)
+        truth = read_labels(sample.labels, image.shape[:2])
+        scores.add(predict_labels(network, image, longest), truth)
+    return scores.figures()
+
+
+def sizes_of(epoch: int, epochs: int) -> tuple[int, int]:
+    """Input size of an epoch: small ones first, since they are learnt from faster."""
+    small, middle, full = (288, 384), (352, 448), (384, 512)
+    share = epoch / max(epochs, 1)
+    return small if share < 0.45 else middle if share < 0.7 else full
+
+
+def main() -> None:
+    """Train from ImageNet weights or those given, or go on where the last run stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/parts"))
+    parser.add_argument("--pseudo", type=Path, help="folder written by training.pseudo_labels")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--photos", type=int, default=800, help="photos per epoch")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    train, val = annotated_samples(arguments.data, Path("runs/cache"))
+    if arguments.pseudo:
+        index = json.loads((arguments.pseudo / "index.json").read_text(encoding="utf-8"))
+        train += [
+            PartsSample(Path(row["image"]), arguments.pseudo / row["labels"], "pseudo")
+            for row in index
+        ]
+    train += [PartsSample(path, None, "empty") for path in list_empty(arguments.data, "train")]
+    steps = arguments.photos // arguments.batch
+
+    def batches(epoch: int) -> Iterable[Batch]:
+        size = sizes_of(epoch, arguments.epochs)
+        dataset = PartsDataset(train, size, steps * arguments.batch, epoch, Mix())
+        return DataLoader(dataset, batch_size=arguments.batch, num_workers=1)
+
+    network = build_network("pyramid", OPTIONS)
+    load_imagenet(network, BACKBONE)
+    options = LoopOptions(arguments.out, arguments.epochs, steps, rate=arguments.rate)
+    run(network, batches, parts_loss, lambda net: measure(net, val, 512), options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Train the car type classifier: `python -m training.train_types --data DATA --out runs/types`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from networks import build_network
+from training.imagenet import load_imagenet
+from training.loop import Batch, LoopOptions, run
+from training.type_data import NO_CAR, TYPES, TypeDataset, TypeSample, list_samples
+
+SIZE = (192, 288)
+BATCH = 32
+BACKBONE = "tf_efficientnet_lite0"
+
+
+def weights_of(samples: list[TypeSample]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Chance of each sample to be drawn: classes by the square root of their size."""
+    labels = np.array([sample.label for sample in samples])
+    counts = np.bincount(labels, minlength=NO_CAR + 1).astype(float)
+    weights = 1.0 / np.sqrt(np.maximum(counts, 1.0))[labels]
+    in_context = np.array([sample.box is not None for sample in samples])
+    weights = weights * np.where(in_context, 2.0, 1.0)
+    return np.asarray(weights / weights.sum())
+
+
+def mixed_loss(network: nn.Module, batch: Batch) -> Tensor:
+    """Cross-entropy with label smoothing; half of the batches are mixed in pairs (mixup)."""
+    x, y = batch
+    target = F.one_hot(y, NO_CAR + 1).float() * 0.9 + 0.1 / (NO_CAR + 1)
+    if torch.rand(()) < 0.5:
+        share = float(np.random.default_rng(int(y.sum()) + len(y)).beta(0.3, 0.3))
+        order = torch.randperm(len(x))
+        x = x * share + x[order] * (1 - share)
+        target = target * share + target[order] * (1 - share)
+    x = x.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(x)
+    return torch.sum(-target * F.log_softmax(logits.float(), 1), 1).mean()
+
+
+@torch.no_grad()
+def measure(network: nn.Module, samples: list[TypeSample]) -> dict[str, float]:
+    """Accuracy and macro F1 over the eight types, and errors in telling cars from no cars."""
+    loader = DataLoader(TypeDataset(samples, SIZE), batch_size=64, num_workers=1)
+    logits, labels = [], []
+    for x, y in loader:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits.append(network(x.contiguous(memory_format=torch.channels_last)).float())
+        labels.append(y)
+    scores, truth = torch.cat(logits).softmax(1), torch.cat(labels)
+    cars = truth != NO_CAR
+    guess = scores[cars, :NO_CAR].argmax(1)
+    f1 = []
+    for label in range(NO_CAR):
+        hit = ((guess == label) & (truth[cars] == label)).sum().item()
+        total = (guess == label).sum().item() + (truth[cars] == label).sum().item()
+        f1.append(2 * hit / max(total, 1))
+    found = scores[:, NO_CAR] < 0.5
+    return {
+        "accuracy": (guess == truth[cars]).float().mean().item(),
+        "macro_f1": float(np.mean(f1)),
+        **{f"f1_{name}": value for name, value in zip(TYPES, f1, strict=True)},
+        "cars_missed": (~found[cars]).float().mean().item(),
+        "empty_told": (~found[~cars]).float().mean().item(),
+    }
+
+
+def main() -> None:
+    """Train from ImageNet weights, or go on where the last run stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/types"))
+    parser.add_argument("--epochs", type=int, default=10)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    train, val = list_samples(arguments.data, "train"), list_samples(arguments.data, "val")
+    chance = weights_of(train)
+    steps = len(train) // BATCH
+
+    def batches(epoch: int) -> Iterable[Batch]:
+        rng = np.random.default_rng(epoch)
+        chosen = rng.choice(len(train), steps * BATCH, p=chance)
+        dataset = Subset(TypeDataset(train, SIZE, epoch), chosen.tolist())
+        return DataLoader(dataset, batch_size=BATCH, num_workers=1)
+
+    network = build_network(
+        "classifier", {"model_name": BACKBONE, "num_classes": NO_CAR + 1, "drop_rate": 0.2}
+    )
+    load_imagenet(network, BACKBONE)
+    options = LoopOptions(arguments.out, arguments.epochs, steps, rate=2e-3, encoder_factor=0.4)
+    run(
+        network, batches, mixed_loss, lambda net: measure(net, val), options,
+        is_encoder=lambda name: not name.startswith("classifier"),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
