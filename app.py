@@ -1,0 +1,167 @@
+"""The REST API: routes only. `python app.py` serves it; `flask --app app run` is for developers."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from flask import Response, jsonify, request
+from flask_cors import CORS
+
+import schema
+from api_docs import Api, add_docs
+from errors import ApiError, register_errors
+from jobs import ClosingError, Jobs, Segments, Standing
+from pipeline import Pipeline
+from schema import ImagePath
+from segment_interface import ImageError, decode_base64
+from server import configure_log, listen, serve
+from settings import Settings, SettingsError, load_settings, usable_cores
+
+VERSION = "0.1.0"
+
+# State of the one service in this process; `Jobs` writes both under its lock.
+processing_status: dict[str, str] = {}
+processed_segments: dict[str, Segments] = {}
+
+
+def create_app(
+    config: Settings | None = None,
+    *,
+    pipeline: Pipeline | None = None,
+    status: dict[str, str] | None = None,
+    segments: dict[str, Segments] | None = None,
+) -> Api:
+    """The Flask app; its jobs are at `app.extensions["jobs"]`.
+
+    The models start to load in the background, and photos that an earlier run left in
+    `img/` are taken up again.
+
+    Args:
+        config: the settings, by default from the environment.
+        pipeline: loaded models to share, by default new ones.
+        status: where states are kept, by default `processing_status`.
+        segments: where polygons are kept, by default `processed_segments`.
+
+    Raises:
+        SettingsError: a setting or a folder can't be used.
+    """
+    settings = config or load_settings()
+    settings.prepare_folders()
+    workers = min(settings.workers, usable_cores())
+    stages = pipeline or Pipeline(threads=usable_cores() // workers)
+    jobs = Jobs(
+        stages.analyse,
+        uploads=settings.uploads,
+        masks=settings.masks if settings.write_masks else None,
+        workers=workers,
+        max_pixels=settings.max_pixels,
+        processing_status=processing_status if status is None else status,
+        processed_segments=processed_segments if segments is None else segments,
+    )
+    app = Api(__name__, title="Car segmentation", version=VERSION)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.extensions["jobs"] = jobs
+    CORS(app, origins=settings.cors_patterns)
+    register_errors(app, too_large=_too_large(settings))
+    _add_routes(app, jobs, settings)
+    add_docs(app)
+    jobs.resume()
+    return app
+
+
+def _add_routes(app: Api, jobs: Jobs, settings: Settings) -> None:
+    error = schema.ErrorAnswer
+
+    @app.post(
+        "/",
+        summary="Post a photo",
+        responses={200: schema.Accepted, 400: error, 413: error, 415: error, 503: error},
+        openapi_extensions={"requestBody": schema.UPLOAD_BODY},
+    )
+    def post_photo() -> Response:
+        """Answers at once; poll the status with the hash. A known photo is not worked on again."""
+        data = decode_base64(_posted_text())
+        if len(data) > settings.max_upload_bytes:
+            raise ImageError(413, _too_large(settings))
+        try:
+            image_hash, is_new = jobs.accept(data)
+        except ClosingError:
+            raise ApiError(503, "The service is stopping; try again in a moment.") from None
+        message = "The photo was taken." if is_new else "The photo is known already."
+        return jsonify(message=message, image_hash=image_hash)
+
+    @app.get("/", summary="List what is Ready", responses={200: schema.HASHES})
+    def list_ready() -> Response:
+        """Hashes of all photos whose result can be fetched."""
+        return jsonify(jobs.ready())
+
+    @app.get(
+        "/<image_hash>/status",
+        summary="Where a photo stands",
+        responses={200: schema.Status, 404: error},
+    )
+    def get_status(path: ImagePath) -> Response:
+        """Uploaded, Processing, Ready, or Error with the reason."""
+        standing = _find(jobs, path.image_hash)
+        return jsonify(status=standing.state, message=standing.message)
+
+    @app.get(
+        "/<image_hash>/segments",
+        summary="The result",
+        responses={200: schema.ResultAnswer, 400: error, 404: error},
+    )
+    def get_segments(path: ImagePath) -> Response:
+        """Type and parts. 400 while the photo waits or is worked on, 404 if it ended in Error."""
+        standing = _find(jobs, path.image_hash)
+        if standing.state == "Error":
+            raise ApiError(404, standing.message)
+        if standing.result is None:
+            raise ApiError(400, f"The photo is not ready yet; its status is {standing.state}.")
+        return jsonify(schema.result_answer(path.image_hash, standing.result))
+
+
+def _find(jobs: Jobs, image_hash: str) -> Standing:
+    standing = jobs.find(image_hash)
+    if standing is None:
+        raise ApiError(404, "No photo with this hash is known.")
+    return standing
+
+
+def _posted_text() -> str:
+    """The `image` of the JSON that was posted. Raises ApiError."""
+    if request.content_encoding not in (None, "", "identity"):
+        raise ApiError(415, "A compressed request (Content-Encoding) is not supported.")
+    if not request.is_json:
+        raise ApiError(415, "Send JSON, with the header Content-Type: application/json.")
+    try:
+        document = json.loads(request.get_data(cache=False))
+    except (ValueError, RecursionError):
+        raise ApiError(400, "The request is not valid JSON.") from None
+    image = document.get("image") if isinstance(document, dict) else None
+    if not isinstance(image, str) or not image:
+        raise ApiError(400, 'There is no image; send {"image": "<base64>"}.')
+    return image
+
+
+def _too_large(settings: Settings) -> str:
+    return f"The image is too large; the limit is {settings.max_upload_mb:g} MB."
+
+
+def main() -> int:
+    """Serve until SIGTERM or Ctrl-C. Returns the exit status."""
+    try:
+        settings = load_settings()
+        configure_log(settings)
+        sockets = listen(settings)
+        app = create_app(settings)
+    except SettingsError as error:
+        print(f"The service can't start. {error.message}", file=sys.stderr)
+        return error.exit_code
+    serve(app, app.extensions["jobs"], settings, sockets)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

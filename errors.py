@@ -1,0 +1,67 @@
+"""One shape for every error of every route: `{"error": "..."}` with the fitting status."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from segment_interface import ImageError
+
+log = logging.getLogger(__name__)
+
+UNEXPECTED = "The service failed on this request; its log says why."
+
+_MESSAGES = {
+    400: "The request could not be understood.",
+    404: "There is nothing at this address; /docs lists what there is.",
+    413: "The request is too large.",
+    415: "The content type is not supported.",
+}
+
+
+class ApiError(Exception):
+    """A request that can't be answered as asked; the message is shown to the client."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def register_errors(app: Flask, *, too_large: str) -> None:
+    """Turn everything that can be raised while a request is answered into our shape.
+
+    Args:
+        app: the app.
+        too_large: the message where the body of a request is over the limit.
+    """
+    messages = _MESSAGES | {413: too_large}
+
+    def from_http(error: HTTPException) -> Response:
+        status = error.code or 500
+        if status == 405:
+            message = f"{request.method} is not possible here."
+        elif status >= 500:
+            message = UNEXPECTED
+        else:
+            message = messages.get(status, error.name + ".")
+        response = jsonify(error=message)
+        response.status_code = status
+        for name, value in error.get_headers():
+            if name.lower() not in ("content-type", "content-length"):
+                response.headers[name] = value  # such as Allow and Retry-After
+        return response
+
+    def from_ours(error: ApiError | ImageError) -> tuple[Response, int]:
+        return jsonify(error=error.message), error.status
+
+    def from_anything(error: Exception) -> tuple[Response, int]:
+        log.error("Failed on %s %r", request.method, request.path, exc_info=error)
+        return jsonify(error=UNEXPECTED), 500
+
+    app.register_error_handler(HTTPException, from_http)
+    app.register_error_handler(ApiError, from_ours)
+    app.register_error_handler(ImageError, from_ours)
+    app.register_error_handler(Exception, from_anything)

@@ -1,0 +1,144 @@
+"""The stages in order, for one picture: parts, then car type, then polygons.
+
+The type comes after the parts because the classifier looks at the car's box, which the parts give.
+Knows no Flask and no disk but the model files; one `Pipeline` is shared by all threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from car_classification import CarType, TypeClassifier
+from img_to_segments import PART_NAMES, PartSegmenter
+from poligons_from_seg import Polygon, label_map_to_polygons
+
+log = logging.getLogger(__name__)
+
+NO_CAR = "No car was found in this photo."
+MODELS_FAILED = "The service could not load its models; its log says why."
+
+
+class ModelsError(Exception):
+    """The models could not be loaded; the message is safe to show."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the networks say about one picture.
+
+    Attributes:
+        type: the body type, or None where no car was found.
+        labels: (H, W) uint8 label map at full size; 0 background, 1..18 as in PART_NAMES.
+        confidences: 0..1 for each part that is present.
+        message: one sentence for people.
+    """
+
+    type: CarType | None
+    labels: NDArray[np.uint8]
+    confidences: dict[str, float]
+    message: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the car.
+
+    Attributes:
+        name: one of PART_NAMES.
+        confidence: 0..1.
+        area: number of pixels of its mask.
+        bbox: (x, y, width, height) of its mask in pixels.
+        polygons: one per visible piece, largest first.
+    """
+
+    name: str
+    confidence: float
+    area: int
+    bbox: tuple[int, int, int, int]
+    polygons: list[Polygon]
+
+
+class Pipeline:
+    """The models, loaded once in the background, and the way through them."""
+
+    def __init__(self, threads: int = 1) -> None:
+        """Start to load.
+
+        Args:
+            threads: cores that one call may use. It is a setting of the whole process, because
+                torch and OpenCV have only one.
+        """
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+        self._models: Future[tuple[PartSegmenter, TypeClassifier]] = Future()
+        threading.Thread(target=self._load, name="load-models").start()
+
+    def _load(self) -> None:
+        try:
+            self._models.set_result((PartSegmenter(), TypeClassifier()))
+        except Exception as error:
+            log.exception("The models could not be loaded")
+            self._models.set_exception(error)
+        else:
+            log.info("Models are loaded")
+
+    def analyse(self, rgb: NDArray[np.uint8]) -> Analysis:
+        """Find the parts and the type of the car. Waits for the models where they still load.
+
+        Args:
+            rgb: (H, W, 3) uint8, upright.
+
+        Raises:
+            ModelsError: the models could not be loaded.
+        """
+        try:
+            segment, classify = self._models.result()
+        except Exception:
+            raise ModelsError(MODELS_FAILED) from None
+        segmentation = segment(rgb)
+        if not segmentation.confidences:
+            return Analysis(None, segmentation.labels, {}, NO_CAR)
+        car_type = classify(rgb, _box(segmentation.labels > 0))
+        message = f"{len(segmentation.confidences)} parts were found."
+        return Analysis(car_type, segmentation.labels, segmentation.confidences, message)
+
+
+def outline(labels: NDArray[np.uint8], confidences: dict[str, float]) -> list[Part]:
+    """The parts of a label map with their polygons, in the order of PART_NAMES.
+
+    Args:
+        labels: (H, W) uint8 label map.
+        confidences: 0..1 for each part that is present.
+    """
+    polygons = label_map_to_polygons(labels)
+    parts = []
+    for label, name in enumerate(PART_NAMES, start=1):
+        if name not in confidences or not polygons.get(label):
+            continue
+        mask = labels == label
+        x0, y0, x1, y1 = _box(mask)
+        parts.append(
+            Part(
+                name=name,
+                confidence=round(confidences[name], 4),
+                area=int(np.count_nonzero(mask)),
+                bbox=(x0, y0, x1 - x0, y1 - y0),
+                polygons=polygons[label],
+            )
+        )
+    return parts
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """(x0, y0, x1, y1) around the True pixels of a mask that has some; x1 and y1 exclusive."""
+    columns = np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -1,0 +1,185 @@
+"""From what a client sends to the picture that the networks see: base64 -> bytes -> RGB.
+
+Content decides, never a name or a declared type. Every problem that a client can cause is an
+`ImageError` whose message is meant for that client.
+"""
+
+from __future__ import annotations
+
+import binascii
+import logging
+import warnings
+from io import BytesIO
+
+import numpy as np
+import pybase64
+from numpy.typing import NDArray
+from PIL import Image
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("PNG", "JPEG", "WEBP")  # the only decoders of Pillow that an upload can reach
+MAX_SIDE = 32_767  # OpenCV counts the pixels of a side in 16 bits in places
+
+# A picture whose header promises more pixels than Pillow finds sane is an error, not a warning.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+_BASE64 = bytes.maketrans(b"-_", b"+/")
+_WHITESPACE = b" \t\r\n"
+_ORIENTATION = 0x0112  # EXIF tag
+
+# Signatures (offset, bytes) of common formats that we don't take, to name them in the answer.
+_OTHER_FORMATS: tuple[tuple[str, int, bytes], ...] = (
+    ("GIF", 0, b"GIF8"),
+    ("BMP", 0, b"BM"),
+    ("TIFF", 0, b"II*\0"),
+    ("TIFF", 0, b"MM\0*"),
+    ("HEIC", 4, b"ftyphei"),
+    ("HEIC", 4, b"ftypmif1"),
+    ("AVIF", 4, b"ftypavi"),
+    ("JPEG XL", 0, b"\xff\x0a"),
+    ("JPEG XL", 4, b"JXL "),
+    ("JPEG 2000", 4, b"jP  "),
+    ("icon", 0, b"\0\0\1\0"),
+    ("Photoshop", 0, b"8BPS"),
+    ("PDF", 0, b"%PDF"),
+    ("SVG", 0, b"<svg"),
+    ("SVG", 0, b"<?xml"),
+)
+
+
+class ImageError(Exception):
+    """A picture that we can't take.
+
+    Attributes:
+        status: the HTTP status that says so: 400, 413 or 415.
+        message: one sentence that is safe to show.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def decode_base64(text: str) -> bytes:
+    """Bytes of a base64 text.
+
+    Taken as well: a `data:...;base64,` prefix, line breaks and blanks, the URL-safe alphabet,
+    missing padding. Anything else that is not base64 raises ImageError (400).
+    """
+    if text[:5].lower() == "data:":
+        header, comma, text = text.partition(",")
+        if not comma or not header.lower().endswith(";base64"):
+            raise ImageError(400, "The image is a data: URL that is not in base64.")
+    try:
+        letters = text.encode("ascii").translate(_BASE64, delete=_WHITESPACE).rstrip(b"=")
+        data = pybase64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise ImageError(400, "The image is not valid base64.") from None
+    if not data:
+        raise ImageError(400, "The image is empty.")
+    return data
+
+
+def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """Decode a PNG, JPEG or WebP completely.
+
+    The EXIF orientation is applied; broken EXIF data is ignored. Transparency is laid on white,
+    as on a web page. 16-bit grey is scaled to 8 bit. Of an animation the first picture counts.
+    Colour profiles are ignored.
+
+    Args:
+        data: the file.
+        max_pixels: most pixels (width x height) that are taken, checked before decoding.
+
+    Returns:
+        (H, W, 3) uint8, RGB, upright, contiguous and writable.
+
+    Raises:
+        ImageError: 400 not an image or a broken one, 413 too many pixels, 415 another format.
+    """
+    try:
+        picture = Image.open(BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(max_pixels) from None
+    except Exception as error:  # broken headers make Pillow raise nearly anything
+        log.debug("no picture: %r", error)
+        raise _not_taken(data) from None
+    with picture:
+        _check_size(picture, max_pixels)
+        try:
+            picture.load()
+        except MemoryError:
+            raise
+        except Exception as error:  # the same holds for broken pixels
+            log.debug("broken picture: %r", error)
+            raise ImageError(400, "The image is damaged or incomplete.") from None
+        pixels = np.array(_to_rgb(picture))
+        return np.ascontiguousarray(_upright(pixels, _orientation(picture)))
+
+
+def _not_taken(data: bytes) -> ImageError:
+    """Why Pillow could not open `data` as one of our formats."""
+    start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
+    for name, offset, signature in _OTHER_FORMATS:
+        if start[offset:].startswith(signature) or data[offset:].startswith(signature):
+            return ImageError(
+                415, f"This is a {name} file; the service takes PNG, JPEG and WebP images."
+            )
+    if data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or data[8:12] == b"WEBP":
+        return ImageError(400, "The image is damaged or incomplete.")
+    return ImageError(400, "This is not an image; the service takes PNG, JPEG and WebP images.")
+
+
+def _too_large(max_pixels: int) -> ImageError:
+    return ImageError(
+        413,
+        f"The image has too many pixels; the limit is {max_pixels / 1e6:g} megapixels "
+        f"and {MAX_SIDE} pixels on a side.",
+    )
+
+
+def _check_size(picture: Image.Image, max_pixels: int) -> None:
+    width, height = picture.size
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        raise _too_large(max_pixels)
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """The picture in mode RGB, whatever mode it is in."""
+    if picture.mode.startswith("I"):  # 16-bit grey; convert() would clip at 255
+        grey = np.asarray(picture).astype(np.uint32)
+        eight_bit = (np.minimum(grey, 65_535) + 128) // 257
+        return Image.fromarray(eight_bit.astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        layered = picture.convert("RGBA")
+        if layered.getchannel("A").getextrema() == (255, 255):
+            return layered.convert("RGB")  # what a browser's canvas sends: nothing shows through
+        white = Image.new("RGBA", layered.size, "white")
+        return Image.alpha_composite(white, layered).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) to 8; 1 where the data is missing or broken."""
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except Exception as error:  # EXIF is written by anyone; a broken one costs only the turn
+        log.debug("broken EXIF: %r", error)
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undo an EXIF orientation: (H, W, 3) -> (H, W, 3) or (W, H, 3), a view.
+
+    EXIF 2.3, 4.6.4 A: the value says where row 0 and column 0 of the stored picture lie.
+    """
+    if orientation in (5, 6, 7, 8):  # stored with rows and columns exchanged
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):  # row of the upright picture runs backwards
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels

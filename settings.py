@@ -1,0 +1,160 @@
+"""One typed, frozen settings object, read from the environment (`CARSEG_*`) once at start."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import click
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "CARSEG_"
+REPOSITORY = Path(__file__).resolve().parent
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.IGNORECASE)
+_LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?$"
+
+
+class SettingsError(click.ClickException):
+    """A setting can't be used; the message is one sentence that names it.
+
+    A click exception, so that `flask run` prints the sentence as `python app.py` does.
+    """
+
+    exit_code = 2
+
+
+def usable_cores() -> int:
+    """Number of cores that this process may run on (at least 1)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _default_workers() -> int:
+    # A network gains from a second thread, but less from each further one.
+    return max(1, min(8, usable_cores() // 2))
+
+
+class Settings(BaseSettings):
+    """All settings. Each field is read from the variable `CARSEG_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(
+        default=5000, ge=0, le=65535, description="port to listen on; 0 takes a free one"
+    )
+    data_dir: Path = Field(
+        default=REPOSITORY, description="folder that holds `img/` and `seg_img/`"
+    )
+    workers: int = Field(
+        default_factory=_default_workers,
+        ge=1,
+        le=1024,
+        description="photos that are worked on at the same time; never more than cores",
+    )
+    http_threads: int = Field(
+        default=8, ge=1, le=256, description="requests answered at the same time"
+    )
+    max_upload_mb: float = Field(
+        default=20, gt=0, le=1024, description="largest photo in MB (1 MB = 1,048,576 bytes)"
+    )
+    # Pillow's own guard against decompression bombs starts at 89.5 million pixels.
+    max_pixels: int = Field(
+        default=50_000_000,
+        ge=1,
+        le=89_000_000,
+        description="largest photo in pixels, width x height",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("localhost",),
+        description="front-ends that browsers let call the service: origins separated by commas; "
+        "`localhost` stands for this machine on any port, `*` for all, empty for none",
+    )
+    write_masks: bool = Field(
+        default=False, description="also write one PNG mask per part to `seg_img/<hash>/<part>.png`"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="how much is logged: `debug`, `info`, `warning` or `error`"
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin not in ("*", "localhost") and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin such as https://example.org")
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """Largest photo in bytes."""
+        return int(self.max_upload_mb * 1024 * 1024)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest request body: base64 with a line break each 76 letters, and some JSON."""
+        return self.max_upload_bytes * 3 // 2 + 64 * 1024
+
+    @property
+    def cors_patterns(self) -> list[str]:
+        """`cors_origins` as flask-cors takes them: exact origins and regular expressions."""
+        return [_LOCALHOST if origin == "localhost" else origin for origin in self.cors_origins]
+
+    @property
+    def uploads(self) -> Path:
+        """Folder of the photos that wait or are worked on."""
+        return self.data_dir / "img"
+
+    @property
+    def masks(self) -> Path:
+        """Folder of the mask files."""
+        return self.data_dir / "seg_img"
+
+    def prepare_folders(self) -> None:
+        """Create both folders and try to write into them. Raises SettingsError."""
+        for folder in (self.uploads, self.masks):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder) as file:
+                    file.write(b"writable?")
+            except OSError as error:
+                reason = error.strerror or "it can't be used"
+                raise SettingsError(
+                    f"{PREFIX}DATA_DIR: the folder {folder} can't be written: {reason}."
+                ) from None
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment. Raises SettingsError on the first bad value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = PREFIX + str(first["loc"][0]).upper()
+        reason = first["msg"].removeprefix("Value error, ")
+        value = os.environ.get(variable, "")
+        raise SettingsError(f"{variable}={value}: {reason}.") from None
+
+
+def unknown_variables() -> list[str]:
+    """`CARSEG_*` variables in the environment that no setting reads, most likely misspelt."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
