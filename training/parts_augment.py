@@ -42,6 +42,8 @@ def random_transform(
 ) -> tuple[NDArray[np.float64], bool]:
     """A 3x3 matrix from photo pixels (x, y, 1) to input pixels, and whether it mirrors.
 
+    Pixels are counted by their centres, as OpenCV's warps do.
+
     Args:
         shape: (height, width) of the photo.
         size: (height, width) of the input.
@@ -53,7 +55,8 @@ def random_transform(
     fit = min(size[0] / height, size[1] / (width * stretch))
     scale = fit * float(np.exp(rng.uniform(*np.log(jitter.scale))))
     mirrors = bool(rng.random() < jitter.mirror)
-    centre = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]])
+    # As OpenCV counts: whole numbers are the centres of pixels.
+    centre = np.array([[1, 0, -(width - 1) / 2], [0, 1, -(height - 1) / 2], [0, 0, 1]])
     grow = np.diag([scale * stretch * (-1.0 if mirrors else 1.0), scale, 1.0])
     angle = np.deg2rad(rng.normal(0.0, jitter.turn))
     turn = np.array(
@@ -65,7 +68,7 @@ def random_transform(
     # A photo larger than the input may move until its border; a smaller one stays inside.
     slack = np.abs([size[1] - width * scale * stretch, size[0] - height * scale]) / 2
     move = np.eye(3)
-    move[:2, 2] = np.array(size[::-1]) / 2 + rng.uniform(-slack, slack)
+    move[:2, 2] = (np.array(size[::-1]) - 1) / 2 + rng.uniform(-slack, slack)
     return move @ tilt @ turn @ slant @ grow @ centre, mirrors
 
 

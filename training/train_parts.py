@@ -8,14 +8,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from img_to_segments import PART_NAMES
+from letterbox import fit_longest
 from networks import build_network
+from training.evaluate import widen
 from training.imagenet import load_imagenet
 from training.loop import Batch, LoopOptions, run
 from training.parts_augment import NATURAL, SQUASHED, augment
@@ -112,15 +116,27 @@ def parts_loss(network: nn.Module, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def measure(network: nn.Module, samples: list[PartsSample], longest: int) -> dict[str, float]:
-    """Figures on annotated photos, each stretched to 4:3 as real photos are."""
-    from training.evaluate import predict_labels
-
+    """Figures on annotated photos, each widened to 4:3 as real photos are."""
     scores = PartScores()
     for sample in samples:
         image = read_rgb(sample.image)
         truth = read_labels(sample.labels, image.shape[:2])
-        scores.add(predict_labels(network, image, longest), truth)
+        scores.add(predict(network, image, longest), truth)
     return scores.figures()
+
+
+def predict(network: nn.Module, rgb: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Label map (H, W) uint8 of a squashed photo (H, W, 3), which the network sees widened."""
+    height, width = rgb.shape[:2]
+    placed = fit_longest(widen(rgb, cv2.INTER_LINEAR), longest, 32, square=False)
+    x = torch.from_numpy(placed.pixels).permute(2, 0, 1)[None].float().sub(127.0).div(128.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = network(x.contiguous(memory_format=torch.channels_last))
+    stride = x.shape[2] // output.shape[2]
+    logits = output[0, :, : placed.height // stride, : placed.width // stride].float().numpy()
+    full = cv2.resize(logits.transpose(1, 2, 0), (width, height), interpolation=cv2.INTER_LINEAR)
+    labels: NDArray[np.uint8] = full.argmax(2).astype(np.uint8)
+    return labels
 
 
 def sizes_of(epoch: int, epochs: int) -> tuple[int, int]:
