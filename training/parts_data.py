@@ -31,13 +31,15 @@ class PartsSample:
     Attributes:
         image: the photo's file.
         labels: PNG label map of the same size (255 is ignored); None for no car at all.
-        kind: "annotated", "pseudo" or "empty".
+        kind: "annotated", "pseudo" (labelled by a teacher) or "empty" (no car).
+        squashed: the photo was squashed to a square and has lost its width.
         rare: holds one of the rare parts (tailgate, trunk).
     """
 
     image: Path
     labels: Path | None
     kind: str
+    squashed: bool = False
     rare: bool = False
 
 
@@ -126,6 +128,12 @@ def near_duplicate_groups(images: list[Path], distance: int = 26) -> list[int]:
     return groups
 
 
+def has_rare_part(labels: Path) -> bool:
+    """Whether a label map's file holds a tailgate or a trunk, which few photos do."""
+    rare = {PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1}
+    return bool(rare & set(np.unique(read_labels(labels, (0, 0))).tolist()))
+
+
 def annotated_samples(data: Path, cache: Path) -> tuple[list[PartsSample], list[PartsSample]]:
     """The annotated photos, split for training and validation by near-duplicate group.
 
@@ -143,11 +151,9 @@ def annotated_samples(data: Path, cache: Path) -> tuple[list[PartsSample], list[
         names = [i.name for i, g in zip(images, groups, strict=True) if g in chosen]
         split.write_text(json.dumps(sorted(names)), encoding="utf-8")
     held_out = set(json.loads(split.read_text(encoding="utf-8")))
-    rare = {PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1}
     train: list[PartsSample] = []
     val: list[PartsSample] = []
     for image, path in zip(images, paths, strict=True):
-        has_rare = bool(rare & set(np.unique(read_labels(path, (0, 0))).tolist()))
-        sample = PartsSample(image, path, "annotated", has_rare)
+        sample = PartsSample(image, path, "annotated", squashed=True, rare=has_rare_part(path))
         (val if image.name in held_out else train).append(sample)
     return train, val

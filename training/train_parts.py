@@ -83,7 +83,7 @@ class PartsDataset(Dataset[tuple[Tensor, Tensor]]):
         ground = None
         if self.grounds and rng.random() < 0.4:
             ground = read_rgb(self.grounds[rng.integers(len(self.grounds))])
-        jitter = SQUASHED if sample.kind == "annotated" else NATURAL
+        jitter = SQUASHED if sample.squashed else NATURAL
         pixels, target = augment(image, labels, ground, self.size, jitter, rng)
         tensor = torch.from_numpy(pixels).permute(2, 0, 1).float()
         return (tensor - 127.0) / 128.0, torch.from_numpy(target).long()
@@ -116,19 +116,22 @@ def parts_loss(network: nn.Module, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def measure(network: nn.Module, samples: list[PartsSample], longest: int) -> dict[str, float]:
-    """Figures on annotated photos, each widened to 4:3 as real photos are."""
+    """Figures on annotated photos; squashed ones are widened to 4:3 as real photos are."""
     scores = PartScores()
     for sample in samples:
         image = read_rgb(sample.image)
         truth = read_labels(sample.labels, image.shape[:2])
-        scores.add(predict(network, image, longest), truth)
+        seen = widen(image, cv2.INTER_LINEAR) if sample.squashed else image
+        scores.add(predict(network, seen, truth.shape, longest), truth)
     return scores.figures()
 
 
-def predict(network: nn.Module, rgb: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    """Label map (H, W) uint8 of a squashed photo (H, W, 3), which the network sees widened."""
-    height, width = rgb.shape[:2]
-    placed = fit_longest(widen(rgb, cv2.INTER_LINEAR), longest, 32, square=False)
+def predict(
+    network: nn.Module, rgb: NDArray[np.uint8], shape: tuple[int, ...], longest: int
+) -> NDArray[np.uint8]:
+    """Label map of `shape` (H, W) uint8 of a photo (h, w, 3), whose size may be another."""
+    height, width = shape
+    placed = fit_longest(rgb, longest, 32, square=False)
     x = torch.from_numpy(placed.pixels).permute(2, 0, 1)[None].float().sub(127.0).div(128.0)
     with torch.autocast("cpu", torch.bfloat16):
         output = network(x.contiguous(memory_format=torch.channels_last))

@@ -1,0 +1,57 @@
+"""Users go on with their own photos, and the service loads what comes out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from img_to_segments import PartSegmenter
+from training.finetune import finetune, own_samples
+from training.loop import LoopOptions
+from training.parts_data import read_rgb
+
+
+def write_coco(folder: Path) -> Path:
+    """One photo of a "hood" on a plain ground."""
+    photo = np.full((96, 128, 3), 90, np.uint8)
+    photo[30:60, 20:90] = (20, 30, 200)
+    cv2.imwrite(str(folder / "a.png"), photo)
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 128, "height": 96}],
+        "categories": [{"id": 1, "name": "hood"}],
+        "annotations": [
+            {
+                "image_id": 1, "category_id": 1, "area": 2100,
+                "segmentation": [[20, 30, 90, 30, 90, 60, 20, 60]],
+            }
+        ],
+    }  # fmt: skip
+    path = folder / "my.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
+def test_own_photos_give_a_models_folder_that_loads(tmp_path: Path) -> None:
+    coco = write_coco(tmp_path)
+    train = own_samples(coco, tmp_path, tmp_path / "labels")
+    out = tmp_path / "my_models"
+    options = LoopOptions(tmp_path / "run", epochs=1, steps=4, rate=3e-4, warmup=0.3, threads=1)
+    finetune(train, train, out, options, batch=2)
+    before, after = PartSegmenter(), PartSegmenter(folder=out)
+    rgb = read_rgb(tmp_path / "a.png")
+    change = np.abs(after.logits(rgb) - before.logits(rgb)).max()
+    assert 0.01 < change < 50
+    figures = (tmp_path / "run" / "log.csv").read_text(encoding="utf-8")
+    assert "iou_hood" in figures
+
+
+def test_a_missing_photo_is_named(tmp_path: Path) -> None:
+    coco = write_coco(tmp_path)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a\.png"):
+        own_samples(coco, tmp_path, tmp_path / "labels")
