@@ -90,10 +90,12 @@ def label(probabilities: Probabilities, height: int, width: int) -> tuple[NDArra
     return labels, confidence
 
 
-def photos(data: Path) -> list[tuple[Path, str]]:
-    """All photos to label with their car type's name."""
+def photos(data: Path, limit: int | None) -> list[tuple[Path, str]]:
+    """Photos to label with their car type's name, in an order that is mixed but fixed."""
     roots = [data / name for name in ("car_types_in_context", "car_types")]
-    return [(path, path.parent.name) for root in roots for path in sorted(root.glob("*/*/*.jpg"))]
+    found = [(path, path.parent.name) for root in roots for path in sorted(root.glob("*/*/*.jpg"))]
+    order = np.random.default_rng(0).permutation(len(found)).tolist()
+    return [found[i] for i in order[:limit]]
 
 
 def main() -> None:
@@ -103,6 +105,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/pseudo"))
     parser.add_argument("--teacher", type=Path, nargs="*", default=[MODELS])
     parser.add_argument("--longest", type=int, nargs="*", default=[384])
+    parser.add_argument("--limit", type=int, help="label only so many photos")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -115,7 +118,9 @@ def main() -> None:
     )
     (arguments.out / "labels").mkdir(parents=True, exist_ok=True)
     rows = []
-    for number, (path, car_type) in enumerate(tqdm(photos(arguments.data), mininterval=10)):
+    for number, (path, car_type) in enumerate(
+        tqdm(photos(arguments.data, arguments.limit), mininterval=10)
+    ):
         note = arguments.out / "labels" / f"{number:05d}.json"
         if not note.exists():
             with torch.autocast("cpu", torch.bfloat16):

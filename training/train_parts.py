@@ -146,7 +146,7 @@ def sizes_of(epoch: int, epochs: int) -> tuple[int, int]:
     """Input size of an epoch: small ones first, since they are learnt from faster."""
     small, middle, full = (288, 384), (352, 448), (384, 512)
     share = epoch / max(epochs, 1)
-    return small if share < 0.45 else middle if share < 0.7 else full
+    return small if share < 0.5 else middle if share < 0.75 else full
 
 
 def main() -> None:
