@@ -12,7 +12,7 @@ import schema
 from api_docs import Api, add_docs
 from errors import ApiError, register_errors
 from jobs import ClosingError, Jobs, Segments, Standing
-from pipeline import Pipeline
+from pipeline import Analyser, Pipeline
 from schema import ImagePath
 from segment_interface import ImageError, decode_base64
 from server import configure_log, listen, serve
@@ -28,7 +28,7 @@ processed_segments: dict[str, Segments] = {}
 def create_app(
     config: Settings | None = None,
     *,
-    pipeline: Pipeline | None = None,
+    pipeline: Analyser | None = None,
     status: dict[str, str] | None = None,
     segments: dict[str, Segments] | None = None,
 ) -> Api:
@@ -51,7 +51,7 @@ def create_app(
     workers = min(settings.workers, usable_cores())
     stages = pipeline or Pipeline(threads=usable_cores() // workers)
     jobs = Jobs(
-        stages.analyse,
+        stages,
         uploads=settings.uploads,
         masks=settings.masks if settings.write_masks else None,
         workers=workers,
@@ -77,7 +77,7 @@ def _add_routes(app: Api, jobs: Jobs, settings: Settings) -> None:
     @app.post(
         "/",
         summary="Post a photo",
-        responses={200: schema.Accepted, 400: error, 413: error, 415: error, 503: error},
+        responses={200: schema.Accepted} | dict.fromkeys((400, 413, 415, 500, 503), error),
         openapi_extensions={"requestBody": schema.UPLOAD_BODY},
     )
     def post_photo() -> Response:
@@ -136,7 +136,7 @@ def _posted_text() -> str:
     if not request.is_json:
         raise ApiError(415, "Send JSON, with the header Content-Type: application/json.")
     try:
-        document = json.loads(request.get_data(cache=False))
+        document = json.loads(request.get_data(cache=False), strict=False)
     except (ValueError, RecursionError):
         raise ApiError(400, "The request is not valid JSON.") from None
     image = document.get("image") if isinstance(document, dict) else None

@@ -16,7 +16,6 @@ import shutil
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 
 from car_classification import CarType
 from img_to_segments import PART_NAMES
-from pipeline import Analysis, ModelsError, Part, outline
+from pipeline import Analyser, Analysis, ModelsError, Part, outline
 from segment_interface import ImageError, decode_image
 
 log = logging.getLogger(__name__)
@@ -114,7 +113,7 @@ class Jobs:
 
     def __init__(
         self,
-        analyse: Callable[[NDArray[np.uint8]], Analysis],
+        stages: Analyser,
         *,
         uploads: Path,
         masks: Path | None,
@@ -125,7 +124,7 @@ class Jobs:
     ) -> None:
         """
         Args:
-            analyse: the network stages, safe to call from several threads.
+            stages: the networks, safe to call from several threads.
             uploads: folder for the photos that wait or are worked on.
             masks: folder for one PNG per part, or None to write none.
             workers: photos worked on at the same time.
@@ -133,7 +132,7 @@ class Jobs:
             processing_status: filled with hash -> Uploaded, Processing, Ready or Error.
             processed_segments: filled with hash -> part -> exteriors of its polygons.
         """
-        self._analyse = analyse
+        self._stages = stages
         self._uploads = uploads
         self._masks = masks
         self._max_pixels = max_pixels
@@ -263,7 +262,7 @@ class Jobs:
     def _work(self, digest: str, rgb: NDArray[np.uint8] | None) -> Result:
         if rgb is None:
             rgb = decode_image(self._path(digest).read_bytes(), self._max_pixels)
-        analysis = self._analyse(rgb)
+        analysis = self._stages.analyse(rgb)
         if self._masks is not None:
             write_masks(self._masks / digest, analysis.labels)
         return Result.of(analysis)

@@ -10,6 +10,7 @@ import logging
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -66,6 +67,14 @@ class Part:
     polygons: list[Polygon]
 
 
+class Analyser(Protocol):
+    """What the jobs need of a `Pipeline`."""
+
+    def analyse(self, rgb: NDArray[np.uint8]) -> Analysis:
+        """See `Pipeline.analyse`."""
+        ...
+
+
 class Pipeline:
     """The models, loaded once in the background, and the way through them."""
 
@@ -107,7 +116,10 @@ class Pipeline:
         if not segmentation.confidences:
             return Analysis(None, segmentation.labels, {}, NO_CAR)
         car_type = classify(rgb, _box(segmentation.labels > 0))
-        message = f"{len(segmentation.confidences)} parts were found."
+        count = len(segmentation.confidences)
+        message = "1 part was found." if count == 1 else f"{count} parts were found."
+        if car_type is None:
+            message += " The type of the car could not be told."
         return Analysis(car_type, segmentation.labels, segmentation.confidences, message)
 
 

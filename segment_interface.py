@@ -23,6 +23,8 @@ MAX_SIDE = 32_767  # OpenCV counts the pixels of a side in 16 bits in places
 
 # A picture whose header promises more pixels than Pillow finds sane is an error, not a warning.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+# Broken metadata is no news to whoever runs the service.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _BASE64 = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n"

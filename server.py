@@ -90,7 +90,7 @@ def _announce(listener: socket.socket) -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(f"The service is at {url}, a page to try it at {url}/docs. Ctrl-C stops it. Try:")
     print(
-        """  (printf '{"image": "'; base64 < sample/car.png; printf '"}') | """
+        """  (printf '{"image": "'; base64 < sample/car.png | tr -d '\\n'; printf '"}') | """
         f"curl -H 'Content-Type: application/json' --data-binary @- {url}/",
         flush=True,
     )
@@ -150,6 +150,7 @@ class _Parser(HTTPRequestParser):
     refuses it by its length, in our shape and with CORS headers.
     """
 
+    error: Any
     _discarding = False
 
     def received(self, data: bytes) -> int:

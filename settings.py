@@ -138,7 +138,7 @@ class Settings(BaseSettings):
             except OSError as error:
                 reason = error.strerror or "it can't be used"
                 raise SettingsError(
-                    f"{PREFIX}DATA_DIR: the folder {folder} can't be written: {reason}."
+                    f"{PREFIX}DATA_DIR: {folder} can't be written: {reason}."
                 ) from None
 
 

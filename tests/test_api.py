@@ -1,0 +1,390 @@
+"""Each row of the API table, with the real models."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import WORKERS, Gate
+from flask.testing import FlaskClient
+from helpers import SAMPLE, body, encoded, noise, post, segments, wait
+from PIL import Image
+
+import app as app_module
+from api_docs import Api
+from car_classification import TYPE_NAMES
+from img_to_segments import PART_NAMES
+from jobs import UNEXPECTED, Result
+from pipeline import MODELS_FAILED, NO_CAR, ModelsError, Pipeline
+from schema import ResultAnswer, result_answer
+from segment_interface import decode_image
+from settings import Settings
+
+UNKNOWN = "0" * 64
+
+
+def test_a_car_from_post_to_result(app: Api, client: FlaskClient, sample: bytes) -> None:
+    answer = client.post("/", json=body(sample))
+    image_hash = hashlib.sha256(sample).hexdigest()
+    assert answer.status_code == 200
+    assert answer.json["image_hash"] == image_hash
+    assert answer.json["message"]
+    status = wait(client, image_hash)
+    assert set(status) == {"status", "message"}
+    assert "found" in status["message"]
+    assert client.get("/").get_json() == [image_hash]
+
+    answer = client.get(f"/{image_hash}/segments")
+    assert answer.status_code == 200
+    result = answer.get_json()
+    ResultAnswer.model_validate(result)
+    assert result["image_hash"] == image_hash
+    with Image.open(SAMPLE) as picture:
+        assert (result["width"], result["height"]) == picture.size
+    assert result["type"]["name"] in TYPE_NAMES
+    assert sum(result["type"]["scores"].values()) == pytest.approx(1, abs=1e-3)
+    assert {"front_glass", "hood", "front_bumper", "wheel"} <= set(result["segments"])
+
+
+def test_segments_and_parts_say_the_same(client: FlaskClient, sample: bytes) -> None:
+    result = segments(client, sample)
+    assert list(result["segments"]) == [part["name"] for part in result["parts"]]
+    assert list(result["segments"]) == [name for name in PART_NAMES if name in result["segments"]]
+    for part in result["parts"]:
+        exteriors = [polygon["exterior"] for polygon in part["polygons"]]
+        assert result["segments"][part["name"]] == exteriors
+        x, y, width, height = part["bbox"]
+        points = np.concatenate([np.asarray(ring) for ring in exteriors])
+        assert (points.min(axis=0) >= 0).all()
+        assert (points.max(axis=0) <= (result["width"], result["height"])).all()
+        assert np.abs(points.min(axis=0) - (x, y)).max() < 4
+        assert np.abs(points.max(axis=0) - (x + width, y + height)).max() < 4
+        assert 0 < part["area"] <= width * height
+        assert 0 < part["confidence"] <= 1
+
+
+def test_the_public_dicts_are_filled(settings: Settings, pipeline: Pipeline, sample: bytes) -> None:
+    status: dict[str, str] = {}
+    polygons: dict[str, Any] = {}
+    app = app_module.create_app(settings, pipeline=pipeline, status=status, segments=polygons)
+    client = app.test_client()
+    result = segments(client, sample)
+    assert status == {result["image_hash"]: "Ready"}
+    assert polygons == {result["image_hash"]: result["segments"]}
+    app.extensions["jobs"].close()
+    assert type(app_module.processing_status) is dict
+    assert type(app_module.processed_segments) is dict
+
+
+def test_states_on_the_way(
+    make_app: Callable[..., Api], settings: Settings, gate: Gate, sample: bytes
+) -> None:
+    one_worker = settings.model_copy(update={"workers": 1})
+    client = make_app(one_worker, gate).test_client()
+    first = post(client, sample)
+    assert gate.entered.wait(60)
+    second = post(client, encoded(noise(30, 40)))
+    for image_hash, state in ((first, "Processing"), (second, "Uploaded")):
+        status = client.get(f"/{image_hash}/status").get_json()
+        assert status["status"] == state
+        assert status["message"]
+        answer = client.get(f"/{image_hash}/segments")
+        assert answer.status_code == 400
+        assert state in answer.json["error"]
+    assert client.get("/").get_json() == []
+    gate.open.set()
+    wait(client, first)
+    wait(client, second)
+    assert client.get("/").get_json() == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(RuntimeError("secret /etc/passwd"), UNEXPECTED), (ModelsError(MODELS_FAILED), MODELS_FAILED)],
+)
+def test_a_failed_photo_says_so_and_is_tried_again(
+    make_app: Callable[..., Api], gate: Gate, sample: bytes, error: Exception, message: str
+) -> None:
+    client = make_app(stages=gate).test_client()
+    gate.error = error
+    gate.open.set()
+    image_hash = post(client, sample)
+    assert wait(client, image_hash, "Error")["message"] == message
+    answer = client.get(f"/{image_hash}/segments")
+    assert (answer.status_code, answer.json) == (404, {"error": message})
+    assert client.get("/").get_json() == []
+    gate.error = None
+    assert post(client, sample) == image_hash
+    wait(client, image_hash)
+    assert gate.calls == 2
+
+
+def test_no_car(client: FlaskClient) -> None:
+    result = segments(client, encoded(np.full((300, 400, 3), 200, np.uint8), "JPEG"))
+    assert result["type"] is None
+    assert result["segments"] == {}
+    assert result["parts"] == []
+    assert result["message"] == NO_CAR
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8000, 200), (200, 8000)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16", "P"])
+def test_odd_pictures_are_ready(client: FlaskClient, size: tuple[int, int], mode: str) -> None:
+    result = segments(client, encoded(Image.new(mode, size)))
+    assert (result["width"], result["height"]) == size
+
+
+def test_a_turned_photo_gives_the_same_parts(client: FlaskClient, sample: bytes) -> None:
+    with Image.open(SAMPLE) as picture:
+        upright = picture.convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(upright.transpose(Image.Transpose.ROTATE_90), exif=exif)
+    plain = segments(client, encoded(upright))
+    result = segments(client, turned)
+    for key in ("width", "height", "type", "segments", "parts"):
+        assert result[key] == plain[key]
+
+
+def test_the_same_photo_is_worked_on_once(
+    make_app: Callable[..., Api], gate: Gate, sample: bytes
+) -> None:
+    client = make_app(stages=gate).test_client()
+    image_hash = post(client, sample)
+    assert gate.entered.wait(60)
+    assert post(client, sample) == image_hash
+    gate.open.set()
+    wait(client, image_hash)
+    assert post(client, sample) == image_hash
+    assert client.get(f"/{image_hash}/status").get_json()["status"] == "Ready"
+    assert gate.calls == 1
+
+
+def test_identical_posts_at_the_same_instant(
+    make_app: Callable[..., Api], gate: Gate, sample: bytes
+) -> None:
+    app = make_app(stages=gate)
+    with ThreadPoolExecutor(16) as threads:
+        hashes = set(threads.map(lambda _: post(app.test_client(), sample), range(32)))
+    gate.open.set()
+    (image_hash,) = hashes
+    wait(app.test_client(), image_hash)
+    assert gate.calls == 1
+
+
+def test_fifty_photos_from_eight_threads(app: Api, pipeline: Pipeline, sample: bytes) -> None:
+    """Each answer is the one that the photo gets alone, whatever its neighbours."""
+    car = Image.fromarray(decode_image(sample, 50_000_000)).convert("RGB")
+    car.thumbnail((480, 480))
+    photos = [
+        encoded(car.crop((i, i // 2, car.width - i // 3, car.height)), "JPEG", quality=80 + i % 15)
+        for i in range(50)
+    ]
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda photo: segments(app.test_client(), photo), photos))
+    assert len({answer["image_hash"] for answer in answers}) == 50
+    for photo, answer in zip(photos, answers, strict=True):
+        alone = Result.of(pipeline.analyse(decode_image(photo, 50_000_000)))
+        image_hash = hashlib.sha256(photo).hexdigest()
+        assert answer == json.loads(json.dumps(result_answer(image_hash, alone)))
+    assert sum(bool(answer["segments"]) for answer in answers) > 40
+
+
+LARGE = encoded(noise(700, 700))  # 1.47 MB
+
+
+@pytest.fixture
+def strict(make_app: Callable[..., Api], settings: Settings) -> FlaskClient:
+    """A client of a service with low limits."""
+    limits = {"max_upload_mb": 1.0, "max_pixels": 400_000}
+    return make_app(settings.model_copy(update=limits)).test_client()
+
+
+PNG = base64.b64encode(encoded(noise(20, 20))).decode()
+BAD_POSTS: list[tuple[dict[str, Any], int, str]] = [
+    ({"json": {}}, 400, "no image"),
+    ({"json": {"image": ""}}, 400, "no image"),
+    ({"json": {"image": None}}, 400, "no image"),
+    ({"json": {"image": 5}}, 400, "no image"),
+    ({"json": {"image": [PNG]}}, 400, "no image"),
+    ({"json": {"picture": PNG}}, 400, "no image"),
+    ({"json": [PNG]}, 400, "no image"),
+    ({"json": None}, 400, "no image"),
+    ({"json": {"image": "   "}}, 400, "empty"),
+    ({"json": {"image": "no base64!"}}, 400, "base64"),
+    ({"json": {"image": "aGVsbG8="}}, 400, "not an image"),
+    ({"json": {"image": PNG[: len(PNG) // 2 // 4 * 4]}}, 400, "damaged or incomplete"),
+    ({"data": b"{", "content_type": "application/json"}, 400, "not valid JSON"),
+    ({"data": b"", "content_type": "application/json"}, 400, "not valid JSON"),
+    ({"data": b"\xff\xfe\xfa", "content_type": "application/json"}, 400, "not valid JSON"),
+    ({"data": b"[" * 100_000, "content_type": "application/json"}, 400, "not valid JSON"),
+    ({"data": b'{"image":' * 9999, "content_type": "application/json"}, 400, "not valid JSON"),
+    ({"data": json.dumps({"image": PNG})}, 415, "application/json"),
+    ({"data": {"image": PNG}}, 415, "application/json"),
+    ({"json": {"image": PNG}, "headers": {"Content-Encoding": "gzip"}}, 415, "Content-Encoding"),
+    ({"json": body(encoded(noise(9, 9), "GIF"))}, 415, "GIF"),
+    ({"json": body(encoded(noise(9, 9), "TIFF"))}, 415, "TIFF"),
+    ({"json": body(LARGE)}, 413, "1 MB"),
+    ({"json": {"image": "A" * 3_000_000}}, 413, "1 MB"),
+    ({"json": body(encoded(Image.new("L", (800, 600))))}, 413, "0.4 megapixels"),
+]
+
+
+@pytest.mark.parametrize(("request_", "status", "words"), BAD_POSTS)
+def test_bad_posts(strict: FlaskClient, request_: dict[str, Any], status: int, words: str) -> None:
+    answer = strict.post("/", **request_)
+    assert answer.status_code == status
+    assert set(answer.json) == {"error"}
+    assert words in answer.json["error"]
+    assert "Traceback" not in answer.text
+    assert strict.get("/").get_json() == []
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        PNG,
+        f"data:image/png;base64,{PNG}",
+        PNG.rstrip("="),
+        PNG.replace("+", "-").replace("/", "_"),
+        re.sub("(.{76})", "\\1\r\n", PNG),
+    ],
+)
+def test_base64_as_front_ends_send_it(client: FlaskClient, image: str) -> None:
+    answer = client.post("/", json={"image": image})
+    assert answer.status_code == 200
+    assert answer.json["image_hash"] == hashlib.sha256(base64.b64decode(PNG)).hexdigest()
+
+
+def test_bare_line_breaks_in_the_json(client: FlaskClient) -> None:
+    """What a shell makes of `base64 photo.png` between quotes."""
+    text = '{"image": "' + base64.encodebytes(base64.b64decode(PNG)).decode() + '"}'
+    assert client.post("/", data=text, content_type="application/json").status_code == 200
+
+
+@pytest.mark.parametrize("route", ["status", "segments"])
+@pytest.mark.parametrize(
+    "image_hash",
+    [UNKNOWN, "x", "..", "%2e%2e%2fapp.py", "a" * 5000, "%00", "ü", "' OR 1=1", UNKNOWN + "x"],
+)
+def test_unknown_hashes(client: FlaskClient, image_hash: str, route: str) -> None:
+    answer = client.get(f"/{image_hash}/{route}")
+    assert answer.status_code == 404
+    assert set(answer.json) == {"error"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("GET", f"/{UNKNOWN}", 404),
+        ("GET", f"/{UNKNOWN}/status/", 404),
+        ("GET", "/docs/swagger/../../app.py", 404),
+        ("PUT", "/", 405),
+        ("DELETE", "/", 405),
+        ("POST", f"/{UNKNOWN}/status", 405),
+        ("POST", f"/{UNKNOWN}/segments", 405),
+        ("PATCH", "/openapi.json", 405),
+    ],
+)
+def test_one_shape_of_errors(client: FlaskClient, method: str, path: str, status: int) -> None:
+    answer = client.open(path, method=method)
+    assert answer.status_code == status
+    assert answer.content_type == "application/json"
+    assert set(answer.json) == {"error"}
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+def test_our_own_failures_show_no_internals(app: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("secret /etc/passwd")
+
+    monkeypatch.setattr(app.extensions["jobs"], "ready", fail)
+    answer = app.test_client().get("/")
+    assert answer.status_code == 500
+    assert set(answer.json) == {"error"}
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("setting", "origin", "allowed"),
+    [
+        (("localhost",), "http://localhost:3000", True),
+        (("localhost",), "https://127.0.0.1", True),
+        (("localhost",), "http://[::1]:8080", True),
+        (("localhost",), "https://example.org", False),
+        (("localhost",), "http://localhost.example.org", False),
+        (("https://example.org",), "https://example.org", True),
+        (("https://example.org",), "https://exampleXorg", False),
+        (("https://example.org",), "http://localhost:3000", False),
+        (("*",), "https://example.org", True),
+        ((), "http://localhost:3000", False),
+    ],
+)
+def test_cors(
+    make_app: Callable[..., Api],
+    settings: Settings,
+    setting: tuple[str, ...],
+    origin: str,
+    allowed: bool,
+) -> None:
+    client = make_app(settings.model_copy(update={"cors_origins": setting})).test_client()
+    for answer in (
+        client.get("/", headers={"Origin": origin}),
+        client.get("/nothing", headers={"Origin": origin}),
+        client.options(
+            "/",
+            headers={
+                "Origin": origin,
+                "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "content-type",
+            },
+        ),
+    ):
+        granted = answer.headers.get("Access-Control-Allow-Origin")
+        assert granted in ((origin, "*") if allowed else (None,))
+
+
+def test_the_openapi_document(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").get_json()
+    assert document["openapi"].startswith("3.")
+    assert set(document["paths"]) == {
+        "/",
+        "/{image_hash}/status",
+        "/{image_hash}/segments",
+        "/openapi.json",
+    }
+    text = json.dumps(document)
+    names = set(re.findall(r'"#/components/schemas/(\w+)"', text))
+    assert names
+    assert names <= set(document["components"]["schemas"])
+    statuses = set(document["paths"]["/"]["post"]["responses"])
+    assert statuses == {"200", "400", "413", "415", "500", "503"}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert operation["summary"]
+
+
+def test_the_page_to_try_it_is_all_ours(client: FlaskClient) -> None:
+    with client.get("/docs") as page:
+        assert page.status_code == 200
+        links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(links) >= 4
+    for link in links:
+        assert ":" not in link
+        with client.get(f"/{link}") as file:
+            assert file.status_code == 200
+            assert len(file.data) > 100
+
+
+def test_workers_do_not_exceed_the_cores() -> None:
+    import torch
+
+    assert WORKERS * torch.get_num_threads() <= app_module.usable_cores()

@@ -1,0 +1,222 @@
+"""What is on disk and in memory before, while and after a job runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import Gate
+from flask.testing import FlaskClient
+from helpers import body, encoded, noise, post, segments, wait
+from numpy.typing import NDArray
+
+import jobs as jobs_module
+from api_docs import Api
+from img_to_segments import PART_NAMES
+from jobs import ClosingError, Jobs, Result
+from pipeline import Analysis, Pipeline
+from segment_interface import decode_image
+from settings import Settings
+
+
+def uploads(settings: Settings) -> list[str]:
+    return sorted(path.name for path in settings.uploads.iterdir())
+
+
+class Painter:
+    """Stages that need no network: each picture is one large hood."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, ...]] = []
+
+    def analyse(self, rgb: NDArray[np.uint8]) -> Analysis:
+        self.seen.append(rgb.shape)
+        labels = np.zeros(rgb.shape[:2], np.uint8)
+        labels[1:-1, 1:-1] = 1 + PART_NAMES.index("hood")
+        return Analysis(None, labels, {"hood": 0.5}, "painted")
+
+
+def test_the_upload_is_kept_as_it_came_and_removed_at_the_end(
+    make_app: Callable[..., Api], settings: Settings, gate: Gate
+) -> None:
+    client = make_app(stages=gate).test_client()
+    photo = encoded(noise(30, 40), "JPEG")
+    image_hash = post(client, photo)
+    assert uploads(settings) == [f"{image_hash}.png"]
+    assert (settings.uploads / f"{image_hash}.png").read_bytes() == photo
+    gate.open.set()
+    wait(client, image_hash)
+    assert uploads(settings) == []
+    assert list(settings.masks.iterdir()) == []
+
+
+def test_the_upload_is_removed_after_an_error(
+    make_app: Callable[..., Api], settings: Settings, gate: Gate
+) -> None:
+    client = make_app(stages=gate).test_client()
+    gate.error = RuntimeError("broken")
+    gate.open.set()
+    wait(client, post(client, encoded(noise(30, 40))), "Error")
+    assert uploads(settings) == []
+
+
+def test_a_refused_photo_leaves_nothing(client: FlaskClient, settings: Settings) -> None:
+    photo = encoded(noise(30, 40))
+    assert client.post("/", json=body(photo[: len(photo) // 2])).status_code == 400
+    assert uploads(settings) == []
+
+
+def test_the_label_map_is_kept_exactly(app: Api, pipeline: Pipeline, sample: bytes) -> None:
+    result = segments(app.test_client(), sample)
+    kept = app.extensions["jobs"].find(result["image_hash"]).result
+    analysis = pipeline.analyse(decode_image(sample, 50_000_000))
+    assert np.array_equal(kept.labels(), analysis.labels)
+    assert len(kept.packed_labels) < analysis.labels.size // 20
+    areas = {part["name"]: part["area"] for part in result["parts"]}
+    counts = np.bincount(kept.labels().ravel(), minlength=19)
+    assert areas == {name: counts[i] for i, name in enumerate(PART_NAMES, 1) if counts[i]}
+
+
+def test_masks_are_written_where_a_setting_asks(
+    make_app: Callable[..., Api], settings: Settings, sample: bytes
+) -> None:
+    app = make_app(settings.model_copy(update={"write_masks": True}))
+    result = segments(app.test_client(), sample)
+    labels = app.extensions["jobs"].find(result["image_hash"]).result.labels()
+    folder = settings.masks / result["image_hash"]
+    assert [path.name for path in settings.masks.iterdir()] == [result["image_hash"]]
+    assert {path.stem for path in folder.iterdir()} == set(result["segments"])
+    for path in folder.iterdir():
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(mask == 255, labels == 1 + PART_NAMES.index(path.stem))
+        assert set(np.unique(mask)) <= {0, 255}
+
+
+def test_what_waits_at_the_stop_is_taken_up_at_the_next_start(
+    make_app: Callable[..., Api], settings: Settings, gate: Gate
+) -> None:
+    first = make_app(settings.model_copy(update={"workers": 1}), gate)
+    client = first.test_client()
+    photos = [encoded(noise(30, 40, seed)) for seed in range(4)]
+    hashes = [post(client, photos[0])]
+    assert gate.entered.wait(60)
+    hashes += [post(client, photo) for photo in photos[1:]]
+    closing = threading.Thread(target=first.extensions["jobs"].close)
+    closing.start()
+    while not first.extensions["jobs"]._closing:
+        pass
+    refused = client.post("/", json=body(encoded(noise(30, 40, 9))))
+    assert refused.status_code == 503
+    assert set(refused.json) == {"error"}
+    gate.open.set()
+    closing.join(60)
+    assert client.get("/").get_json() == hashes[:1]
+    assert uploads(settings) == sorted(f"{image_hash}.png" for image_hash in hashes[1:])
+
+    second = make_app().test_client()
+    for image_hash in hashes[1:]:
+        wait(second, image_hash)
+    assert sorted(second.get("/").get_json()) == sorted(hashes[1:])
+    assert uploads(settings) == []
+
+
+def test_only_whole_uploads_are_taken_up(make_app: Callable[..., Api], settings: Settings) -> None:
+    settings.prepare_folders()
+    photo = encoded(noise(30, 40))
+    good = hashlib.sha256(photo).hexdigest()
+    (settings.uploads / f"{good}.png").write_bytes(photo)
+    (settings.uploads / f"{'a' * 64}.png").write_bytes(photo[:100])
+    (settings.uploads / ".upload-half").write_bytes(photo[:100])
+    (settings.uploads / "mine.png").write_bytes(photo)
+    broken = hashlib.sha256(b"no image").hexdigest()
+    (settings.uploads / f"{broken}.png").write_bytes(b"no image")
+    client = make_app().test_client()
+    wait(client, good)
+    assert "not an image" in wait(client, broken, "Error")["message"]
+    assert client.get(f"/{'a' * 64}/status").status_code == 404
+    assert uploads(settings) == ["mine.png"]
+
+
+def _jobs(settings: Settings, stages: Painter | Gate, workers: int = 1) -> Jobs:
+    settings.prepare_folders()
+    return Jobs(
+        stages,
+        uploads=settings.uploads,
+        masks=None,
+        workers=workers,
+        max_pixels=10_000_000,
+        processing_status={},
+        processed_segments={},
+    )
+
+
+def test_few_decoded_photos_wait_in_memory(
+    settings: Settings, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "_HANDOVER_BYTES", 3 * 30 * 40 * 3)
+    jobs = _jobs(settings, gate)
+    hashes = [jobs.accept(encoded(noise(30, 40, 0)))[0]]
+    assert gate.entered.wait(60)
+    hashes += [jobs.accept(encoded(noise(30, 40, seed)))[0] for seed in range(1, 8)]
+    assert sum(job.waiting is not None for job in jobs._jobs.values()) == 3
+    gate.open.set()
+    while len(jobs.ready()) < 8:
+        pass
+    jobs.close()
+    assert jobs.ready() == hashes
+    assert jobs._held == 0
+
+
+def test_a_closed_service_takes_nothing(settings: Settings) -> None:
+    jobs = _jobs(settings, Painter())
+    jobs.close()
+    with pytest.raises(ClosingError):
+        jobs.accept(encoded(noise(30, 40)))
+    assert uploads(settings) == []
+
+
+def test_no_file_stays_open(settings: Settings) -> None:
+    jobs = _jobs(settings, Painter(), workers=2)
+
+    def work(seeds: range) -> None:
+        for seed in seeds:
+            digest, is_new = jobs.accept(encoded(noise(20, 30, seed)))
+            assert is_new
+            while jobs.find(digest).state != "Ready":  # type: ignore[union-attr]
+                pass
+
+    work(range(5))
+    before = len(os.listdir("/proc/self/fd"))
+    work(range(5, 105))
+    assert len(os.listdir("/proc/self/fd")) <= before
+    jobs.close()
+
+
+def test_results_hold_polygons_and_holes() -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:50, 10:70] = 13
+    labels[25:35, 30:50] = 0
+    labels[2:5, 2:6] = 13
+    (part,) = Result.of(Analysis(None, labels, {"hood": 0.123456}, "")).parts
+    assert (part.name, part.confidence, part.bbox) == ("hood", 0.1235, (2, 2, 68, 48))
+    assert part.area == 40 * 60 - 200 + 12
+    assert [len(polygon.holes) for polygon in part.polygons] == [1, 0]
+
+
+def test_the_disk_being_gone_is_no_client_error(
+    make_app: Callable[..., Api], settings: Settings
+) -> None:
+    client = make_app().test_client()
+    settings.uploads.rmdir()
+    Path(settings.uploads).touch()
+    answer = client.post("/", json=body(encoded(noise(30, 40))))
+    assert answer.status_code == 500
+    assert set(answer.json) == {"error"}
+    assert str(settings.data_dir) not in answer.text
+    settings.uploads.unlink()

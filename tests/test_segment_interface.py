@@ -1,0 +1,269 @@
+"""Base64 and pictures in all the forms in which they arrive."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from helpers import encoded, noise
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from segment_interface import MAX_SIDE, ImageError, decode_base64, decode_image
+
+LIMIT = 1_000_000
+GRADIENT = np.stack(
+    [
+        np.tile(np.linspace(0, 255, 60).astype(np.uint8), (40, 1)),
+        np.tile(np.linspace(255, 0, 40).astype(np.uint8)[:, None], (1, 60)),
+        np.full((40, 60), 90, np.uint8),
+    ],
+    axis=-1,
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 57, 58, 1000])
+def test_base64_in_every_form(size: int) -> None:
+    data = np.random.default_rng(size).bytes(size)
+    plain = base64.b64encode(data).decode()
+    assert decode_base64(plain) == data
+    assert decode_base64(plain.rstrip("=")) == data
+    assert decode_base64(base64.urlsafe_b64encode(data).decode()) == data
+    assert decode_base64(base64.encodebytes(data).decode()) == data
+    assert decode_base64(base64.encodebytes(data).decode().replace("\n", "\r\n")) == data
+    assert decode_base64("data:image/png;base64," + plain) == data
+    assert decode_base64("DATA:image/svg+xml;charset=utf-8;base64," + plain.rstrip("=")) == data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A",
+        "AAAAA",
+        "AA=A",
+        "ab!d",
+        "abcé",
+        "\ud800AAA",
+        "AA\0A",
+        "data:image/png,AAAA",
+        "data:AAAA",
+    ],
+)
+def test_what_is_not_base64(text: str) -> None:
+    with pytest.raises(ImageError, match="base64") as caught:
+        decode_base64(text)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("text", ["", "====", "\n", "data:image/png;base64,"])
+def test_an_empty_image(text: str) -> None:
+    with pytest.raises(ImageError, match="empty") as caught:
+        decode_base64(text)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "error"),
+    [
+        ("PNG", {}, 0),
+        ("WEBP", {"lossless": True}, 0),
+        ("JPEG", {"quality": 95, "subsampling": 0}, 8),
+        ("JPEG", {"quality": 95, "subsampling": 0, "progressive": True}, 8),
+        ("WEBP", {"quality": 95}, 16),
+    ],
+)
+def test_formats(kind: str, options: dict[str, object], error: int) -> None:
+    rgb = decode_image(encoded(GRADIENT, kind, **options), LIMIT)
+    assert rgb.dtype == np.uint8
+    assert rgb.flags.c_contiguous
+    assert rgb.flags.writeable
+    assert rgb.shape == GRADIENT.shape
+    assert np.abs(rgb.astype(int) - GRADIENT).max() <= error
+
+
+def test_modes() -> None:
+    picture = Image.fromarray(GRADIENT)
+    grey = np.asarray(picture.convert("L"))
+    assert np.array_equal(
+        decode_image(encoded(picture.convert("L")), LIMIT), np.stack([grey] * 3, -1)
+    )
+    bits = np.asarray(picture.convert("1").convert("RGB"))
+    assert np.array_equal(decode_image(encoded(picture.convert("1")), LIMIT), bits)
+    palette = picture.quantize(32)
+    assert np.array_equal(decode_image(encoded(palette), LIMIT), np.asarray(palette.convert("RGB")))
+    cmyk = decode_image(encoded(picture.convert("CMYK"), "JPEG", quality=98), LIMIT)
+    assert np.abs(cmyk.astype(int) - GRADIENT).mean() < 4
+
+
+def test_transparency_is_laid_on_white() -> None:
+    alpha = np.full((40, 60), 255, np.uint8)
+    alpha[:, 30:] = 0
+    alpha[:10] = 128
+    layered = Image.fromarray(np.dstack([GRADIENT, alpha]))
+    share = alpha[..., None] / 255
+    expected = GRADIENT * share + 255 * (1 - share)
+    for data in (encoded(layered), encoded(layered, "WEBP", lossless=True, exact=True)):
+        assert np.abs(decode_image(data, LIMIT) - expected).max() <= 1.5
+    grey = decode_image(encoded(layered.convert("LA")), LIMIT)
+    assert (grey[10:, 30:] == 255).all()
+    palette = Image.fromarray(GRADIENT).quantize(8)
+    hidden = palette.getpixel((0, 0))
+    keyed = decode_image(encoded(palette, transparency=hidden), LIMIT)
+    assert (keyed[np.asarray(palette) == hidden] == 255).all()
+    opaque = Image.fromarray(np.dstack([GRADIENT, np.full((40, 60), 255, np.uint8)]))
+    assert np.array_equal(decode_image(encoded(opaque), LIMIT), GRADIENT)
+
+
+def test_sixteen_bit_grey_is_scaled() -> None:
+    values = np.linspace(0, 65535, 2400).astype(np.uint16).reshape(40, 60)
+    rgb = decode_image(encoded(Image.fromarray(values)), LIMIT)
+    assert np.abs(rgb[..., 0] - values / 257).max() <= 0.5
+
+
+def test_sixteen_bit_colour() -> None:
+    rows = (GRADIENT.astype(">u2") * 257).reshape(40, -1)
+    raw = b"".join(b"\0" + row.tobytes() for row in rows)
+    data = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", 60, 40, 16, 2, 0, 0, 0))
+    data += _chunk(b"IDAT", zlib.compress(raw)) + _chunk(b"IEND", b"")
+    assert np.array_equal(decode_image(data, LIMIT), GRADIENT)
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return (
+        struct.pack(">I", len(content)) + name + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_orientation(orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(GRADIENT, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    tagged = Image.fromarray(GRADIENT)
+    tagged.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(tagged))
+    rgb = decode_image(data, LIMIT)
+    assert np.array_equal(rgb, expected)
+    assert rgb.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"Exif\0\0broken", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"x"],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # as in the service
+def test_broken_exif_does_not_matter(exif: bytes, kind: str) -> None:
+    assert decode_image(encoded(GRADIENT, kind, exif=exif), LIMIT).shape == GRADIENT.shape
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_senseless_orientation_does_not_matter(value: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    assert np.array_equal(decode_image(encoded(GRADIENT, exif=exif), LIMIT), GRADIENT)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_first_picture_of_an_animation(kind: str) -> None:
+    second = Image.fromarray(255 - GRADIENT)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(GRADIENT, kind, save_all=True, append_images=[second], duration=50, **options)
+    assert np.array_equal(decode_image(data, LIMIT), GRADIENT)
+
+
+def test_a_phones_picture_of_several() -> None:
+    second = Image.fromarray(255 - GRADIENT)
+    data = encoded(GRADIENT, "MPO", save_all=True, append_images=[second], quality=95)
+    assert np.abs(decode_image(data, LIMIT).astype(int) - GRADIENT).mean() < 8
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (8000, 200), (200, 8000), (1, 3000)])
+def test_odd_sizes(width: int, height: int) -> None:
+    picture = noise(height, width)
+    assert np.array_equal(decode_image(encoded(picture), 2_000_000), picture)
+
+
+def test_limits_are_named() -> None:
+    picture = Image.new("L", (1000, 1001))
+    assert decode_image(encoded(picture), 1_001_000).shape == (1001, 1000, 3)
+    with pytest.raises(ImageError, match="1 megapixels") as caught:
+        decode_image(encoded(picture), LIMIT)
+    assert caught.value.status == 413
+    with pytest.raises(ImageError, match=str(MAX_SIDE)) as caught:
+        decode_image(encoded(Image.new("L", (MAX_SIDE + 1, 1))), LIMIT)
+    assert caught.value.status == 413
+
+
+def test_a_bomb_is_refused_before_it_is_decoded() -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    data = (
+        b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", b"") + _chunk(b"IEND", b"")
+    )
+    with pytest.raises(ImageError, match="too many pixels") as caught:
+        decode_image(data, LIMIT)
+    assert caught.value.status == 413
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (encoded(GRADIENT, "GIF"), "GIF"),
+        (encoded(GRADIENT, "BMP"), "BMP"),
+        (encoded(GRADIENT, "TIFF"), "TIFF"),
+        (encoded(GRADIENT, "ICO"), "icon"),
+        (encoded(GRADIENT, "AVIF"), "AVIF"),
+        (encoded(GRADIENT, "JPEG2000"), "JPEG 2000"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"%PDF-1.7", "PDF"),
+        (b' <?xml version="1.0"?><svg/>', "SVG"),
+    ],
+)
+def test_other_formats_are_named(data: bytes, name: str) -> None:
+    with pytest.raises(ImageError, match=name) as caught:
+        decode_image(data, LIMIT)
+    assert caught.value.status == 415
+
+
+@pytest.mark.parametrize("data", [b"hello", b"\0" * 100, b"\x89PN", b"RIFF\0\0\0\0WAVE"])
+def test_what_is_not_an_image(data: bytes) -> None:
+    with pytest.raises(ImageError, match="not an image") as caught:
+        decode_image(data, LIMIT)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
+def test_a_truncated_image(kind: str, share: float) -> None:
+    data = encoded(noise(80, 90), kind)
+    with pytest.raises(ImageError, match=r"damaged or incomplete|not an image") as caught:
+        decode_image(data[: int(len(data) * share)], LIMIT)
+    assert caught.value.status == 400
+
+
+VALID = [encoded(noise(24, 32), kind) for kind in ("PNG", "JPEG", "WEBP")]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damage_never_does_more_than_refuse(data: st.DataObject) -> None:
+    damaged = bytearray(data.draw(st.sampled_from(VALID)))
+    for _ in range(data.draw(st.integers(1, 8))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        rgb = decode_image(bytes(damaged), LIMIT)
+    except ImageError as error:
+        status = error.status
+        rgb = None
+    if rgb is None:
+        assert status in (400, 413, 415)
+    else:
+        assert rgb.ndim == 3
+        assert rgb.shape[0] * rgb.shape[1] <= LIMIT

@@ -1,0 +1,154 @@
+"""The real process: `python app.py` on a free port."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from helpers import REPOSITORY, Server, body, clean_environment, encoded, noise
+
+from jobs import Result
+from pipeline import Pipeline
+from schema import ResultAnswer, result_answer
+from segment_interface import decode_image
+
+
+def test_a_photo_end_to_end(server: Server, pipeline: Pipeline, sample: bytes) -> None:
+    image_hash = server.post(sample)
+    server.wait(image_hash)
+    assert image_hash in requests.get(server.url, timeout=60).json()
+    answer = requests.get(f"{server.url}/{image_hash}/segments", timeout=60)
+    result = answer.json()
+    ResultAnswer.model_validate(result)
+    alone = Result.of(pipeline.analyse(decode_image(sample, 50_000_000)))
+    assert result == json.loads(json.dumps(result_answer(image_hash, alone)))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_far_over_the_limit_gets_its_answer(server: Server, chunked: bool) -> None:
+    """The client must see the 413, not a reset connection."""
+    data = b'{"image": "' + b"A" * 60_000_000 + b'"}'
+    answer = requests.post(
+        server.url,
+        data=(data[i : i + 1_000_000] for i in range(0, len(data), 1_000_000)) if chunked else data,
+        headers={"Content-Type": "application/json", "Origin": "http://localhost:3000"},
+        timeout=120,
+    )
+    assert answer.status_code == 413
+    assert "20 MB" in answer.json()["error"]
+    assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
+    assert requests.get(server.url, timeout=60).status_code == 200
+
+
+def test_one_connection_goes_on_after_a_refusal(server: Server) -> None:
+    with requests.Session() as session:
+        headers = {"Content-Type": "application/json"}
+        refused = session.post(server.url, data=b"x" * 40_000_000, headers=headers, timeout=120)
+        assert refused.status_code == 413
+        assert session.post(server.url, json=body(noise_png()), timeout=60).status_code == 200
+
+
+def noise_png() -> bytes:
+    return encoded(noise(30, 40))
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GARBAGE\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 300_000 + b"\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", 413),
+    ],
+)
+def test_what_is_hardly_http(server: Server, request_: bytes, status: int) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(request_)
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert head.split()[1] == str(status).encode()
+    assert set(json.loads(content)) == {"error"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_loses_nothing(
+    start_server: Callable[..., Server], tmp_path: Path, sample: bytes, number: signal.Signals
+) -> None:
+    """Photos taken before the signal are Ready before the end or after the next start."""
+    data = tmp_path / "data"
+    server = start_server(data, CARSEG_WORKERS="1")
+    photos = [sample, *(encoded(noise(300, 400, seed)) for seed in range(6))]
+    hashes = [server.post(photo) for photo in photos]
+    server.wait(hashes[0], "Processing") if number == signal.SIGTERM else None
+    assert server.stop(number) == 0
+    left = {path.stem for path in (data / "img").iterdir()}
+    assert left < set(hashes)
+
+    server = start_server(data, CARSEG_WORKERS="1")
+    for image_hash in left:
+        server.wait(image_hash)
+    assert set(requests.get(server.url, timeout=60).json()) == left
+    assert list((data / "img").iterdir()) == []
+    assert server.stop(signal.SIGTERM) == 0
+
+
+def test_results_can_be_fetched_while_the_service_stops(
+    start_server: Callable[..., Server], tmp_path: Path, sample: bytes
+) -> None:
+    server = start_server(tmp_path / "data", CARSEG_WORKERS="1")
+    image_hash = server.post(sample)  # runs, or waits for the models
+    while (
+        requests.get(f"{server.url}/{image_hash}/status", timeout=60).json()["status"] == "Uploaded"
+    ):
+        time.sleep(0.01)
+    server.process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 60
+    refused = None
+    while refused is None and time.monotonic() < deadline:
+        try:
+            answer = requests.post(server.url, json=body(noise_png()), timeout=60)
+        except requests.ConnectionError:
+            break  # it has ended already
+        if answer.status_code == 503:
+            refused = answer
+    if refused is not None:
+        assert set(refused.json()) == {"error"}
+    assert server.process.wait(120) == 0
+    assert server.stop(signal.SIGTERM) == 0
+
+
+def test_flask_run(tmp_path: Path, sample: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "app", "run", "--port", str(port)],
+        cwd=REPOSITORY,
+        env=clean_environment() | {"CARSEG_DATA_DIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    server = Server(f"http://127.0.0.1:{port}", process)
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                requests.get(server.url, timeout=60)
+                break
+            except requests.ConnectionError:
+                time.sleep(0.1)
+        server.wait(server.post(sample))
+    finally:
+        server.stop(signal.SIGINT)

@@ -1,0 +1,126 @@
+"""Settings from the environment, and how a bad one stops the start."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import REPOSITORY, clean_environment
+from pydantic import ValidationError
+
+from settings import Settings, SettingsError, load_settings, unknown_variables, usable_cores
+
+
+def test_defaults() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 5000)
+    assert settings.data_dir == REPOSITORY
+    assert settings.uploads == REPOSITORY / "img"
+    assert settings.masks == REPOSITORY / "seg_img"
+    assert 1 <= settings.workers <= usable_cores()
+    assert settings.max_upload_bytes == 20 * 1024 * 1024
+    assert not settings.write_masks
+
+
+def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    values = {
+        "HOST": "0.0.0.0",  # noqa: S104
+        "PORT": "8080",
+        "DATA_DIR": str(tmp_path),
+        "WORKERS": "3",
+        "HTTP_THREADS": "5",
+        "MAX_UPLOAD_MB": "1.5",
+        "MAX_PIXELS": "1000",
+        "CORS_ORIGINS": "https://a.example, http://b.example:8000/",
+        "WRITE_MASKS": "1",
+        "LOG_LEVEL": "debug",
+    }
+    assert {name.lower() for name in values} == set(Settings.model_fields)
+    for name, value in values.items():
+        monkeypatch.setenv(f"CARSEG_{name}", value)
+    settings = load_settings()
+    default = Settings.model_construct()
+    for name in Settings.model_fields:
+        assert getattr(settings, name) != getattr(default, name), name
+    assert settings.cors_origins == ("https://a.example", "http://b.example:8000")
+    assert settings.max_upload_bytes == 1_572_864
+
+
+def test_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load_settings().port = 1
+
+
+BAD = [
+    ("PORT", "abc"),
+    ("PORT", "70000"),
+    ("HOST", ""),
+    ("WORKERS", "0"),
+    ("HTTP_THREADS", "-1"),
+    ("MAX_UPLOAD_MB", "0"),
+    ("MAX_UPLOAD_MB", "nan"),
+    ("MAX_PIXELS", "1e99"),
+    ("CORS_ORIGINS", "example.org"),
+    ("CORS_ORIGINS", "http://.*"),
+    ("WRITE_MASKS", "maybe"),
+    ("LOG_LEVEL", "loud"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"CARSEG_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert f"CARSEG_{name}={value}:" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_misspelt_setting_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARSEG_WORKER", "2")
+    assert unknown_variables() == ["CARSEG_WORKER"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SettingsError, match=r"CARSEG_DATA_DIR: .*/file/img can't be"):
+        Settings(data_dir=tmp_path / "file").prepare_folders()
+
+
+def _start(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        env=clean_environment() | environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_the_start_stops_with_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for environment, words in (
+            ({"CARSEG_PORT": "abc"}, "CARSEG_PORT=abc"),
+            ({"CARSEG_PORT": str(port)}, f"CARSEG_PORT={port}"),
+            ({"CARSEG_PORT": "0", "CARSEG_DATA_DIR": str(tmp_path / "file")}, "CARSEG_DATA_DIR"),
+            ({"CARSEG_HOST": "no.such.host.invalid"}, "CARSEG_HOST=no.such.host.invalid"),
+        ):
+            ended = _start("app.py", **environment)
+            assert ended.returncode == 2
+            assert words in ended.stderr
+            assert ended.stderr.count("\n") == 1, ended.stderr
+            assert ended.stdout == ""
+
+
+def test_flask_run_says_the_same() -> None:
+    ended = _start("-m", "flask", "--app", "app", "run", "--port", "0", CARSEG_WORKERS="none")
+    assert ended.returncode == 2
+    assert "CARSEG_WORKERS=none" in ended.stderr
+    assert "Traceback" not in ended.stderr
