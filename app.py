@@ -77,7 +77,7 @@ def _add_routes(app: Api, jobs: Jobs, settings: Settings) -> None:
     @app.post(
         "/",
         summary="Post a photo",
-        responses={200: schema.Accepted} | dict.fromkeys((400, 413, 415, 500, 503), error),
+        responses={200: schema.Accepted, **dict.fromkeys((400, 413, 415, 500, 503), error)},
         openapi_extensions={"requestBody": schema.UPLOAD_BODY},
     )
     def post_photo() -> Response:

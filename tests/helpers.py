@@ -49,7 +49,7 @@ def post(client: FlaskClient, data: bytes) -> str:
     """Post a photo that must be taken; gives its hash."""
     answer = client.post("/", json=body(data))
     assert answer.status_code == 200, answer.json
-    image_hash: str = answer.json["image_hash"]
+    image_hash: str = answer.get_json()["image_hash"]
     return image_hash
 
 

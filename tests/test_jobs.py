@@ -94,6 +94,7 @@ def test_masks_are_written_where_a_setting_asks(
     assert {path.stem for path in folder.iterdir()} == set(result["segments"])
     for path in folder.iterdir():
         mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert mask is not None
         assert np.array_equal(mask == 255, labels == 1 + PART_NAMES.index(path.stem))
         assert set(np.unique(mask)) <= {0, 255}
 
@@ -113,7 +114,7 @@ def test_what_waits_at_the_stop_is_taken_up_at_the_next_start(
         pass
     refused = client.post("/", json=body(encoded(noise(30, 40, 9))))
     assert refused.status_code == 503
-    assert set(refused.json) == {"error"}
+    assert set(refused.get_json()) == {"error"}
     gate.open.set()
     closing.join(60)
     assert client.get("/").get_json() == hashes[:1]
@@ -217,6 +218,6 @@ def test_the_disk_being_gone_is_no_client_error(
     Path(settings.uploads).touch()
     answer = client.post("/", json=body(encoded(noise(30, 40))))
     assert answer.status_code == 500
-    assert set(answer.json) == {"error"}
-    assert str(settings.data_dir) not in answer.text
+    assert set(answer.get_json()) == {"error"}
+    assert str(settings.data_dir).encode() not in answer.data
     settings.uploads.unlink()
