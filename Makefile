@@ -1,6 +1,6 @@
 # make run      makes the environment if needed and starts the service
 # make install  only makes the environment
-# make test     environment for development, then all tests
+# make test     environment for development, then all tests (ARGS="-k name" for some)
 # make lint     ruff and mypy
 # make demo     starts the service, posts sample/car.png (or IMAGE=photo.jpg), writes demo.png
 
@@ -32,14 +32,14 @@ run: install
 	@exec $(BIN)/python app.py
 
 test: dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy .
 
 demo: install
-	@$(BIN)/python demo.py $(IMAGE)
+	@$(BIN)/python demo.py $(IMAGE) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,148 @@
+"""What the README says is true: its commands and code run as written, nothing is left out."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import REPOSITORY, SAMPLE, Server, clean_environment
+
+from api_docs import Api
+from car_classification import TYPE_NAMES
+from img_to_segments import PART_NAMES
+from schema import ResultAnswer
+from settings import Settings
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of a language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def run(*command: str) -> str:
+    """Run a program in the repository; gives what it prints."""
+    ended = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=250, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def at(server: Server, code: str) -> str:
+    """A block as written, but for the address, since port 5000 may be taken."""
+    assert "http://127.0.0.1:5000" in code
+    return code.replace("http://127.0.0.1:5000", server.url)
+
+
+def test_curl(server: Server) -> None:
+    (code,) = [block for block in blocks("bash") if "curl" in block]
+    printed = run("bash", "-euo", "pipefail", "-c", at(server, code))
+    assert ResultAnswer.model_validate_json(printed.splitlines()[-1]).segments["hood"]
+
+
+def test_python(server: Server) -> None:
+    (code,) = blocks("python")
+    printed = run(sys.executable, "-W", "error", "-c", at(server, code)).splitlines()
+    assert printed[0] in TYPE_NAMES
+    assert {line.split()[0] for line in printed[1:]} <= set(PART_NAMES)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
+def test_javascript(server: Server) -> None:
+    (code,) = blocks("javascript")
+    printed = run("node", "--input-type=module", "-e", at(server, code))
+    assert printed.split()[0] in TYPE_NAMES
+    assert "hood" in printed
+
+
+def test_json() -> None:
+    (block,) = blocks("json")
+    ResultAnswer.model_validate_json(block)
+
+
+def make(*words: str) -> list[str]:
+    # The environment that runs the tests stands in for .venv; all else is as written.
+    return ["make", *words, f"VENV={sys.prefix}", f"PYTHON={sys.executable}"]
+
+
+def test_make_run(tmp_path: Path) -> None:
+    assert "make run" in [block.strip() for block in blocks("bash")]
+    process = subprocess.Popen(
+        make("run"),
+        cwd=REPOSITORY,
+        env=clean_environment() | {"CARSEG_PORT": "0", "CARSEG_DATA_DIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    with process.stdout as lines:
+        try:
+            address = next(line for line in iter(lines.readline, "") if "http://" in line)
+            example = lines.readline()
+        finally:
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+            process.wait(120)
+    assert re.search(r"http://127\.0\.0\.1:\d+", address)
+    assert "curl" in example
+
+
+def test_make_demo(tmp_path: Path) -> None:
+    assert "make demo" in [block.strip() for block in blocks("bash")]
+    ended = subprocess.run(
+        [*make("demo"), f"ARGS=--out {tmp_path / 'demo.png'}"],
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "hood" in ended.stdout
+    assert "Type: " in ended.stdout
+    assert (tmp_path / "demo.png").stat().st_size > SAMPLE.stat().st_size // 10
+
+
+def test_the_targets_that_are_named_exist() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"`make (\w+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_route_is_described(app: Api) -> None:
+    hidden = {"/docs/start.js", "/docs/swagger/<path:name>"}  # files of /docs
+    for rule in app.url_map.iter_rules():
+        if rule.rule in hidden:
+            continue
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            assert f"| `{method} {rule.rule}`" in README
+
+
+def test_every_setting_is_described() -> None:
+    described = re.findall(r"^\| `CARSEG_(\w+)`", README, re.MULTILINE)
+    assert described == [name.upper() for name in Settings.model_fields]
+
+
+def test_every_part_and_type_is_named() -> None:
+    for name in PART_NAMES + TYPE_NAMES:
+        assert name in README
+
+
+def test_links_and_map_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", README):
+        assert (REPOSITORY / link).exists(), link
+    (tree,) = re.findall(r"^```\n(app\.py.*?)^```", README, re.MULTILINE | re.DOTALL)
+    for name in re.findall(r"\b(\w+\.py|^\w+/)", tree, re.MULTILINE):
+        assert (REPOSITORY / name).exists(), name
+    modules = {path.name for path in REPOSITORY.glob("*.py") if not path.name.startswith("_")}
+    assert modules - set(re.findall(r"\w+\.py", tree)) <= {"demo.py"}
