@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from car_classification import CarType, TypeClassifier
 from img_to_segments import PART_NAMES, PartSegmenter
-from poligons_from_seg import Polygon, label_map_to_polygons
+from poligons_from_seg import DEFAULT_TOLERANCE, Polygon, Topology, label_map_to_polygons
 
 log = logging.getLogger(__name__)
 
@@ -116,21 +116,35 @@ class Pipeline:
         if not segmentation.confidences:
             return Analysis(None, segmentation.labels, {}, NO_CAR)
         car_type = classify(rgb, _box(segmentation.labels > 0))
+        if car_type is None:  # the second look says that the parts were none
+            return Analysis(None, np.zeros_like(segmentation.labels), {}, NO_CAR)
         count = len(segmentation.confidences)
         message = "1 part was found." if count == 1 else f"{count} parts were found."
-        if car_type is None:
-            message += " The type of the car could not be told."
         return Analysis(car_type, segmentation.labels, segmentation.confidences, message)
 
 
-def outline(labels: NDArray[np.uint8], confidences: dict[str, float]) -> list[Part]:
+def outline(
+    labels: NDArray[np.uint8],
+    confidences: dict[str, float],
+    *,
+    tolerance: float | None = None,
+    max_vertices: int | None = None,
+    topology: Topology = "independent",
+) -> list[Part]:
     """The parts of a label map with their polygons, in the order of PART_NAMES.
 
     Args:
         labels: (H, W) uint8 label map.
         confidences: 0..1 for each part that is present.
+        tolerance: as in `label_map_to_polygons`, None for its default.
+        max_vertices, topology: as there.
     """
-    polygons = label_map_to_polygons(labels)
+    polygons = label_map_to_polygons(
+        labels,
+        tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        max_vertices=max_vertices,
+        topology=topology,
+    )
     parts = []
     for label, name in enumerate(PART_NAMES, start=1):
         if name not in confidences or not polygons.get(label):
