@@ -1,0 +1,290 @@
+// One result: the picture, its parts, how they look, and what can be taken away.
+
+import { announce, byId, el, sleep, toast } from "./dom.js";
+import { fileLink, fillCopies, fillDownloads } from "./exports.js";
+import { follow } from "./follow.js";
+import { keepPhoto, photoOf } from "./photos.js";
+import { PartList } from "./parts.js";
+import { inWords, steps } from "./progress.js";
+import { service } from "./service.js";
+import { number, partName, percent, sureness, t, typeName } from "./texts.js";
+import { Viewer } from "./viewer.js";
+
+const TOLERANCES = [0, 0.5, 1, 1.5, 2, 3, 5, 8, 12, 20]; // pixels
+
+export class ResultPage {
+  constructor(config) {
+    this.config = config;
+    this.result = null;
+    this.tolerance = null; // the service's own until the slider is moved
+    this.picked = null;
+    const nodes = { stage: "stage", photo: "photo", overlay: "overlay", line: "wipe-line" };
+    for (const [name, id] of Object.entries(nodes)) nodes[name] = byId(id);
+    this.viewer = new Viewer(nodes, {
+      onHover: (name) => this.light(name),
+      onPick: (name) => this.pick(name === this.picked ? null : name),
+      onZoom: (factor) => this.#zoomed(factor),
+      onWipe: (share) => this.#wipe(share),
+    });
+    this.list = new PartList(config, this);
+    this.#listen();
+  }
+
+  /** Show the result of a hash, whatever its standing is. */
+  async open(hash) {
+    this.close();
+    this.hash = hash;
+    this.abort = new AbortController();
+    const { signal } = this.abort;
+    this.tolerance = null;
+    this.picked = null;
+    this.#state(t("result.inWork"), "");
+    try {
+      let standing = await service.status(hash, { signal });
+      if (standing.status === "Uploaded" || standing.status === "Processing") {
+        standing = await this.#wait(hash, standing, signal);
+      }
+      if (standing.status === "Error") return this.#state(t("result.failed"), standing.message, "en");
+      this.result = await service.result(hash, { signal });
+      this.#show();
+    } catch (error) {
+      if (!signal.aborted) this.#failed(error);
+    }
+  }
+
+  /** Stop what is under way. */
+  close() {
+    this.abort?.abort();
+    this.redrawing?.abort();
+    this.result = null;
+  }
+
+  /** Write all texts anew, in another language. */
+  redraw() {
+    if (this.result) this.#show(true);
+    else if (this.hash) this.open(this.hash);
+  }
+
+  /** Light up a part, or none: then the one that was picked. */
+  light(name) {
+    const shown = name ?? this.picked;
+    this.viewer.light(shown);
+    this.list.light(shown);
+    const part = this.result?.parts.find((other) => other.name === shown);
+    const caption = byId("caption");
+    caption.hidden = !part;
+    if (!part) return;
+    const dot = el("span", { class: "dot" });
+    dot.style.background = this.config.colours[shown];
+    const note = `${sureness(part.confidence)} · ${this.areaOf(part)}`;
+    caption.replaceChildren(dot, el("strong", {}, partName(shown)), el("span", {}, note));
+  }
+
+  /** Choose a part, or none. */
+  pick(name) {
+    this.picked = name;
+    this.light(name);
+    this.list.pick(name);
+    const part = this.result.parts.find((other) => other.name === name);
+    if (part) announce(`${partName(name)}: ${sureness(part.confidence)}, ${this.areaOf(part)}`);
+  }
+
+  /** A part's area in words. */
+  areaOf({ area }) {
+    const share = area / (this.result.width * this.result.height);
+    return t("result.ofPhoto", { p: percent(share, share < 0.1 ? 1 : 0) });
+  }
+
+  /** A link that saves the mask of a part. */
+  maskLink(name) {
+    const path = `${this.hash}/masks/${name}.png`;
+    return fileLink(t("result.mask"), path, `car-${this.hash.slice(0, 8)}-${name}.png`);
+  }
+
+  #state(title, text, lang = null, again = null) {
+    byId("result-body").hidden = true;
+    byId("result-title").textContent = title;
+    byId("result-summary").replaceChildren();
+    const words = el("p", { lang }, text);
+    const button = again && el("button", { class: "button", onclick: again }, t("error.again"));
+    byId("result-state").replaceChildren(words, ...(button ? [button] : []));
+    document.title = `${title} – ${t("app")}`;
+    return words;
+  }
+
+  #failed(error) {
+    if (error.status === 404) return this.#state(t("result.gone"), t("result.goneHelp"));
+    const again = () => this.open(this.hash);
+    if (error.status > 0) return this.#state(t("upload.failed"), error.message, "en", again);
+    const key = error.status === 0 ? "error.unreachable" : "error.unexpected";
+    return this.#state(t("upload.failed"), t(key), null, again);
+  }
+
+  async #wait(hash, standing, signal) {
+    const words = this.#state(t("result.inWork"), "");
+    const bar = steps();
+    words.before(bar.node);
+    const onStatus = ({ status: state, ...rest }) => {
+      bar.update({ state, ...rest });
+      words.textContent = inWords({ state, ...rest });
+      announce(words.textContent);
+    };
+    onStatus(standing);
+    return follow(hash, { onStatus, signal });
+  }
+
+  #show(again = false) {
+    const { result, config } = this;
+    const none = !result.type && !result.parts.length;
+    const title = result.type ? typeName(result.type.name) : t(none ? "result.noCar" : "result.unknownType");
+    byId("result-title").textContent = title;
+    document.title = `${title} – ${t("app")}`;
+    byId("result-summary").replaceChildren(...this.#summary(none));
+    byId("result-state").replaceChildren(...(none ? [el("p", {}, t("result.noCarHelp"))] : []));
+    byId("result-body").hidden = false;
+    byId("result-body").classList.toggle("no-car", none);
+    const url = photoOf(this.hash);
+    byId("ground").hidden = Boolean(url);
+    byId("compare").disabled = !url;
+    if (!url) byId("compare").setAttribute("aria-pressed", "false");
+    const found = t("result.found", { n: result.parts.length });
+    byId("overlay").setAttribute("aria-label", `${title}, ${found}`);
+    if (!again) this.viewer.show(result, url);
+    this.list.draw(result);
+    this.#draw();
+    this.#compare();
+    fillCopies(this);
+  }
+
+  #summary(none) {
+    const { type, parts } = this.result;
+    if (none) return [];
+    const words = [el("span", {}, t("result.found", { n: parts.length }))];
+    if (!type) return words;
+    words.unshift(el("span", {}, sureness(type.confidence)));
+    const [, second] = Object.entries(type.scores).sort((a, b) => b[1] - a[1]);
+    if (second?.[1] >= 0.1) {
+      const values = { name: typeName(second[0]), p: percent(second[1]) };
+      words.splice(1, 0, el("span", {}, t("result.orElse", values)));
+    }
+    return words;
+  }
+
+  #draw() {
+    const { result, config, viewer, list } = this;
+    const parts = result.parts.map(({ name, polygons }) => {
+      return { name, polygons, colour: config.colours[name] };
+    });
+    // Large parts first, so that a small one within them can be pointed at.
+    const areas = new Map(result.parts.map(({ name, area }) => [name, area]));
+    viewer.draw(parts.sort((a, b) => areas.get(b.name) - areas.get(a.name)));
+    this.shownParts();
+    this.#look();
+    this.light(null);
+    list.pick(this.picked);
+    this.#points();
+    fillDownloads(this);
+  }
+
+  /** Hide the parts that are switched off. */
+  shownParts() {
+    this.viewer.hide(this.list.hidden);
+  }
+
+  #points() {
+    const rings = this.result.parts.flatMap(({ polygons }) =>
+      polygons.flatMap(({ exterior, holes }) => [exterior, ...holes]),
+    );
+    const count = rings.reduce((sum, ring) => sum + ring.length, 0);
+    const pixels = this.tolerance ?? this.config.tolerance;
+    const off = pixels ? t("result.pointsOff", { d: number(pixels, 1) }) : t("result.pointsExact");
+    const words = `${t("result.points", { n: count })}, ${off}`;
+    byId("points").textContent = words;
+    const slider = byId("tolerance");
+    slider.max = TOLERANCES.length - 1;
+    const distance = TOLERANCES.map((value) => Math.abs(value - pixels));
+    slider.value = distance.indexOf(Math.min(...distance));
+    slider.setAttribute("aria-valuetext", words);
+  }
+
+  async #redetail() {
+    this.redrawing?.abort();
+    this.redrawing = new AbortController();
+    const { signal } = this.redrawing;
+    const tolerance = TOLERANCES[byId("tolerance").value];
+    const words = t("result.pointsOff", { d: number(tolerance, 1) });
+    byId("tolerance").setAttribute("aria-valuetext", tolerance ? words : t("result.pointsExact"));
+    try {
+      await sleep(150, signal); // until the slider rests
+      this.result = await service.result(this.hash, { tolerance, signal });
+      this.tolerance = tolerance;
+      this.#draw();
+    } catch (error) {
+      if (signal.aborted) return;
+      toast(error.status > 0 ? error.message : t("error.unreachable"));
+      this.#points(); // back to what is drawn
+    }
+  }
+
+  #look() {
+    const opacity = byId("opacity").value / 100;
+    byId("opacity").setAttribute("aria-valuetext", percent(opacity));
+    this.viewer.look({ filled: byId("look-filled").checked, opacity });
+  }
+
+  #compare() {
+    const on = byId("compare").getAttribute("aria-pressed") === "true";
+    byId("wipe").hidden = !on;
+    this.viewer.wipe(on ? Number(byId("wipe").value) : null);
+  }
+
+  #wipe(share) {
+    byId("wipe").value = share;
+    byId("wipe").setAttribute("aria-valuetext", percent(share / 100));
+    this.#compare();
+  }
+
+  #zoomed(factor) {
+    clearTimeout(this.said);
+    const words = t("result.zoomed", { p: percent(factor) });
+    this.said = setTimeout(() => announce(words), 600);
+  }
+
+  async #addPhoto(file) {
+    const { width, height } = this.result;
+    const bitmap = await createImageBitmap(file).catch(() => null);
+    if (!bitmap) return toast(t("result.cantShow"));
+    const sameShape = Math.abs(bitmap.width / bitmap.height / (width / height) - 1) < 0.01;
+    bitmap.close();
+    if (!sameShape) return toast(t("result.otherShape"));
+    keepPhoto(this.hash, file);
+    return this.#show();
+  }
+
+  #listen() {
+    const { viewer } = this;
+    byId("zoom-in").addEventListener("click", () => this.#zoomed(viewer.zoom(1.5)));
+    byId("zoom-out").addEventListener("click", () => this.#zoomed(viewer.zoom(1 / 1.5)));
+    byId("zoom-fit").addEventListener("click", () => this.#zoomed((viewer.fit(), 1)));
+    for (const id of ["look-filled", "look-outline", "opacity"]) {
+      byId(id).addEventListener("input", () => this.#look());
+    }
+    byId("tolerance").addEventListener("input", () => this.#redetail());
+    byId("wipe").addEventListener("input", (event) => this.#wipe(Number(event.target.value)));
+    byId("compare").addEventListener("click", ({ currentTarget: button }) => {
+      button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
+      this.#compare();
+    });
+    byId("add-photo").addEventListener("change", ({ target }) => {
+      if (target.files[0]) this.#addPhoto(target.files[0]);
+      target.value = "";
+    });
+    byId("photo").addEventListener("error", () => {
+      byId("photo").hidden = true;
+      byId("stage").classList.add("plain");
+    });
+    byId("result").addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.picked) this.pick(null);
+    });
+  }
+}

@@ -1,0 +1,31 @@
+// What the page asks the service for, through the client that others use too.
+
+import { CarSeg, CarSegError } from "./carseg.js";
+
+/** The address of something of the service; relative to the page, whatever path is before it. */
+export const address = (path) => new URL(path, document.baseURI).href;
+
+export const ServiceError = CarSegError;
+
+const root = address("./");
+
+/** Fails at once: people see why, and decide. */
+export const service = new CarSeg(root, { retries: 0 });
+
+/** Sends again for a while, when the service is busy or out of reach. */
+export const patient = new CarSeg(root, { retries: 5 });
+
+/** Limits, colours and the like; see ui.py. */
+export async function config() {
+  const answer = await fetch(address("ui/config.json")).catch(() => null);
+  if (!answer?.ok) throw new ServiceError("No settings", answer?.status ?? 0);
+  return answer.json();
+}
+
+/** A file of the service as a Blob. */
+export async function file(path) {
+  const answer = await fetch(address(path)).catch(() => null);
+  if (answer?.ok) return answer.blob();
+  const message = (await answer?.json().catch(() => null))?.error ?? answer?.statusText;
+  throw new ServiceError(message ?? "", answer?.status ?? 0);
+}

@@ -1,0 +1,225 @@
+// The photos that were added: prepared, sent, followed, and tried again where that failed.
+
+import { announce, byId, el } from "./dom.js";
+import { follow } from "./follow.js";
+import { inWords, steps } from "./progress.js";
+import { keepPhoto, photoOf, prepare } from "./photos.js";
+import { patient, service, ServiceError } from "./service.js";
+import { number, t } from "./texts.js";
+
+const AT_ONCE = 2; // photos being sent at the same time
+const STORE = "carseg.ids"; // the only thing the page stores: hashes of photos added here
+const REMEMBERED = 200;
+
+const ENDS = ["Ready", "Failed"];
+
+export class Uploads {
+  /** @param config of the service; @param onDone called with (item, alone) when one is Ready */
+  constructor(config, onDone) {
+    this.config = config;
+    this.onDone = onDone;
+    this.items = [];
+    this.sending = 0;
+  }
+
+  /** Take up what was not done when the page was last closed. */
+  async resume() {
+    await Promise.all(
+      remembered()
+        .slice(0, 20)
+        .map(async (hash) => {
+          const standing = await service.status(hash).catch(() => null);
+          if (standing && ["Uploaded", "Processing"].includes(standing.status)) {
+            this.#watch(this.#add({ name: t("upload.unnamed"), hash, state: standing.status }));
+          }
+        }),
+    );
+  }
+
+  /** Add photos: Files, or anything with {name, blob()}. */
+  add(sources) {
+    const items = sources.map((source) =>
+      this.#add({ source, name: source.name || t("upload.unnamed"), state: "Held" }),
+    );
+    for (const item of items) item.alone = items.length === 1;
+    this.#next();
+  }
+
+  /** Write all texts anew, in another language. */
+  redraw() {
+    this.items.forEach((item) => this.#draw(item));
+  }
+
+  #add(item) {
+    const bar = steps();
+    item.view = { bar, node: el("li", { class: "upload" }) };
+    this.items.unshift(item);
+    byId("upload-list").prepend(item.view.node);
+    byId("uploads").hidden = false;
+    this.#draw(item);
+    return item;
+  }
+
+  #next() {
+    const waiting = this.items.filter((item) => item.state === "Held").reverse();
+    for (const item of waiting.slice(0, AT_ONCE - this.sending)) this.#send(item);
+  }
+
+  async #send(item) {
+    this.sending += 1;
+    try {
+      this.#set(item, { state: "Preparing" });
+      item.blob ??= await this.#prepare(item);
+      item.hash = await this.#post(item);
+      keepPhoto(item.hash, item.blob);
+      remember(item.hash);
+      this.#set(item, { state: "Uploaded", position: null, stage: null });
+    } catch (error) {
+      this.#fail(item, error);
+    } finally {
+      this.sending -= 1;
+    }
+    this.#next();
+    if (item.state === "Uploaded") await this.#watch(item);
+  }
+
+  async #prepare(item) {
+    const file = item.source instanceof Blob ? item.source : await item.source.blob();
+    const { blob, from, to, converted } = await prepare(file, this.config);
+    if (from) item.note = { key: "upload.smaller", from, to };
+    else if (converted) item.note = { key: "upload.converted" };
+    item.thumbnail = URL.createObjectURL(blob);
+    return blob;
+  }
+
+  #post(item) {
+    this.#set(item, { state: "Sending" });
+    const onRetry = (pause, status) =>
+      this.#set(item, { state: status ? "Busy" : "Lost", seconds: Math.ceil(pause / 1000) });
+    return patient.submit(item.blob, { onRetry });
+  }
+
+  async #watch(item) {
+    const first = () => this.items.findLast((other) => other.hash && !this.#ended(other)) === item;
+    try {
+      const last = await follow(item.hash, {
+        live: first,
+        onStatus: ({ status, position = null, stage = null, message }) => {
+          if (status !== "Ready" && status !== "Error") {
+            this.#set(item, { state: status, position, stage, message });
+          }
+        },
+      });
+      if (last.status === "Error") throw new ServiceError(last.message, 404);
+      this.#set(item, { state: "Ready" });
+      announce(`${item.name}: ${t("upload.done")}`);
+      this.onDone(item, item.alone && this.items.every((other) => this.#ended(other)));
+    } catch (error) {
+      this.#fail(item, error);
+    }
+  }
+
+  #ended(item) {
+    return ENDS.includes(item.state);
+  }
+
+  #fail(item, error) {
+    const foreign = error.status > 0; // the service's own words, which are English
+    const key = error.status === 0 ? "error.unreachable" : "upload.failed";
+    this.#set(item, { state: "Failed", message: foreign ? error.message : null, key, foreign });
+    announce(`${item.name}: ${item.message ?? t(key)}`);
+  }
+
+  #retry(item) {
+    if (item.source) this.#set(item, { state: "Held" });
+    if (item.source) this.#next();
+    else this.#watch(item);
+  }
+
+  #remove(item) {
+    const next = item.view.node.nextElementSibling ?? item.view.node.previousElementSibling;
+    this.items.splice(this.items.indexOf(item), 1);
+    item.view.node.remove();
+    byId("uploads").hidden = !this.items.length;
+    (next?.querySelector("a, button") ?? byId("choose")).focus();
+  }
+
+  #set(item, change) {
+    Object.assign(item, change);
+    this.#draw(item);
+  }
+
+  #draw(item) {
+    const { node, bar } = item.view;
+    const had = node.contains(document.activeElement) ? document.activeElement.className : null;
+    const failed = item.state === "Failed";
+    const picture = item.thumbnail ?? (item.hash && photoOf(item.hash));
+    bar.update(item);
+    node.classList.toggle("failed", failed);
+    const words = failed ? (item.message ?? t(item.key)) : inWords(item);
+    node.replaceChildren(
+      picture ? this.#thumbnail(picture) : el("span", { class: "upload-picture" }),
+      el(
+        "div",
+        { class: "upload-text" },
+        el("strong", { class: "upload-name" }, item.name),
+        el("span", { class: "upload-state", lang: failed && item.foreign && "en" }, words),
+        item.note ? el("span", { class: "upload-note" }, this.#note(item.note)) : null,
+        failed || item.state === "Ready" ? null : bar.node,
+      ),
+      this.#actions(item),
+    );
+    if (had) (node.getElementsByClassName(had)[0] ?? node.querySelector("a, button"))?.focus();
+  }
+
+  #thumbnail(source) {
+    const image = el("img", { class: "upload-picture", src: source, alt: "" });
+    image.onerror = () => image.replaceWith(el("span", { class: "upload-picture" }));
+    return image;
+  }
+
+  #note({ key, from, to }) {
+    const megabytes = (bytes) => number(bytes / 1048576, 1);
+    const size = ([w, h, bytes]) => `${w} × ${h}, ${megabytes(bytes)} MB`;
+    return t(key, from ? { from: size(from), to: size(to) } : {});
+  }
+
+  #actions(item) {
+    const { name } = item;
+    const box = el("div", { class: "upload-actions" });
+    if (item.state === "Ready") {
+      const label = t("upload.openLabel", { name });
+      const link = { class: "button open", href: `#${item.hash}`, "aria-label": label };
+      box.append(el("a", link, t("upload.open")));
+    }
+    if (item.state === "Failed") {
+      const retry = () => this.#retry(item);
+      box.append(el("button", { class: "button again", onclick: retry }, t("upload.retry")));
+    }
+    if (this.#ended(item)) {
+      const label = t("upload.removeLabel", { name });
+      const remove = () => this.#remove(item);
+      const look = { class: "icon remove", "aria-label": label, title: t("upload.remove") };
+      box.append(el("button", { ...look, onclick: remove }, "×"));
+    }
+    return box;
+  }
+}
+
+function remembered() {
+  try {
+    const list = JSON.parse(localStorage.getItem(STORE));
+    return Array.isArray(list) ? list.filter((hash) => /^[0-9a-f]{64}$/.test(hash)) : [];
+  } catch {
+    return []; // storage is switched off, or holds something else
+  }
+}
+
+function remember(hash) {
+  const list = [hash, ...remembered().filter((other) => other !== hash)].slice(0, REMEMBERED);
+  try {
+    localStorage.setItem(STORE, JSON.stringify(list));
+  } catch {
+    // storage is full or switched off: the page works without
+  }
+}
