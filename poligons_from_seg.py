@@ -12,18 +12,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-import cv2
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
-from _geometry import FloatArray, Rings, ring_areas, trace
+from _geometry import FloatArray, IntArray, Rings, large_rings, ring_areas, trace
+from _regions import Outlines, independent_outlines
 
 Point = tuple[float, float]
 Ring = list[Point]
 Topology = Literal["independent", "shared"]
 
-DEFAULT_TOLERANCE = 1.5
+DEFAULT_TOLERANCE = 2.0
+_EXACT_BELOW = 0.1
+_PRICE = 5e-4
+_PRICE_AREA = 200
 
 
 @dataclass(frozen=True)
@@ -97,20 +99,26 @@ def label_map_to_polygons(
     [(2.0, 0.0), (3.0, 0.0), (3.0, 2.0), (2.0, 2.0)]
     """
     _check(tolerance, max_vertices, topology)
+    rings = large_rings(trace(labels), min_area)
+    height, width = labels.shape
     if topology == "shared":
         tolerance = 0.0
-    rings = trace(labels)
-    sizes = np.bincount(rings.parents, rings.areas, minlength=len(rings.areas))
-    groups: dict[int, list[int]] = {}
-    for ring, parent in enumerate(rings.parents.tolist()):
-        groups.setdefault(parent, []).append(ring)
+    points, offsets = _outlines(rings, tolerance, max_vertices, (width, height))
+    return _by_label(rings, points, offsets)
+
+
+def _by_label(rings: Rings, points: FloatArray, offsets: IntArray) -> dict[int, list[Polygon]]:
+    """Make polygons of ring points; within a label they stay in order."""
+    ring_of_region: dict[int, list[Ring]] = {}
+    flat: list[Point] = [(x, y) for x, y in points.tolist()]
+    bounds = offsets.tolist()
+    for ring, region in enumerate(rings.regions.tolist()):
+        ring_of_region.setdefault(region, []).append(flat[bounds[ring] : bounds[ring + 1]])
     result: dict[int, list[Polygon]] = {}
-    for parent in np.argsort(-sizes, kind="stable").tolist():
-        if parent not in groups or sizes[parent] < min_area:
-            continue
-        polygon = _simplified(rings, groups[parent], tolerance, max_vertices)
-        result.setdefault(int(rings.labels[parent]), []).append(polygon)
-    return dict(sorted(result.items()))
+    for region, label in enumerate(rings.labels.tolist()):
+        exterior, *holes = ring_of_region[region]
+        result.setdefault(label, []).append(Polygon(exterior, holes))
+    return result
 
 
 def polygon_area(polygon: Polygon) -> float:
@@ -193,41 +201,14 @@ def _check(tolerance: float, max_vertices: int | None, topology: str) -> None:
         raise ValueError(f"topology must be 'independent' or 'shared', not {topology!r}")
 
 
-def _simplified(
-    rings: Rings, members: list[int], tolerance: float, max_vertices: int | None
-) -> Polygon:
-    """Simplify one piece; if that breaks it, try a finer tolerance, in the end the exact rings."""
-    exact = [
-        rings.corners[rings.offsets[ring] : rings.offsets[ring + 1]].astype(np.float64)
-        for ring in sorted(members, key=lambda ring: -rings.areas[ring])
-    ]
-    epsilon = tolerance
-    while epsilon >= 0.25:
-        points = [_approximate(ring, epsilon, max_vertices) for ring in exact]
-        if (
-            min(len(ring) for ring in points) >= 3
-            and shapely.Polygon(points[0], points[1:]).is_valid
-        ):
-            return _polygon(points)
-        epsilon /= 2
-    return _polygon(exact)
-
-
-def _approximate(ring: FloatArray, epsilon: float, max_vertices: int | None) -> FloatArray:
-    """Douglas-Peucker on the half-pixel contour: the line through the middles of pixel edges."""
-    step: FloatArray = np.roll(ring, -1, axis=0) - ring
-    count = np.abs(step).sum(axis=1).astype(np.int64)
-    run = np.repeat(np.arange(len(ring)), count)
-    along = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + 0.5
-    middles: FloatArray = ring[run] + np.sign(step)[run] * along[:, None]
-    contour = middles.astype(np.float32)
-    points = cv2.approxPolyDP(contour, epsilon, True)[:, 0]
-    while max_vertices is not None and len(points) > max_vertices:
-        epsilon *= 1.25
-        points = cv2.approxPolyDP(contour, epsilon, True)[:, 0]
-    return np.asarray(points, np.float64)
-
-
-def _polygon(rings: list[FloatArray]) -> Polygon:
-    exterior, *holes = [[(x, y) for x, y in ring.tolist()] for ring in rings]
-    return Polygon(exterior, holes)
+def _outlines(
+    rings: Rings, tolerance: float, max_vertices: int | None, size: tuple[int, int]
+) -> Outlines:
+    """Simplify all rings; see `label_map_to_polygons`."""
+    if not len(rings.areas) or (tolerance < _EXACT_BELOW and max_vertices is None):
+        return rings.corners.astype(np.float64), rings.offsets
+    of_label = np.bincount(rings.labels, rings.sizes).astype(np.float64)
+    area = of_label[rings.labels[rings.regions]]
+    price = _PRICE * tolerance * (area + _PRICE_AREA)
+    most = len(rings.corners) if max_vertices is None else max_vertices
+    return independent_outlines(rings, price, tolerance, most, size)
