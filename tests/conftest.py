@@ -100,30 +100,39 @@ def sample() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def start_server() -> Callable[..., Server]:
+def start_server() -> Iterator[Callable[..., Server]]:
     """Start `python app.py` as a user does, on a free port."""
+    processes = []
 
     def start(data_dir: Path, **environment: str) -> Server:
-        process = subprocess.Popen(
-            [sys.executable, REPOSITORY / "app.py"],
-            env={
-                **clean_environment(),
-                "CARSEG_PORT": "0",
-                "CARSEG_DATA_DIR": str(data_dir),
-                "CARSEG_WORKERS": str(WORKERS),
-                **environment,
-            },
-            stdout=subprocess.PIPE,
-            stderr=(data_dir.parent / f"{data_dir.name}.log").open("wb"),
-            text=True,
-        )
+        with (data_dir.parent / f"{data_dir.name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, REPOSITORY / "app.py"],
+                env={
+                    **clean_environment(),
+                    "CARSEG_PORT": "0",
+                    "CARSEG_DATA_DIR": str(data_dir),
+                    "CARSEG_WORKERS": str(WORKERS),
+                    **environment,
+                },
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        processes.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
         found = re.search(r"http://[\d.]+:\d+", line)
         assert found, f"the service did not start: {line!r}"
         return Server(found.group(), process)
 
-    return start
+    yield start
+    for process in processes:  # those of tests that failed
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 @pytest.fixture(scope="session")
