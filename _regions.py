@@ -1,8 +1,13 @@
-"""Simplified outlines that are valid polygons (private helper of ``poligons_from_seg``)."""
+"""From exact rings to simplified rings that are valid (private helper of ``poligons_from_seg``).
+
+Rings are cut into arcs at the corners where more than two outlines meet. Two regions that touch
+have the arcs between them in common, so that simplifying every arc once keeps them together.
+"""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,72 +17,183 @@ from numpy.typing import NDArray
 from _geometry import BoolArray, FloatArray, IntArray, Rings, ragged_ranges
 from _simplify import Approximation, Chains
 
-# An edge is refined this many times corner by corner before all its corners are taken at once.
+# So many times an edge is refined corner by corner before all its corners are taken at once.
 _PATIENCE = 5
 
 Outlines = tuple[FloatArray, IntArray]
 """Points (P, 2) of all rings, not closed, and offsets (R + 1,) of the rings in them."""
 
 
-def independent_outlines(
+@dataclass(frozen=True)
+class _Arcs:
+    """The rings as arcs: every ring is a sequence of whole arcs.
+
+    Attributes:
+        ring: (A,) int64, rising, the ring of each arc.
+        chain: (A,) int64, the chain that gives the arc its points.
+        forward: (A,) bool, whether the arc runs along its chain or against it.
+        chains: (C,) int64, for each chain the arc that runs along it.
+        corners: (N, 2) int64, the corners of all chains, both ends included.
+        offsets: (C + 1,) int64, of the chains in ``corners``.
+        ends: (C, 2) int64, number of the vertex at both ends of a chain.
+    """
+
+    ring: IntArray
+    chain: IntArray
+    forward: BoolArray
+    chains: IntArray
+    corners: IntArray
+    offsets: IntArray
+    ends: IntArray
+
+
+def simplified(
     rings: Rings, price: FloatArray, tolerance: float, most: int, size: tuple[int, int]
 ) -> Outlines:
-    """Simplify every ring by itself.
+    """Simplify all rings; regions stay valid polygons, and neighbours stay together.
+
+    Neighbours have their border in common if the rings were traced with ``neighbours``.
 
     Args:
         rings: exact rings, of `trace`.
         price: (R,) pixels of area that one more vertex of a ring has to gain.
         tolerance: pixels the outlines may stray.
-        most: vertices a ring may have.
+        most: vertices a ring should have at most. Only validity, and borders in common that meet
+            in more points than that, make it more.
         size: width and height of the picture.
     """
-    chains = _closed_chains(rings, price, most - 1)
+    arcs = _cut_into_arcs(rings)
+    chains = _priced_chains(arcs, price, most)
     approximation = Approximation(chains, tolerance, size)
+    shared = bool(len(rings.twins))
     for attempt in itertools.count():
-        points, offsets = approximation.points, approximation.offsets
-        invalid = np.flatnonzero(~_valid(points, offsets, rings.regions))
+        outlines = _assembled(arcs, approximation.points, approximation.offsets)
+        invalid = np.flatnonzero(~_valid(outlines, rings.regions, shared))
         if not len(invalid):
-            return _opened(points, offsets)
-        chosen = np.isin(rings.regions, invalid)
-        edges = ragged_ranges(offsets[:-1][chosen], np.diff(offsets)[chosen] - 1)
-        crossing = _crossing(points, edges)
+            return outlines
+        offsets = approximation.offsets
+        chosen = np.unique(arcs.chain[np.isin(rings.regions[arcs.ring], invalid)])
+        edges = ragged_ranges(offsets[chosen], np.diff(offsets)[chosen] - 1)
+        crossing = _crossing(approximation.points, edges)
         fully = attempt >= _PATIENCE
         if not (len(crossing) and approximation.refine(crossing, fully=fully)):
             approximation.refine(edges, fully=fully)
     raise AssertionError("unreachable")
 
 
-def _closed_chains(rings: Rings, price: FloatArray, most: int) -> Chains:
-    """Make one closed chain of each ring, from an extreme corner to itself."""
-    corners, first, length = rings.corners, rings.offsets[:-1], np.diff(rings.offsets)
-    count = len(length)
-    # The corner farthest in a direction is nearly always a vertex of a good polygon; a direction
-    # along no usual edge has just one such corner.
-    reach = 3 * corners[:, 0] + 5 * corners[:, 1]
+def _cut_into_arcs(rings: Rings) -> _Arcs:
+    """Cut rings at their nodes; a ring without any is one arc from an extreme corner to itself."""
+    count, first, length = len(rings.areas), rings.offsets[:-1], np.diff(rings.offsets)
     ring = np.repeat(np.arange(count), length)
-    extreme = np.flatnonzero(reach == np.maximum.reduceat(reach, first)[ring])
+    # The corner farthest in a direction is nearly always a vertex of a good polygon. The last
+    # term lets one corner win.
+    x, y = rings.corners.T.astype(np.float64)
+    reach = 3 * x + 5 * y + 1e-6 * x
+    is_cut = reach == np.maximum.reduceat(reach, first)[ring]
+    if len(rings.nodes):
+        has_node = np.logical_or.reduceat(rings.nodes, first)
+        is_cut = np.where(has_node[ring], rings.nodes, is_cut)
+    cuts = np.flatnonzero(is_cut)
     shift = np.empty(count, np.int64)
-    shift[ring[extreme]] = extreme - first[ring[extreme]]
-    ring = np.repeat(np.arange(count), length + 1)
-    step = ragged_ranges(shift, length + 1) % length[ring]
-    ends = np.repeat(np.arange(count)[:, None], 2, axis=1)
-    offsets = np.concatenate(([0], np.cumsum(length + 1)))
-    fewest, limit = np.full(count, 2), np.full(count, most)
-    return Chains(corners[first[ring] + step], offsets, ends, price, fewest, limit)
+    shift[ring[cuts[::-1]]] = cuts[::-1] - first[ring[cuts[::-1]]]
+    # Corners in order of the rings, each ring from its first cut on.
+    turned = first[ring] + (np.arange(len(ring)) - first[ring] + shift[ring]) % length[ring]
+    begin = np.flatnonzero(is_cut[turned])
+    runs = np.diff(begin, append=len(turned))
+    arc_ring = ring[begin]
+    twin = _twin_arcs(rings, turned, begin, runs)
+    chains = np.flatnonzero(twin >= np.arange(len(begin)))
+    number = np.empty(len(begin), np.int64)
+    number[chains] = np.arange(len(chains))
+    own = np.minimum(twin, np.arange(len(begin)))
+    place = ragged_ranges(begin[chains], runs[chains] + 1)
+    offsets = np.concatenate(([0], np.cumsum(runs[chains] + 1)))
+    over = place[offsets[1:] - 1] == rings.offsets[1:][arc_ring[chains]]
+    place[offsets[1:] - 1] -= np.where(over, length[arc_ring[chains]], 0)
+    index = turned[place]
+    ends = np.stack((index[offsets[:-1]], index[offsets[1:] - 1]), axis=1)
+    return _Arcs(
+        ring=arc_ring,
+        chain=number[own],
+        forward=own == np.arange(len(begin)),
+        chains=chains,
+        corners=rings.corners[index],
+        offsets=offsets,
+        ends=_vertex_of_end(rings, ends),
+    )
 
 
-def _opened(points: FloatArray, offsets: IntArray) -> Outlines:
-    """Drop the last point of every closed polyline."""
-    keep = np.ones(len(points), np.bool_)
-    keep[offsets[1:] - 1] = False
-    return points[keep], offsets - np.arange(len(offsets))
+def _twin_arcs(rings: Rings, turned: IntArray, begin: IntArray, runs: IntArray) -> IntArray:
+    """The arc of the region on the other side of each arc; the arc itself if there is none."""
+    itself = np.arange(len(begin))
+    if not len(rings.twins):
+        return itself
+    arc = np.empty(len(turned), np.int64)
+    arc[turned] = np.repeat(itself, runs)
+    twin = rings.twins[turned[begin + runs - 1]]
+    return np.where(twin < 0, itself, arc[twin])
 
 
-def _valid(points: FloatArray, offsets: IntArray, regions: IntArray) -> BoolArray:
-    """Which regions, of closed rings in flat arrays, are valid polygons."""
+def _vertex_of_end(rings: Rings, ends: IntArray) -> IntArray:
+    """Number the corners at chain ends (C, 2): nodes by place, all others by themselves."""
+    if not len(rings.nodes):
+        return np.repeat(np.arange(len(ends))[:, None], 2, axis=1)
+    x, y = rings.corners[ends.ravel()].T
+    alone = ~rings.nodes[ends.ravel()]
+    place = np.where(alone, -1 - ends.ravel(), y * (x.max() + 1) + x)
+    numbers: IntArray = np.unique(place, return_inverse=True)[1].reshape(ends.shape)
+    return numbers
+
+
+def _priced_chains(arcs: _Arcs, price: FloatArray, most: int) -> Chains:
+    """Say for each chain what a vertex has to gain, and how many it may have."""
+    count = len(arcs.chains)
+    # A vertex between two regions serves both: the harmonic mean, for both count it.
+    rings_beside = np.bincount(arcs.chain, minlength=count)
+    worth = np.bincount(arcs.chain, 1 / price[arcs.ring], minlength=count)
+    length = np.diff(arcs.offsets)
+    closed = arcs.ends[:, 0] == arcs.ends[:, 1]
+    fewest = np.where(closed, 2, 0)
+    arcs_of_ring = np.bincount(arcs.ring)
+    pair = np.flatnonzero(arcs_of_ring[arcs.ring] == 2).reshape(-1, 2)
+    longer = pair[np.arange(len(pair)), length[arcs.chain[pair]].argmax(axis=1)]
+    fewest[arcs.chain[longer]] = np.maximum(fewest[arcs.chain[longer]], 1)
+    # Each ring deals out what its ends leave of ``most`` by length.
+    around = np.bincount(arcs.ring, length[arcs.chain])[arcs.ring]
+    share = (most - arcs_of_ring[arcs.ring]) * (length[arcs.chain] / around)
+    limit = np.full(count, most)
+    np.minimum.at(limit, arcs.chain, np.floor(share + 1e-9).astype(np.int64))
+    return Chains(
+        corners=arcs.corners,
+        offsets=arcs.offsets,
+        ends=arcs.ends,
+        price=rings_beside / worth,
+        fewest=fewest,
+        most=np.maximum(limit, fewest),
+    )
+
+
+def _assembled(arcs: _Arcs, points: FloatArray, offsets: IntArray) -> Outlines:
+    """Put the rings together from the polylines of the chains."""
+    number = np.diff(offsets)[arcs.chain] - 1
+    step = np.where(arcs.forward, 1, -1)
+    start = np.where(arcs.forward, offsets[:-1][arcs.chain], offsets[1:][arcs.chain] - 1)
+    within = ragged_ranges(np.zeros_like(number), number)
+    index = np.repeat(start, number) + np.repeat(step, number) * within
+    sizes = np.bincount(arcs.ring, number).astype(np.int64)
+    return points[index], np.concatenate(([0], np.cumsum(sizes)))
+
+
+def _valid(outlines: Outlines, regions: IntArray, shared: bool) -> BoolArray:
+    """Which regions are valid polygons and, if ``shared``, meet their neighbours edge to edge."""
+    points, offsets = outlines
     index = np.repeat(np.arange(len(regions)), np.diff(offsets))
     closed: NDArray[Any] = np.asarray(shapely.linearrings(points, indices=index))
-    return np.asarray(shapely.is_valid(shapely.polygons(closed, indices=regions)))
+    polygons: NDArray[Any] = np.asarray(shapely.polygons(closed, indices=regions))
+    valid: BoolArray = np.asarray(shapely.is_valid(polygons))
+    if shared and valid.all():
+        valid = np.asarray(shapely.is_empty(shapely.coverage_invalid_edges(polygons)))
+    return valid
 
 
 def _crossing(points: FloatArray, edges: IntArray) -> IntArray:

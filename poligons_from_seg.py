@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _geometry import FloatArray, IntArray, Rings, large_rings, ring_areas, trace
-from _regions import Outlines, independent_outlines
+from _regions import Outlines, simplified
 
 Point = tuple[float, float]
 Ring = list[Point]
@@ -99,10 +99,8 @@ def label_map_to_polygons(
     [(2.0, 0.0), (3.0, 0.0), (3.0, 2.0), (2.0, 2.0)]
     """
     _check(tolerance, max_vertices, topology)
-    rings = large_rings(trace(labels), min_area)
+    rings = large_rings(trace(labels, neighbours=topology == "shared"), min_area)
     height, width = labels.shape
-    if topology == "shared":
-        tolerance = 0.0
     points, offsets = _outlines(rings, tolerance, max_vertices, (width, height))
     return _by_label(rings, points, offsets)
 
@@ -209,6 +207,6 @@ def _outlines(
         return rings.corners.astype(np.float64), rings.offsets
     of_label = np.bincount(rings.labels, rings.sizes).astype(np.float64)
     area = of_label[rings.labels[rings.regions]]
-    price = _PRICE * tolerance * (area + _PRICE_AREA)
+    price = _PRICE * max(tolerance, _EXACT_BELOW) * (area + _PRICE_AREA)
     most = len(rings.corners) if max_vertices is None else max_vertices
-    return independent_outlines(rings, price, tolerance, most, size)
+    return simplified(rings, price, tolerance, most, size)
