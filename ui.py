@@ -31,6 +31,7 @@ FILES: dict[str, str] = {
     "service.js": "text/javascript",
     "texts.js": "text/javascript",
     "texts_de.js": "text/javascript",
+    "texts_en.js": "text/javascript",
     "texts_th.js": "text/javascript",
     "uploads.js": "text/javascript",
     "viewer.js": "text/javascript",

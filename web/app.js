@@ -1,6 +1,6 @@
 // The page: which of its two views is shown, how photos come in, and the language.
 
-import { byId, el, sleep } from "./dom.js";
+import { byId, el, sleep, toast } from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { keepPhoto } from "./photos.js";
 import { ResultPage } from "./result.js";
@@ -40,7 +40,7 @@ function addLanguages(onChange) {
     const url = new URL(location.href);
     url.searchParams.set("lang", select.value); // in the address: it is shared, and stored nowhere
     history.replaceState(null, "", url);
-    onChange(select.value);
+    onChange(select.value).catch(() => toast(t("error.unreachable")));
   });
 }
 

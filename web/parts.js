@@ -24,7 +24,8 @@ export class PartList {
   /** Fill both lists for a result. */
   draw({ parts }) {
     const found = new Map(parts.map((part) => [part.name, part]));
-    const place = (name) => (partOrder.indexOf(name) + 100) % 100; // unknown ones at the end
+    const order = partOrder();
+    const place = (name) => (order.indexOf(name) + 100) % 100; // unknown ones at the end
     const names = Object.keys(this.config.colours).sort((a, b) => place(a) - place(b));
     this.rows.clear();
     const rows = (wanted) => names.filter((n) => found.has(n) === wanted);
@@ -87,7 +88,7 @@ export class PartList {
     button.addEventListener("click", () => page.pick(page.picked === name ? null : name));
     button.addEventListener("focus", () => page.light(name));
     button.addEventListener("blur", () => page.light(null));
-    const pieces = t("result.pieces", { n: part.polygons.length });
+    const pieces = t("result.pieces", { n: part.polygons.length }).replaceAll(" ", "\u00a0");
     const more = el(
       "div",
       { class: "more", id, hidden: true },
