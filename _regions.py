@@ -19,6 +19,8 @@ from _simplify import Approximation, Chains
 
 # So many times an edge is refined corner by corner before all its corners are taken at once.
 _PATIENCE = 5
+# Above so many vertices the search for ears would take too long, and holes are given up first.
+_MANY = 400
 
 Outlines = tuple[FloatArray, IntArray]
 """Points (P, 2) of all rings, not closed, and offsets (R + 1,) of the rings in them."""
@@ -58,8 +60,8 @@ def simplified(
         rings: exact rings, of `trace`.
         price: (R,) pixels of area that one more vertex of a ring has to gain.
         tolerance: pixels the outlines may stray.
-        most: vertices a ring should have at most. Only validity, and borders in common that meet
-            in more points than that, make it more.
+        most: vertices a ring may have. With borders in common it is more if more borders meet in
+            the ring or it would not be valid otherwise.
         size: width and height of the picture.
     """
     arcs = _cut_into_arcs(rings)
@@ -70,7 +72,7 @@ def simplified(
         outlines = _assembled(arcs, approximation.points, approximation.offsets)
         invalid = np.flatnonzero(~_valid(outlines, rings.regions, shared))
         if not len(invalid):
-            return outlines
+            return outlines if shared else _limited(outlines, rings.regions, most)
         offsets = approximation.offsets
         chosen = np.unique(arcs.chain[np.isin(rings.regions[arcs.ring], invalid)])
         edges = ragged_ranges(offsets[chosen], np.diff(offsets)[chosen] - 1)
@@ -208,3 +210,58 @@ def _crossing(points: FloatArray, edges: IntArray) -> IntArray:
     bad = ~joined | overlap
     found: IntArray = edges[np.unique(np.concatenate((one[bad], other[bad])))]
     return found
+
+
+def _limited(outlines: Outlines, regions: IntArray, most: int) -> Outlines:
+    """Take vertices from rings that have more than ``most``, which only invalid ones needed."""
+    points, offsets = outlines
+    counts = np.diff(offsets)
+    if not (counts > most).any():
+        return outlines
+    rings = np.split(points, offsets[1:-1])
+    for region in np.unique(regions[counts > most]).tolist():
+        members = np.flatnonzero(regions == region).tolist()
+        reduced = _reduced([rings[ring] for ring in members], most)
+        for ring, fewer in zip(members, reduced, strict=True):
+            rings[ring] = fewer
+    return np.concatenate(rings), np.cumsum([0, *(len(ring) for ring in rings)])
+
+
+def _reduced(rings: list[FloatArray], most: int) -> list[FloatArray]:
+    """Take vertices from a valid polygon one by one, the smallest ears first; it stays valid.
+
+    A simple ring always has an ear that can go. A hole may be in the way of every ear; then the
+    last hole is dropped and becomes an empty ring.
+    """
+    rings = list(rings)
+    if sum(len(ring) for ring in rings) > _MANY:
+        exterior = rings[0]
+        for doubling in range(1, 20):
+            if len(exterior) <= _MANY:
+                break
+            coarse = shapely.Polygon(exterior).simplify(2.0**doubling, preserve_topology=True)
+            exterior = np.asarray(coarse.exterior.coords)[:-1]
+        rings = [exterior, *(ring[:0] for ring in rings[1:])]
+    while True:
+        long = [index for index, ring in enumerate(rings) if len(ring) > most]
+        if not long:
+            return rings
+        shorter = _without_an_ear(rings, long[-1])
+        if shorter is not None:
+            rings[long[-1]] = shorter
+        else:
+            last_hole = max(index for index, ring in enumerate(rings) if index and len(ring))
+            rings[last_hole] = rings[last_hole][:0]
+
+
+def _without_an_ear(rings: list[FloatArray], which: int) -> FloatArray | None:
+    """One ring without the vertex of least area that can go, or None if none can."""
+    ring = rings[which]
+    before, after = np.roll(ring, 1, axis=0) - ring, np.roll(ring, -1, axis=0) - ring
+    area = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0])
+    for vertex in np.argsort(area).tolist():
+        shorter = np.delete(ring, vertex, axis=0)
+        exterior, *holes = [*rings[:which], shorter, *rings[which + 1 :]]
+        if shapely.Polygon(exterior, [hole for hole in holes if len(hole)]).is_valid:
+            return shorter
+    return None

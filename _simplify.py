@@ -32,10 +32,11 @@ DECIMALS = 2
 _MEAN_OVER_RMS = 0.85
 _PARITY_ROUNDS = 2
 _PARITY_SHARE = 0.25
-_FIT_STEPS = (3, 3, 3)
+_FIT_STEPS = (3, 2)
+_NEARER_BY_FIT = 0.7
 _DAMPING = 0.05
 _LONGEST_STEP = 2.0
-_WINDOW = 6
+_WINDOW = 4
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Approximation:
         self._breaks = _merge(chains, self._moments)
         self._pinned = np.zeros(len(chains.corners), np.bool_)
         self.points = chains.corners[self._breaks.at].astype(np.float64)
-        self._settle()
+        self._settle(np.ones(len(chains.price), np.bool_))
 
     @property
     def offsets(self) -> IntArray:
@@ -131,23 +132,37 @@ class Approximation:
             return False
         self._pinned[ends] = True
         self._pinned[added] = fully
+        active = np.zeros(len(self._chains.price), np.bool_)
+        active[self._breaks.chain[edges]] = True
         self._add(added)
-        self._settle()
+        self._settle(active)
         return True
 
-    def _settle(self) -> None:
-        """Fit, add the corners that lie too far away, and so on until all is within bounds."""
-        chains = self._chains
+    def _settle(self, active: BoolArray) -> None:
+        """Fit the active chains, make vertices of the corners that lie too far away, and so on."""
         while True:
-            self._fit()
             edges = self._breaks.edges()
-            corner, edge, distance = self._distances(edges)
-            bad = _one_per_edge(edge, distance, self._bound + 0.005)
-            room = chains.most - (np.diff(self.offsets) - 2)
-            bad = bad[_within(room, self._breaks.chain[edges[edge[bad]]], -distance[bad])]
-            if not len(bad):
+            edges = edges[active[self._breaks.chain[edges]]]
+            self._fit(edges, active[self._breaks.chain])
+            strayed = self._strayed(edges, self._bound + 0.005)
+            if not len(strayed):
                 return
-            self._add(corner[bad])
+            active = np.zeros(len(self._chains.price), np.bool_)
+            while len(strayed):
+                self._add(strayed)
+                place = np.searchsorted(self._breaks.at, strayed)
+                active[self._breaks.chain[place]] = True
+                # What is far out before the fit will hardly be near enough after it.
+                around = np.unique(np.concatenate((place - 1, place)))
+                strayed = self._strayed(around, self._bound + _NEARER_BY_FIT)
+
+    def _strayed(self, edges: IntArray, bound: float) -> IntArray:
+        """The farthest corner of each edge's stretch, where that is farther than ``bound``."""
+        corner, edge, distance = self._distances(edges)
+        bad = _one_per_edge(edge, distance, bound)
+        room = self._chains.most - (np.diff(self.offsets) - 2)
+        chosen = _within(room, self._breaks.chain[edges[edge[bad]]], -distance[bad])
+        return corner[bad[chosen]]
 
     def _add(self, corners: IntArray) -> None:
         """Make corners of the outline vertices."""
@@ -157,16 +172,19 @@ class Approximation:
         self.points = np.concatenate((self.points, points))[order]
         self._breaks = _breaks_at(self._chains, at[order])
 
-    def _fit(self) -> None:
-        """Move vertices and breaks to where the polylines follow their outlines best."""
+    def _fit(self, edges: IntArray, active: BoolArray) -> None:
+        """Move vertices and breaks to where the edges follow their outlines best.
+
+        Vertices and breaks that are pinned or not of an active chain stay where they are.
+        """
         numbers = _vertex_numbers(self._chains, self._breaks)
         vertices = np.empty((int(numbers.max()) + 1, 2))
         vertices[numbers] = self.points
-        held = self._pinned[self._breaks.at]
-        vertices[numbers[held]] = self._chains.corners[self._breaks.at[held]]
+        pinned = self._pinned[self._breaks.at]
+        vertices[numbers[pinned]] = self._chains.corners[self._breaks.at[pinned]]
+        held = pinned | ~active
         free = np.ones((len(vertices), 1))
         free[numbers[held]] = 0
-        edges = self._breaks.edges()
         for turn, steps in enumerate(_FIT_STEPS):
             if turn:
                 self._breaks = _moved(self._moments, self._breaks, vertices[numbers], held)
@@ -301,7 +319,7 @@ def _within(allowed: IntArray, chain: IntArray, cost: FloatArray) -> BoolArray:
 
 
 def _breaks_at(chains: Chains, at: IntArray) -> _Breaks:
-    chain = np.repeat(np.arange(len(chains.price)), np.diff(chains.offsets))[at]
+    chain = np.searchsorted(chains.offsets, at, side="right") - 1
     is_end = (at == chains.offsets[chain]) | (at == chains.offsets[chain + 1] - 1)
     return _Breaks(at, is_end, chain)
 

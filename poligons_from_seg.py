@@ -24,7 +24,7 @@ Topology = Literal["independent", "shared"]
 
 DEFAULT_TOLERANCE = 2.0
 _EXACT_BELOW = 0.1
-_PRICE = 5e-4
+_PRICE = 5.6e-4
 _PRICE_AREA = 200
 
 
@@ -111,7 +111,8 @@ def _by_label(rings: Rings, points: FloatArray, offsets: IntArray) -> dict[int, 
     flat: list[Point] = [(x, y) for x, y in points.tolist()]
     bounds = offsets.tolist()
     for ring, region in enumerate(rings.regions.tolist()):
-        ring_of_region.setdefault(region, []).append(flat[bounds[ring] : bounds[ring + 1]])
+        if bounds[ring] < bounds[ring + 1]:  # a hole that had to go is empty
+            ring_of_region.setdefault(region, []).append(flat[bounds[ring] : bounds[ring + 1]])
     result: dict[int, list[Polygon]] = {}
     for region, label in enumerate(rings.labels.tolist()):
         exterior, *holes = ring_of_region[region]
