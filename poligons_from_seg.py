@@ -15,8 +15,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from _geometry import FloatArray, IntArray, Rings, large_rings, ring_areas, trace
-from _regions import Outlines, simplified
+from geometry.arrays import FloatArray, IntArray, Outlines
+from geometry.regions import simplified
+from geometry.rings import Rings, large_rings, ring_areas, trace
 
 Point = tuple[float, float]
 Ring = list[Point]

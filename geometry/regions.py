@@ -1,4 +1,4 @@
-"""From exact rings to simplified rings that are valid (private helper of ``poligons_from_seg``).
+"""Rings -> arcs -> simplified rings that are valid polygons.
 
 Rings are cut into arcs at the corners where more than two outlines meet. Two regions that touch
 have the arcs between them in common, so that simplifying every arc once keeps them together.
@@ -14,16 +14,14 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from _geometry import BoolArray, FloatArray, IntArray, Rings, ragged_ranges
-from _simplify import Approximation, Chains
+from geometry.arrays import BoolArray, FloatArray, IntArray, Outlines, offsets_of, ragged_ranges
+from geometry.chains import Chains
+from geometry.fit import Approximation
+from geometry.limit import limited
+from geometry.rings import Rings
 
 # So many times an edge is refined corner by corner before all its corners are taken at once.
 _PATIENCE = 5
-# Above so many vertices the search for ears would take too long, and holes are given up first.
-_MANY = 400
-
-Outlines = tuple[FloatArray, IntArray]
-"""Points (P, 2) of all rings, not closed, and offsets (R + 1,) of the rings in them."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,6 @@ class _Arcs:
         ring: (A,) int64, rising, the ring of each arc.
         chain: (A,) int64, the chain that gives the arc its points.
         forward: (A,) bool, whether the arc runs along its chain or against it.
-        chains: (C,) int64, for each chain the arc that runs along it.
         corners: (N, 2) int64, the corners of all chains, both ends included.
         offsets: (C + 1,) int64, of the chains in ``corners``.
         ends: (C, 2) int64, number of the vertex at both ends of a chain.
@@ -43,7 +40,6 @@ class _Arcs:
     ring: IntArray
     chain: IntArray
     forward: BoolArray
-    chains: IntArray
     corners: IntArray
     offsets: IntArray
     ends: IntArray
@@ -72,7 +68,7 @@ def simplified(
         outlines = _assembled(arcs, approximation.points, approximation.offsets)
         invalid = np.flatnonzero(~_valid(outlines, rings.regions, shared))
         if not len(invalid):
-            return outlines if shared else _limited(outlines, rings.regions, most)
+            return outlines if shared else limited(outlines, rings.regions, most)
         offsets = approximation.offsets
         chosen = np.unique(arcs.chain[np.isin(rings.regions[arcs.ring], invalid)])
         edges = ragged_ranges(offsets[chosen], np.diff(offsets)[chosen] - 1)
@@ -85,6 +81,34 @@ def simplified(
 
 def _cut_into_arcs(rings: Rings) -> _Arcs:
     """Cut rings at their nodes; a ring without any is one arc from an extreme corner to itself."""
+    turned, begin = _turned_to_cuts(rings)
+    itself = np.arange(len(begin))
+    runs = np.diff(begin, append=len(turned))
+    ring = np.searchsorted(rings.offsets, begin, side="right") - 1
+    twin = _twin_arcs(rings, turned, begin, runs)
+    chains = np.flatnonzero(twin >= itself)
+    number = np.empty(len(begin), np.int64)
+    number[chains] = np.arange(len(chains))
+    own = np.minimum(twin, itself)
+    # The corners of the chains; the last one of a ring's last arc is the ring's first.
+    place = ragged_ranges(begin[chains], runs[chains] + 1)
+    offsets = offsets_of(runs[chains] + 1)
+    last = offsets[1:] - 1
+    past = place[last] == rings.offsets[1:][ring[chains]]
+    place[last] -= np.where(past, np.diff(rings.offsets)[ring[chains]], 0)
+    index = turned[place]
+    return _Arcs(
+        ring=ring,
+        chain=number[own],
+        forward=own == itself,
+        corners=rings.corners[index],
+        offsets=offsets,
+        ends=_vertex_of_end(rings, np.stack((index[offsets[:-1]], index[last]), axis=1)),
+    )
+
+
+def _turned_to_cuts(rings: Rings) -> tuple[IntArray, IntArray]:
+    """The corners (M,) ring by ring, each from its first cut on, and where the arcs begin (A,)."""
     count, first, length = len(rings.areas), rings.offsets[:-1], np.diff(rings.offsets)
     ring = np.repeat(np.arange(count), length)
     # The corner farthest in a direction is nearly always a vertex of a good polygon. The last
@@ -96,33 +120,9 @@ def _cut_into_arcs(rings: Rings) -> _Arcs:
         has_node = np.logical_or.reduceat(rings.nodes, first)
         is_cut = np.where(has_node[ring], rings.nodes, is_cut)
     cuts = np.flatnonzero(is_cut)
-    shift = np.empty(count, np.int64)
-    shift[ring[cuts[::-1]]] = cuts[::-1] - first[ring[cuts[::-1]]]
-    # Corners in order of the rings, each ring from its first cut on.
+    shift = cuts[np.searchsorted(cuts, first)] - first
     turned = first[ring] + (np.arange(len(ring)) - first[ring] + shift[ring]) % length[ring]
-    begin = np.flatnonzero(is_cut[turned])
-    runs = np.diff(begin, append=len(turned))
-    arc_ring = ring[begin]
-    twin = _twin_arcs(rings, turned, begin, runs)
-    chains = np.flatnonzero(twin >= np.arange(len(begin)))
-    number = np.empty(len(begin), np.int64)
-    number[chains] = np.arange(len(chains))
-    own = np.minimum(twin, np.arange(len(begin)))
-    place = ragged_ranges(begin[chains], runs[chains] + 1)
-    offsets = np.concatenate(([0], np.cumsum(runs[chains] + 1)))
-    over = place[offsets[1:] - 1] == rings.offsets[1:][arc_ring[chains]]
-    place[offsets[1:] - 1] -= np.where(over, length[arc_ring[chains]], 0)
-    index = turned[place]
-    ends = np.stack((index[offsets[:-1]], index[offsets[1:] - 1]), axis=1)
-    return _Arcs(
-        ring=arc_ring,
-        chain=number[own],
-        forward=own == np.arange(len(begin)),
-        chains=chains,
-        corners=rings.corners[index],
-        offsets=offsets,
-        ends=_vertex_of_end(rings, ends),
-    )
+    return turned, np.flatnonzero(is_cut[turned])
 
 
 def _twin_arcs(rings: Rings, turned: IntArray, begin: IntArray, runs: IntArray) -> IntArray:
@@ -149,7 +149,7 @@ def _vertex_of_end(rings: Rings, ends: IntArray) -> IntArray:
 
 def _priced_chains(arcs: _Arcs, price: FloatArray, most: int) -> Chains:
     """Say for each chain what a vertex has to gain, and how many it may have."""
-    count = len(arcs.chains)
+    count = len(arcs.ends)
     # A vertex between two regions serves both: the harmonic mean, for both count it.
     rings_beside = np.bincount(arcs.chain, minlength=count)
     worth = np.bincount(arcs.chain, 1 / price[arcs.ring], minlength=count)
@@ -183,7 +183,7 @@ def _assembled(arcs: _Arcs, points: FloatArray, offsets: IntArray) -> Outlines:
     within = ragged_ranges(np.zeros_like(number), number)
     index = np.repeat(start, number) + np.repeat(step, number) * within
     sizes = np.bincount(arcs.ring, number).astype(np.int64)
-    return points[index], np.concatenate(([0], np.cumsum(sizes)))
+    return points[index], offsets_of(sizes)
 
 
 def _valid(outlines: Outlines, regions: IntArray, shared: bool) -> BoolArray:
@@ -210,58 +210,3 @@ def _crossing(points: FloatArray, edges: IntArray) -> IntArray:
     bad = ~joined | overlap
     found: IntArray = edges[np.unique(np.concatenate((one[bad], other[bad])))]
     return found
-
-
-def _limited(outlines: Outlines, regions: IntArray, most: int) -> Outlines:
-    """Take vertices from rings that have more than ``most``, which only invalid ones needed."""
-    points, offsets = outlines
-    counts = np.diff(offsets)
-    if not (counts > most).any():
-        return outlines
-    rings = np.split(points, offsets[1:-1])
-    for region in np.unique(regions[counts > most]).tolist():
-        members = np.flatnonzero(regions == region).tolist()
-        reduced = _reduced([rings[ring] for ring in members], most)
-        for ring, fewer in zip(members, reduced, strict=True):
-            rings[ring] = fewer
-    return np.concatenate(rings), np.cumsum([0, *(len(ring) for ring in rings)])
-
-
-def _reduced(rings: list[FloatArray], most: int) -> list[FloatArray]:
-    """Take vertices from a valid polygon one by one, the smallest ears first; it stays valid.
-
-    A simple ring always has an ear that can go. A hole may be in the way of every ear; then the
-    last hole is dropped and becomes an empty ring.
-    """
-    rings = list(rings)
-    if sum(len(ring) for ring in rings) > _MANY:
-        exterior = rings[0]
-        for doubling in range(1, 20):
-            if len(exterior) <= _MANY:
-                break
-            coarse = shapely.Polygon(exterior).simplify(2.0**doubling, preserve_topology=True)
-            exterior = np.asarray(coarse.exterior.coords)[:-1]
-        rings = [exterior, *(ring[:0] for ring in rings[1:])]
-    while True:
-        long = [index for index, ring in enumerate(rings) if len(ring) > most]
-        if not long:
-            return rings
-        shorter = _without_an_ear(rings, long[-1])
-        if shorter is not None:
-            rings[long[-1]] = shorter
-        else:
-            last_hole = max(index for index, ring in enumerate(rings) if index and len(ring))
-            rings[last_hole] = rings[last_hole][:0]
-
-
-def _without_an_ear(rings: list[FloatArray], which: int) -> FloatArray | None:
-    """One ring without the vertex of least area that can go, or None if none can."""
-    ring = rings[which]
-    before, after = np.roll(ring, 1, axis=0) - ring, np.roll(ring, -1, axis=0) - ring
-    area = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0])
-    for vertex in np.argsort(area).tolist():
-        shorter = np.delete(ring, vertex, axis=0)
-        exterior, *holes = [*rings[:which], shorter, *rings[which + 1 :]]
-        if shapely.Polygon(exterior, [hole for hole in holes if len(hole)]).is_valid:
-            return shorter
-    return None

@@ -1,85 +1,27 @@
-"""Polygonal approximation of outlines that run along pixel edges.
+"""Where the vertices of the polygons lie best, and how far an outline may stray from its edge.
 
-Private helper of ``poligons_from_seg``. It works on all outlines of a picture at once, as flat
-arrays, so that the cost of a numpy call is paid once per picture and not once per ring.
-
-1. Merge. Every corner of the pixel outline starts as a vertex. The vertex whose removal adds
-   least to the area between outline and polygon goes first, as long as that area is below the
-   price of a vertex. The area is taken from the least-squares line through the outline between
-   two vertices, which sums of moments give in constant time for any pair of corners (the idea of
-   Perez and Vidal, "Optimum polygonal approximation of digitized curves", 1994).
-2. Fit. All vertices move together to make the sum of squared distances between the outline and
-   the edges least (Gauss-Newton with Jacobi steps); between the steps every boundary between two
-   stretches of outline moves to where the two edges meet best.
-3. Check. Where the outline is farther than the tolerance from its edge, the farthest corner
-   becomes a vertex again, and the fit is repeated.
+All vertices move together to make the sum of squared distances between the outlines and the edges
+least (Gauss-Newton with Jacobi steps); between the steps every boundary between two stretches of
+outline moves to where the two edges meet best. Where the outline is farther than the tolerance
+from its edge, the farthest corner becomes a vertex again, and the fit is repeated.
 """
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
-
 import numpy as np
 
-from _geometry import BoolArray, FloatArray, IntArray, ragged_ranges
+from geometry.arrays import BoolArray, FloatArray, IntArray, offsets_of, ragged_ranges
+from geometry.chains import Breaks, Chains, breaks_at, cheapest_within, merge, moments_of
 
-DECIMALS = 2
-"""Digits kept behind the point of a coordinate: a hundredth of a pixel."""
-
-# Mean distance over root mean square distance to a line, between that of a uniform (.866) and
-# that of a normal distribution (.798) of the distances.
-_MEAN_OVER_RMS = 0.85
-_PARITY_ROUNDS = 2
-_PARITY_SHARE = 0.25
+# Digits behind the point of a coordinate: hundredths of a pixel.
+_DECIMALS = 2
 _FIT_STEPS = (3, 2)
-_NEARER_BY_FIT = 0.7
 _DAMPING = 0.05
 _LONGEST_STEP = 2.0
+# Breaks move by at most so many corners at once.
 _WINDOW = 4
-
-
-@dataclass(frozen=True)
-class Chains:
-    """Pieces of outline to approximate: C chains of pixel corners, one after the other.
-
-    A chain keeps its first and its last corner as vertices; chains that meet share that vertex.
-
-    Attributes:
-        corners: (M, 2) corners; a closed chain repeats its first corner at its end.
-        offsets: (C + 1,) chain ``c`` is ``corners[offsets[c]:offsets[c + 1]]``.
-        ends: (C, 2) number of the shared vertex at the start and at the end of each chain.
-        price: (C,) pixels of area that one more vertex has to gain.
-        fewest: (C,) vertices to keep between the ends at least.
-        most: (C,) vertices to keep between the ends at most; goes before the tolerance.
-    """
-
-    corners: IntArray
-    offsets: IntArray
-    ends: IntArray
-    price: FloatArray
-    fewest: IntArray
-    most: IntArray
-
-
-@dataclass
-class _Breaks:
-    """The corners where the outline passes from one edge of the polygon to the next.
-
-    ``at`` (K,) indices into the corners, rising, with both ends of every chain; ``is_end`` (K,)
-    marks those; ``chain`` (K,) the chain of each.
-    """
-
-    at: IntArray
-    is_end: BoolArray
-    chain: IntArray
-
-    def kept(self, keep: BoolArray) -> _Breaks:
-        return _Breaks(self.at[keep], self.is_end[keep], self.chain[keep])
-
-    def edges(self) -> IntArray:
-        """Indices (E,) of the breaks from which an edge leads to the next break."""
-        return np.flatnonzero(self.chain[1:] == self.chain[:-1])
+# Pixels by which a fit may bring a corner nearer to its edge.
+_NEARER_BY_FIT = 0.7
 
 
 class Approximation:
@@ -98,8 +40,8 @@ class Approximation:
         self._chains = chains
         self._bound = max(tolerance - 0.01, 0.0)  # room for the rounding
         self._box = np.array(size, np.float64)
-        self._moments = _moments(chains)
-        self._breaks = _merge(chains, self._moments)
+        self._moments = moments_of(chains)
+        self._breaks = merge(chains, self._moments)
         self._pinned = np.zeros(len(chains.corners), np.bool_)
         self.points = chains.corners[self._breaks.at].astype(np.float64)
         self._settle(np.ones(len(chains.price), np.bool_))
@@ -107,7 +49,7 @@ class Approximation:
     @property
     def offsets(self) -> IntArray:
         counts = np.bincount(self._breaks.chain, minlength=len(self._chains.price))
-        return np.concatenate(([0], np.cumsum(counts)))
+        return offsets_of(counts)
 
     def refine(self, edges: IntArray, *, fully: bool = False) -> bool:
         """Make the given edges follow their outlines more closely.
@@ -161,7 +103,7 @@ class Approximation:
         corner, edge, distance = self._distances(edges)
         bad = _one_per_edge(edge, distance, bound)
         room = self._chains.most - (np.diff(self.offsets) - 2)
-        chosen = _within(room, self._breaks.chain[edges[edge[bad]]], -distance[bad])
+        chosen = cheapest_within(room, self._breaks.chain[edges[edge[bad]]], -distance[bad])
         return corner[bad[chosen]]
 
     def _add(self, corners: IntArray) -> None:
@@ -170,7 +112,7 @@ class Approximation:
         order = np.argsort(at)
         points = self._chains.corners[corners].astype(np.float64)
         self.points = np.concatenate((self.points, points))[order]
-        self._breaks = _breaks_at(self._chains, at[order])
+        self._breaks = breaks_at(self._chains, at[order])
 
     def _fit(self, edges: IntArray, active: BoolArray) -> None:
         """Move vertices and breaks to where the edges follow their outlines best.
@@ -200,7 +142,7 @@ class Approximation:
         away = points - corners
         far = np.hypot(away[:, 0], away[:, 1])
         away *= (self._bound / np.maximum(far, max(self._bound, 1e-9)))[:, None]
-        return np.clip(np.round(corners + away, DECIMALS), 0, self._box)
+        return np.clip(np.round(corners + away, _DECIMALS), 0, self._box)
 
     def _distances(self, edges: IntArray) -> tuple[IntArray, IntArray, FloatArray]:
         """Distance of every corner of the outline to its edge.
@@ -237,94 +179,7 @@ def _one_per_edge(edge: IntArray, distance: FloatArray, bound: float) -> IntArra
     return bad[np.unique(edge[bad], return_index=True)[1]]
 
 
-def _moments(chains: Chains) -> FloatArray:
-    """Integrals of 1, x, y, xx, xy, yy along the outline up to each corner: (6, M)."""
-    x, y = chains.corners.T.astype(np.float64)
-    sum_x, sum_y = x[:-1] + x[1:], y[:-1] + y[1:]
-    length = np.abs(x[1:] - x[:-1]) + np.abs(y[1:] - y[:-1])
-    length[chains.offsets[1:-1] - 1] = 0  # from the end of one chain to the start of the next
-    parts = np.empty((6, len(length)))
-    parts[0] = length
-    parts[1] = length * sum_x / 2
-    parts[2] = length * sum_y / 2
-    parts[3] = length * (sum_x * sum_x - x[:-1] * x[1:]) / 3
-    parts[4] = length * sum_x * sum_y / 4  # exact, since x or y is constant along a run
-    parts[5] = length * (sum_y * sum_y - y[:-1] * y[1:]) / 3
-    moments = np.zeros((6, len(x)))
-    np.cumsum(parts, axis=1, out=moments[:, 1:])
-    return moments
-
-
-def _area_beside_line(stretch: FloatArray) -> FloatArray:
-    """Estimate the area between stretches of outline, given as moments (6, K), and a line each.
-
-    The line is the total least-squares line: its mean squared distance is the smaller eigenvalue
-    of the covariance of the points.
-    """
-    length, x, y, xx, xy, yy = stretch
-    length = np.maximum(length, 1e-9)
-    mean_x, mean_y = x / length, y / length
-    var_x, var_y, cov = xx - x * mean_x, yy - y * mean_y, xy - x * mean_y
-    smaller = (var_x + var_y) / 2 - np.hypot((var_x - var_y) / 2, cov)
-    area: FloatArray = _MEAN_OVER_RMS * np.sqrt(length * np.maximum(smaller, 0))
-    return area
-
-
-def _merge(chains: Chains, moments: FloatArray) -> _Breaks:
-    """Remove vertices in rounds until every one that is left is worth its price."""
-    breaks = _breaks_at(chains, np.arange(len(chains.corners)))
-    counts = np.diff(chains.offsets) - 2
-    # Equal costs are common on pixel outlines; a grain of difference lets one of them go first.
-    grain = 1e-9 * ((np.arange(moments.shape[1]) * 40503) & 1023)
-    boost = np.ones(len(counts))
-    for round_number in itertools.count():
-        over = counts > chains.most
-        boost = np.where(over, boost * 1.5, 1.0)
-        sums = moments[:, breaks.at]
-        alone = _area_beside_line(sums[:, 1:] - sums[:, :-1])
-        cost = _area_beside_line(sums[:, 2:] - sums[:, :-2]) - alone[:-1] - alone[1:]
-        cost += grain[breaks.at[1:-1]]
-        cost[breaks.is_end[1:-1]] = np.inf
-        price = (chains.price * boost)[breaks.chain[1:-1]]
-        if round_number < _PARITY_ROUNDS:
-            # Fast start: of the clearly needless corners every second one at once.
-            gone = cost < _PARITY_SHARE * price
-            gone[round_number % 2 :: 2] = False
-        else:
-            gone = cost < price
-            gone[1:] &= cost[1:] < cost[:-1]
-            gone[:-1] &= cost[:-1] <= cost[1:]
-        spare = counts - np.where(over, chains.most, chains.fewest)
-        asked = np.flatnonzero(gone)
-        asked = asked[_within(spare, breaks.chain[1:-1][asked], cost[asked])]
-        if round_number >= _PARITY_ROUNDS and not (len(asked) or over.any()):
-            return breaks
-        counts = counts - np.bincount(breaks.chain[1:-1][asked], minlength=len(counts))
-        keep = np.ones(len(breaks.at), np.bool_)
-        keep[1:-1][asked] = False
-        breaks = breaks.kept(keep)
-    raise AssertionError("unreachable")
-
-
-def _within(allowed: IntArray, chain: IntArray, cost: FloatArray) -> BoolArray:
-    """Choose the cheapest wishes of each chain, no more than the chain is allowed."""
-    if not (np.bincount(chain, minlength=len(allowed)) > allowed).any():
-        return np.ones(len(chain), np.bool_)
-    order = np.lexsort((cost, chain))
-    in_order = chain[order]
-    rank = np.arange(len(chain)) - np.searchsorted(in_order, in_order)
-    chosen = np.empty(len(chain), np.bool_)
-    chosen[order] = rank < allowed[in_order]
-    return chosen
-
-
-def _breaks_at(chains: Chains, at: IntArray) -> _Breaks:
-    chain = np.searchsorted(chains.offsets, at, side="right") - 1
-    is_end = (at == chains.offsets[chain]) | (at == chains.offsets[chain + 1] - 1)
-    return _Breaks(at, is_end, chain)
-
-
-def _vertex_numbers(chains: Chains, breaks: _Breaks) -> IntArray:
+def _vertex_numbers(chains: Chains, breaks: Breaks) -> IntArray:
     """Number the vertices: shared ends first, as in ``chains.ends``, then all others."""
     numbers: IntArray = np.cumsum(~breaks.is_end) + chains.ends.max(initial=-1)
     numbers[breaks.is_end] = chains.ends.ravel()
@@ -375,7 +230,7 @@ def _step(
     return step
 
 
-def _moved(moments: FloatArray, breaks: _Breaks, points: FloatArray, held: BoolArray) -> _Breaks:
+def _moved(moments: FloatArray, breaks: Breaks, points: FloatArray, held: BoolArray) -> Breaks:
     """Move each break, within a few corners, to where its two edges explain the outline best."""
     inner = np.flatnonzero(~(breaks.is_end | held))
     if not len(inner):
@@ -396,4 +251,4 @@ def _moved(moments: FloatArray, breaks: _Breaks, points: FloatArray, held: BoolA
     cost = (moments[:, tried] * change).sum(axis=0)
     moved = at.copy()
     moved[inner] = tried[cost.argmin(axis=0), np.arange(len(inner))]
-    return _Breaks(moved, breaks.is_end, breaks.chain)
+    return Breaks(moved, breaks.is_end, breaks.chain)

@@ -1,0 +1,70 @@
+"""Rings with no more vertices than allowed, whatever it takes, but still valid polygons."""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+
+from geometry.arrays import FloatArray, IntArray, Outlines, offsets_of
+
+# Above so many vertices the search for ears would take too long, and holes are given up first.
+_MANY = 400
+
+
+def limited(outlines: Outlines, regions: IntArray, most: int) -> Outlines:
+    """Take vertices from rings that have more than ``most``, which only invalid ones needed."""
+    points, offsets = outlines
+    counts = np.diff(offsets)
+    if not (counts > most).any():
+        return outlines
+    rings = np.split(points, offsets[1:-1])
+    for region in np.unique(regions[counts > most]).tolist():
+        members = np.flatnonzero(regions == region).tolist()
+        reduced = _reduced([rings[ring] for ring in members], most)
+        for ring, fewer in zip(members, reduced, strict=True):
+            rings[ring] = fewer
+    return np.concatenate(rings), offsets_of(np.array([len(ring) for ring in rings]))
+
+
+def _reduced(rings: list[FloatArray], most: int) -> list[FloatArray]:
+    """Take vertices from a valid polygon one by one, the smallest ears first; it stays valid.
+
+    A simple ring always has an ear that can go. A hole may be in the way of every ear; then the
+    last hole is dropped and becomes an empty ring.
+    """
+    rings = list(rings)
+    if sum(len(ring) for ring in rings) > _MANY:
+        rings = [_coarse(rings[0]), *(ring[:0] for ring in rings[1:])]
+    while True:
+        long = [index for index, ring in enumerate(rings) if len(ring) > most]
+        if not long:
+            return rings
+        shorter = _without_an_ear(rings, long[-1])
+        if shorter is not None:
+            rings[long[-1]] = shorter
+        else:
+            last_hole = max(index for index, ring in enumerate(rings) if index and len(ring))
+            rings[last_hole] = rings[last_hole][:0]
+
+
+def _coarse(ring: FloatArray) -> FloatArray:
+    """Bring a simple ring down to a number of vertices that the search for ears can stand."""
+    tolerance = 1.0
+    while len(ring) > _MANY and tolerance < 1e6:
+        coarse = shapely.simplify(shapely.Polygon(ring), tolerance, preserve_topology=True)
+        ring = shapely.get_coordinates(coarse)[:-1]
+        tolerance *= 2
+    return ring
+
+
+def _without_an_ear(rings: list[FloatArray], which: int) -> FloatArray | None:
+    """One ring without the vertex of least area that can go, or None if none can."""
+    ring = rings[which]
+    before, after = np.roll(ring, 1, axis=0) - ring, np.roll(ring, -1, axis=0) - ring
+    area = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0])
+    for vertex in np.argsort(area).tolist():
+        shorter = np.delete(ring, vertex, axis=0)
+        changed = [*rings[:which], shorter, *rings[which + 1 :]]
+        if shapely.Polygon(changed[0], [hole for hole in changed[1:] if len(hole)]).is_valid:
+            return shorter
+    return None

@@ -1,0 +1,141 @@
+"""Label map -> straight runs of pixel edges, linked to outlines of 4-connected regions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from geometry.arrays import BoolArray, IntArray, LabelArray
+
+
+class Runs(NamedTuple):
+    """Straight stretches of outline: first all that run right, then down, left and up."""
+
+    starts: IntArray  # (N, 2) corner each run starts from
+    labels: IntArray  # (N,) label of the region beside it
+    following: IntArray  # (N,) the run that begins where this one ends, on the same outline
+    rightward: IntArray  # sorted keys, y * width + x, of the starts of the runs to the right
+    touching: bool  # some region has a corner in common with another pixel of its label
+    twins: IntArray  # (N,) the same stretch seen from the region on its other side, or -1
+    nodes: BoolArray  # (N,) more than two outlines meet in the start corner
+
+
+class _Scan(NamedTuple):
+    """Horizontal runs of pixel edges with their region on one side, sorted by y, then x."""
+
+    y: IntArray
+    first_x: IntArray
+    last_x: IntArray
+    label: IntArray
+
+
+class _Stretches(NamedTuple):
+    """The runs before they are linked: direction (0 right, 1 down, 2 left, 3 up), ends, label."""
+
+    direction: IntArray
+    start_x: IntArray
+    start_y: IntArray
+    end_x: IntArray
+    end_y: IntArray
+    label: IntArray
+
+
+def find_runs(padded: LabelArray, neighbours: bool) -> Runs:
+    """Find the runs of all outlines and link each to the one that follows it.
+
+    Args:
+        padded: label map with a frame of background around it.
+        neighbours: end runs also where the neighbouring region changes, and find ``twins`` and
+            ``nodes``, which are empty otherwise.
+    """
+    runs = _stretches(padded, neighbours)
+    ends = _keys(padded, runs.direction, runs.end_x, runs.end_y)
+    ahead_right, ahead_left = _pixels_ahead(padded, runs)
+    # Turning towards the region whenever the pixel on its side is not part of it keeps diagonal
+    # neighbours apart: regions are 4-connected.
+    turn = np.where(ahead_right != runs.label, 1, np.where(ahead_left != runs.label, 0, 3))
+    after = _keys(padded, (runs.direction + turn) & 3, runs.end_x, runs.end_y)
+    # Runs are sorted by the keys of their starts, and each follows exactly one other.
+    following = np.empty(len(ends), np.int64)
+    following[np.argsort(after)] = np.arange(len(ends))
+    keys = _keys(padded, runs.direction, runs.start_x, runs.start_y)
+    twins, nodes = np.empty(0, np.int64), np.empty(0, np.bool_)
+    if neighbours:
+        back = _keys(padded, (runs.direction + 2) & 3, runs.end_x, runs.end_y)
+        twins = np.searchsorted(keys, back)
+        twins[keys[np.minimum(twins, len(keys) - 1)] != back] = -1
+        nodes = _is_node(padded, runs.start_x, runs.start_y)
+    return Runs(
+        starts=np.stack((runs.start_x, runs.start_y), axis=1),
+        labels=runs.label,
+        following=following,
+        rightward=keys[: np.count_nonzero(runs.direction == 0)],
+        touching=bool(np.any((turn == 1) & (ahead_left == runs.label))),
+        twins=twins,
+        nodes=nodes,
+    )
+
+
+def _stretches(padded: LabelArray, neighbours: bool) -> _Stretches:
+    """Find the runs with their regions to their right, sorted by the keys of their starts."""
+    below, above = _scan_rows(padded, neighbours)
+    # On the transposed map "below" is "to the right", and x and y change places.
+    east, west = _scan_rows(cv2.transpose(padded), neighbours)
+    groups = (below, west, above, east)
+    return _Stretches(
+        direction=np.repeat(np.arange(4), [len(group.y) for group in groups]),
+        start_x=np.concatenate((below.first_x, west.y, above.last_x, east.y)),
+        start_y=np.concatenate((below.y, west.first_x, above.y, east.last_x)),
+        end_x=np.concatenate((below.last_x, west.y, above.first_x, east.y)),
+        end_y=np.concatenate((below.y, west.last_x, above.y, east.first_x)),
+        label=np.concatenate([group.label for group in groups]),
+    )
+
+
+def _scan_rows(image: LabelArray, neighbours: bool) -> tuple[_Scan, _Scan]:
+    """Runs of horizontal pixel edges: those with their region below, those with it above."""
+    width = image.shape[1]
+    flat = image.ravel()
+    changes = np.flatnonzero(flat[width:] != flat[:-width]) + width
+    below, above = flat[changes], flat[changes - width]
+
+    def scan(inside: LabelArray, outside: LabelArray) -> _Scan:
+        kept = np.flatnonzero(inside)
+        place, label, beyond = changes[kept], inside[kept], outside[kept]
+        broken = (np.diff(place) != 1) | (label[1:] != label[:-1])
+        if neighbours:
+            broken |= beyond[1:] != beyond[:-1]
+        breaks = np.flatnonzero(broken)
+        first = np.concatenate(([0], breaks + 1))
+        last = np.concatenate((breaks, [len(place) - 1]))
+        y, x = np.divmod(place[first], width)
+        return _Scan(y, x, x + place[last] - place[first] + 1, label[first].astype(np.int64))
+
+    return scan(below, above), scan(above, below)
+
+
+def _keys(padded: LabelArray, direction: IntArray, x: IntArray, y: IntArray) -> IntArray:
+    """One number per direction and corner; rises in the order in which the scans find the runs."""
+    height, width = padded.shape
+    place: IntArray = np.where(direction & 1, x * height + y, y * width + x)
+    keys: IntArray = direction * (height * width) + place
+    return keys
+
+
+def _pixels_ahead(padded: LabelArray, runs: _Stretches) -> tuple[LabelArray, LabelArray]:
+    """The two pixels ahead of the end of each run, on its right hand and on its left hand."""
+    x, y, direction = runs.end_x, runs.end_y, runs.direction
+    right_dx, right_dy = np.array([0, -1, -1, 0]), np.array([0, 0, -1, -1])
+    left_dx, left_dy = np.array([0, 0, -1, -1]), np.array([-1, 0, 0, -1])
+    right = padded[y + right_dy[direction], x + right_dx[direction]]
+    left = padded[y + left_dy[direction], x + left_dx[direction]]
+    return right, left
+
+
+def _is_node(padded: LabelArray, x: IntArray, y: IntArray) -> BoolArray:
+    """Whether more than two of the four pixel edges at a corner separate different labels."""
+    around = [padded[y - 1, x - 1], padded[y - 1, x], padded[y, x], padded[y, x - 1]]
+    degree = sum((around[i - 1] != around[i]).astype(np.int64) for i in range(4))
+    return np.asarray(degree > 2)
