@@ -1,0 +1,96 @@
+"""Parts that touch each other can be told apart with any kind of colour vision."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from coloraide import Color
+
+from img_to_segments import PART_NAMES
+from palette import (
+    ANY_APART,
+    BACKGROUND,
+    BACKGROUND_APART,
+    NEIGHBOURS_APART,
+    PART_COLOURS,
+    as_hex,
+)
+
+# Each part and those that it touches on cars (and its counterpart on the other side).
+NEIGHBOURS = {
+    "front_bumper": "hood front_left_light front_right_light front_left_door front_right_door "
+    "wheel",
+    "hood": "front_glass front_left_light front_right_light front_left_door front_right_door "
+    "left_mirror right_mirror wheel",
+    "front_glass": "front_left_door front_right_door left_mirror right_mirror",
+    "front_left_door": "front_right_door back_left_door left_mirror front_left_light wheel",
+    "front_right_door": "back_right_door right_mirror front_right_light wheel",
+    "back_left_door": "back_right_door back_bumper back_left_light back_glass trunk tailgate "
+    "left_mirror wheel",
+    "back_right_door": "back_bumper back_right_light back_glass trunk tailgate right_mirror wheel",
+    "back_bumper": "trunk tailgate back_left_light back_right_light wheel",
+    "trunk": "tailgate back_glass back_left_light back_right_light",
+    "tailgate": "back_glass back_left_light back_right_light",
+    "back_glass": "back_left_light back_right_light",
+    "front_left_light": "front_right_light wheel",
+    "front_right_light": "wheel",
+    "back_left_light": "back_right_light wheel",
+    "back_right_light": "wheel",
+    "left_mirror": "right_mirror",
+}
+# Simulations: Vienot et al. 1999 and Machado et al. 2009; Brettel et al. 1997 for tritanopia.
+VISIONS = {
+    "all cones": None,
+    "protanopia": ("protan", "vienot"),
+    "protanopia, Machado": ("protan", "machado"),
+    "deuteranopia": ("deutan", "vienot"),
+    "deuteranopia, Machado": ("deutan", "machado"),
+    "tritanopia": ("tritan", "brettel"),
+}
+
+
+@pytest.fixture(params=VISIONS)
+def seen(request: pytest.FixtureRequest) -> dict[str, Color]:
+    """The colours as someone sees them."""
+    vision = VISIONS[request.param]
+    colours = {}
+    for name, rgb in {**PART_COLOURS, "background": BACKGROUND}.items():
+        colour = Color(as_hex(rgb))
+        if vision is not None:
+            colour.filter(vision[0], method=vision[1], in_place=True)
+        colours[name] = colour.convert("srgb").clip()
+    return colours
+
+
+def apart(one: Color, other: Color) -> float:
+    return one.delta_e(other, method="2000")
+
+
+def test_every_part_has_its_colour() -> None:
+    assert list(PART_COLOURS) == list(PART_NAMES)
+    assert as_hex((1, 35, 171)) == "#0123ab"
+
+
+def test_neighbours_are_known_parts() -> None:
+    for name, others in NEIGHBOURS.items():
+        assert {name, *others.split()} <= set(PART_NAMES)
+    assert {name for others in NEIGHBOURS.values() for name in others.split()} | set(
+        NEIGHBOURS
+    ) == set(PART_NAMES)
+
+
+def test_neighbours_can_be_told_apart(seen: dict[str, Color]) -> None:
+    for name, others in NEIGHBOURS.items():
+        for other in others.split():
+            assert apart(seen[name], seen[other]) >= NEIGHBOURS_APART, (name, other)
+
+
+def test_no_two_parts_look_the_same(seen: dict[str, Color]) -> None:
+    for one, other in itertools.combinations(PART_NAMES, 2):
+        assert apart(seen[one], seen[other]) >= ANY_APART, (one, other)
+
+
+def test_parts_stand_out_from_the_background(seen: dict[str, Color]) -> None:
+    for name in PART_NAMES:
+        assert apart(seen[name], seen["background"]) >= BACKGROUND_APART, name
