@@ -2,6 +2,7 @@
 # make install  only makes the environment
 # make test     environment for development, then all tests (ARGS="-k name" for some)
 # make lint     ruff and mypy
+# make readers  reads exports with the programs they are made for (another environment, 2 GB)
 # make demo     starts the service, posts sample/car.png (or IMAGE=photo.jpg), writes demo.png
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IMAGE  ?= sample/car.png
 
-.PHONY: run install dev test lint demo clean
+.PHONY: run install dev test lint readers demo clean
 .DEFAULT_GOAL := run
 
 # The stamp files are younger than the requirements once these are installed, so nothing is
@@ -37,6 +38,21 @@ test: dev
 lint: dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy .
+
+READERS := $(VENV)/readers
+
+$(READERS)/.installed: tests/exports/requirements-readers.txt
+	$(PYTHON) -m venv $(READERS)
+	$(READERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+readers: install $(READERS)/.installed
+	rm -rf $(READERS)/read && mkdir $(READERS)/read && cp sample/car.png $(READERS)/read
+	for format in coco-rle labelme labelstudio cvat; do \
+		$(BIN)/python segment.py $(READERS)/read/car.png --format $$format --out $(READERS)/read/$$format || exit 1; \
+	done
+	$(BIN)/python -c 'import exports.labelstudio as l; print(l.LABELING_CONFIG)' > $(READERS)/read/labelstudio/config.xml
+	QT_QPA_PLATFORM=offscreen $(READERS)/bin/python tests/exports/readers.py $(READERS)/read
 
 demo: install
 	@$(BIN)/python demo.py $(IMAGE) $(ARGS)

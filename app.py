@@ -11,8 +11,9 @@ from flask_cors import CORS
 import schema
 from api_docs import Api, add_docs
 from errors import ApiError, register_errors
-from jobs import ClosingError, Jobs, Segments, Standing
+from jobs import ClosingError, Jobs, Segments
 from pipeline import Analyser, Pipeline
+from results import add_results, find_photo
 from schema import ImagePath
 from segment_interface import ImageError, decode_base64
 from server import configure_log, listen, serve
@@ -66,6 +67,7 @@ def create_app(
     CORS(app, origins=settings.cors_patterns)
     register_errors(app, too_large=_too_large(settings))
     _add_routes(app, jobs, settings)
+    add_results(app, jobs)
     add_docs(app)
     jobs.resume()
     return app
@@ -104,29 +106,8 @@ def _add_routes(app: Api, jobs: Jobs, settings: Settings) -> None:
     )
     def get_status(path: ImagePath) -> Response:
         """Uploaded, Processing, Ready, or Error with the reason."""
-        standing = _find(jobs, path.image_hash)
+        standing = find_photo(jobs, path.image_hash)
         return jsonify(status=standing.state, message=standing.message)
-
-    @app.get(
-        "/<image_hash>/segments",
-        summary="The result",
-        responses={200: schema.ResultAnswer, 400: error, 404: error},
-    )
-    def get_segments(path: ImagePath) -> Response:
-        """Type and parts. 400 while the photo waits or is worked on, 404 if it ended in Error."""
-        standing = _find(jobs, path.image_hash)
-        if standing.state == "Error":
-            raise ApiError(404, standing.message)
-        if standing.result is None:
-            raise ApiError(400, f"The photo is not ready yet; its status is {standing.state}.")
-        return jsonify(schema.result_answer(path.image_hash, standing.result))
-
-
-def _find(jobs: Jobs, image_hash: str) -> Standing:
-    standing = jobs.find(image_hash)
-    if standing is None:
-        raise ApiError(404, "No photo with this hash is known.")
-    return standing
 
 
 def _posted_text() -> str:

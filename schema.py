@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
-import jobs
-from car_classification import CarType
-from pipeline import Part
+from exports import FORMATS
+from jobs import State
+from options import KNOBS
 
 Point = tuple[float, float]
 
@@ -17,6 +17,25 @@ class ImagePath(BaseModel):
     """The part of an address that names a photo."""
 
     image_hash: str = Field(description="SHA-256 of the photo in hex, as POST / gave it")
+
+
+class MaskPath(ImagePath):
+    """The part of an address that names one part in a photo."""
+
+    segment: str = Field(description="a part, such as hood")
+
+
+def _query_field(description: str, definition: dict[str, Any]) -> Any:
+    """A field of a query that `options.parse` checks, so that here it may be anything."""
+    return (Any, Field(default=None, description=description, json_schema_extra=definition))
+
+
+# What GET /<image_hash>/segments can be asked, for the OpenAPI document.
+SegmentsQuery = create_model(
+    "SegmentsQuery",
+    format=_query_field("the format of the answer", {"type": "string", "enum": list(FORMATS)}),
+    **{knob.name: _query_field(knob.description, knob.schema) for knob in KNOBS.values()},
+)
 
 
 class Upload(BaseModel):
@@ -38,7 +57,7 @@ class Accepted(BaseModel):
 class Status(BaseModel):
     """Where a photo stands."""
 
-    status: jobs.State
+    status: State
     message: str
 
 
@@ -63,12 +82,27 @@ class PartAnswer(BaseModel):
     name: str
     confidence: float = Field(ge=0, le=1)
     area: int = Field(description="pixels of its mask")
-    bbox: tuple[int, int, int, int] = Field(description="x, y, width, height in pixels")
+    bbox: tuple[float, float, float, float] = Field(description="x, y, width, height in pixels")
     polygons: list[PolygonAnswer]
+
+
+def _result_content() -> dict[str, Any]:
+    """Media type -> what a result looks like in it."""
+    content: dict[str, Any] = {
+        entry.media_type: {"schema": {"type": "string", "description": entry.description}}
+        for entry in FORMATS.values()
+    }
+    others = {"type": ["object", "array"], "description": "the other formats in JSON"}
+    plain = {"$ref": "#/components/schemas/ResultAnswer"}
+    content["application/geo+json"] = {"schema": {"type": "object"}}
+    content["application/json"] = {"schema": {"anyOf": [plain, others]}}
+    return content
 
 
 class ResultAnswer(BaseModel):
     """Type and parts of the car in a photo."""
+
+    model_config = {"openapi_extra": {"content": _result_content()}}  # type: ignore[typeddict-unknown-key]
 
     image_hash: str
     width: int
@@ -98,47 +132,11 @@ HASHES: dict[str, Any] = {
     "description": "OK",
     "content": {"application/json": {"schema": {"type": "array", "items": {"type": "string"}}}},
 }
+PNG: dict[str, Any] = {
+    "description": "OK",
+    "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+}
 ANY_OBJECT: dict[str, Any] = {
     "description": "OK",
     "content": {"application/json": {"schema": {"type": "object"}}},
 }
-
-
-def result_answer(image_hash: str, result: jobs.Result) -> dict[str, Any]:
-    """A result as JSON, in the shape of ResultAnswer (not checked: it is our own)."""
-    parts = [_part_answer(part) for part in result.parts]
-    return {
-        "image_hash": image_hash,
-        "width": result.width,
-        "height": result.height,
-        "message": result.message,
-        "type": None if result.type is None else _type_answer(result.type),
-        "segments": {
-            part["name"]: [polygon["exterior"] for polygon in part["polygons"]] for part in parts
-        },
-        "parts": parts,
-    }
-
-
-def _part_answer(part: Part) -> dict[str, Any]:
-    return {
-        "name": part.name,
-        "confidence": part.confidence,
-        "area": part.area,
-        "bbox": part.bbox,
-        "polygons": [
-            {
-                "exterior": jobs.rounded(polygon.exterior),
-                "holes": [jobs.rounded(hole) for hole in polygon.holes],
-            }
-            for polygon in part.polygons
-        ],
-    }
-
-
-def _type_answer(car_type: CarType) -> dict[str, Any]:
-    return {
-        "name": car_type.name,
-        "confidence": round(car_type.confidence, 4),
-        "scores": {name: round(score, 4) for name, score in car_type.scores.items()},
-    }

@@ -20,10 +20,12 @@ from PIL import Image
 import app as app_module
 from api_docs import Api
 from car_classification import TYPE_NAMES
+from exports import FORMATS, export
 from img_to_segments import PART_NAMES
 from jobs import UNEXPECTED, Result
+from options import PLAIN
 from pipeline import MODELS_FAILED, NO_CAR, ModelsError, Pipeline
-from schema import ResultAnswer, result_answer
+from schema import ResultAnswer
 from segment_interface import decode_image
 from settings import Settings, usable_cores
 
@@ -193,7 +195,7 @@ def test_fifty_photos_from_eight_threads(app: Api, pipeline: Pipeline, sample: b
     for photo, answer in zip(photos, answers, strict=True):
         alone = Result.of(pipeline.analyse(decode_image(photo, 50_000_000)))
         image_hash = hashlib.sha256(photo).hexdigest()
-        assert answer == json.loads(json.dumps(result_answer(image_hash, alone)))
+        assert answer == json.loads(export(image_hash, alone, FORMATS["json"], PLAIN))
     assert sum(bool(answer["segments"]) for answer in answers) > 40
 
 
@@ -359,6 +361,9 @@ def test_the_openapi_document(client: FlaskClient) -> None:
         "/",
         "/{image_hash}/status",
         "/{image_hash}/segments",
+        "/{image_hash}/mask.png",
+        "/{image_hash}/masks/{segment}.png",
+        "/{image_hash}/overlay.png",
         "/openapi.json",
     }
     text = json.dumps(document)

@@ -15,7 +15,10 @@ from helpers import REPOSITORY, SAMPLE, Server, clean_environment
 
 from api_docs import Api
 from car_classification import TYPE_NAMES
+from exports import FORMATS
 from img_to_segments import PART_NAMES
+from options import KNOBS
+from poligons_from_seg import DEFAULT_TOLERANCE
 from schema import ResultAnswer
 from settings import Settings
 
@@ -49,18 +52,31 @@ def test_curl(server: Server) -> None:
 
 
 def test_python(server: Server) -> None:
-    (code,) = blocks("python")
-    printed = run(sys.executable, "-W", "error", "-c", at(server, code)).splitlines()
-    assert printed[0] in TYPE_NAMES
-    assert {line.split()[0] for line in printed[1:]} <= set(PART_NAMES)
+    by_hand, client = blocks("python")
+    for code in (by_hand, client):
+        printed = run(sys.executable, "-W", "error", "-c", at(server, code)).splitlines()
+        assert printed[0] in TYPE_NAMES
+        assert "hood" in {line.split()[0] for line in printed[1:]} <= set(PART_NAMES)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 def test_javascript(server: Server) -> None:
-    (code,) = blocks("javascript")
-    printed = run("node", "--input-type=module", "-e", at(server, code))
-    assert printed.split()[0] in TYPE_NAMES
-    assert "hood" in printed
+    by_hand, client = blocks("javascript")
+    for code in (by_hand, client):
+        printed = run("node", "--input-type=module", "-e", at(server, code))
+        assert printed.split()[0] in TYPE_NAMES
+        assert "hood" in printed
+
+
+def test_command_line(tmp_path: Path) -> None:
+    (block,) = [block for block in blocks("bash") if "segment.py" in block]
+    one, many = block.replace(".venv/bin/python", sys.executable).splitlines()
+    run("bash", "-c", one.replace("car.svg", str(tmp_path / "car.svg")))
+    assert (tmp_path / "car.svg").read_bytes().startswith(b"<svg")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(SAMPLE, tmp_path / "photos")
+    run("bash", "-c", re.sub(r"\b(photos|results)/", rf"{tmp_path}/\1/", many))
+    assert (tmp_path / "results" / "coco.json").is_file()
 
 
 def test_json() -> None:
@@ -131,6 +147,23 @@ def test_every_route_is_described(app: Api) -> None:
 def test_every_setting_is_described() -> None:
     described = re.findall(r"^\| `CARSEG_(\w+)`", README, re.MULTILINE)
     assert described == [name.upper() for name in Settings.model_fields]
+
+
+def test_every_format_and_option_is_described() -> None:
+    (formats,) = re.findall(r"^### Formats\n(.*?)^##", README, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| `.*", formats, re.MULTILINE)
+    assert [row.split("`")[1] for row in rows] == list(FORMATS)
+    for row, entry in zip(rows, FORMATS.values(), strict=True):
+        assert (f"`{entry.media_type.partition(';')[0]}` *" in row) == entry.negotiable
+    (options,) = re.findall(r"^### Options\n(.*?)^##", README, re.MULTILINE | re.DOTALL)
+    defaults = {name: knob.schema.get("default") for name, knob in KNOBS.items()}
+    defaults |= {"tolerance": DEFAULT_TOLERANCE, "file_name": "<image_hash>.png"}
+    described = re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", options, re.MULTILINE)
+    assert [name for name, _ in described] == list(KNOBS)
+    for name, default in described:
+        value = defaults[name]
+        text = f"{value:g}" if isinstance(value, int | float) and value is not False else str(value)
+        assert default == text.lower()
 
 
 def test_every_part_and_type_is_named() -> None:

@@ -15,9 +15,11 @@ import pytest
 import requests
 from helpers import REPOSITORY, Server, body, clean_environment, encoded, noise
 
+from exports import FORMATS, export
 from jobs import Result
+from options import PLAIN
 from pipeline import Pipeline
-from schema import ResultAnswer, result_answer
+from schema import ResultAnswer
 from segment_interface import decode_image
 
 
@@ -29,7 +31,7 @@ def test_a_photo_end_to_end(server: Server, pipeline: Pipeline, sample: bytes) -
     result = answer.json()
     ResultAnswer.model_validate(result)
     alone = Result.of(pipeline.analyse(decode_image(sample, 50_000_000)))
-    assert result == json.loads(json.dumps(result_answer(image_hash, alone)))
+    assert result == json.loads(export(image_hash, alone, FORMATS["json"], PLAIN))
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -1,0 +1,83 @@
+"""`json`: the answer of the API itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from car_classification import CarType
+from exports.rings import rounded, scaled
+from exports.scene import Scene
+from pipeline import Part
+from poligons_from_seg import Ring
+
+
+def dumped(document: Any) -> bytes:
+    """JSON as short as possible, with a line break at the end."""
+    return (json.dumps(document, separators=(",", ":")) + "\n").encode()
+
+
+def write(scene: Scene) -> bytes:
+    """The document that `schema.ResultAnswer` describes."""
+    parts = [_part(part, scene) for part in scene.parts]
+    return dumped(
+        {
+            "image_hash": scene.image_hash,
+            "width": scene.width,
+            "height": scene.height,
+            "message": scene.message,
+            "type": None if scene.type is None else _type(scene.type),
+            "segments": {
+                part["name"]: [polygon["exterior"] for polygon in part["polygons"]]
+                for part in parts
+            },
+            "parts": parts,
+        }
+    )
+
+
+def points(ring: Ring, scene: Scene) -> list[list[float]]:
+    """A ring in pixels, or from 0 to 1 where the scene asks for that."""
+    if scene.normalized:
+        return rounded(scaled(ring, 1 / scene.width, 1 / scene.height), 6)
+    return rounded(ring)
+
+
+def box(part: Part, scene: Scene) -> list[float]:
+    """[x, y, width, height] in the same unit."""
+    x, y, width, height = part.bbox
+    if scene.normalized:
+        return [
+            round(value, 6)
+            for value in (
+                x / scene.width,
+                y / scene.height,
+                width / scene.width,
+                height / scene.height,
+            )
+        ]
+    return [x, y, width, height]
+
+
+def _part(part: Part, scene: Scene) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "confidence": part.confidence,
+        "area": part.area,
+        "bbox": box(part, scene),
+        "polygons": [
+            {
+                "exterior": points(polygon.exterior, scene),
+                "holes": [points(hole, scene) for hole in polygon.holes],
+            }
+            for polygon in part.polygons
+        ],
+    }
+
+
+def _type(car_type: CarType) -> dict[str, Any]:
+    return {
+        "name": car_type.name,
+        "confidence": round(car_type.confidence, 4),
+        "scores": {name: round(score, 4) for name, score in car_type.scores.items()},
+    }

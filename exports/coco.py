@@ -1,0 +1,104 @@
+"""`coco` and `coco-rle`: a COCO dataset of object instances (https://cocodataset.org/#format-data).
+
+One annotation per part. In `coco` its `segmentation` is polygons; a part with a hole, which COCO
+polygons can't have, is run-length encoded instead. In `coco-rle` all parts are, from the exact
+masks. Both kinds have `iscrowd` 0 and are read by pycocotools. `area` and `bbox` are of the mask.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exports.answer import dumped
+from exports.rings import rounded
+from exports.scene import Scene
+from img_to_segments import PART_NAMES
+from pipeline import Part
+
+
+def write(scene: Scene) -> bytes:
+    """The dataset with polygons where they can say it."""
+    return dumped(_dataset(scene, polygons=True))
+
+
+def write_rle(scene: Scene) -> bytes:
+    """The dataset with exact masks."""
+    return dumped(_dataset(scene, polygons=False))
+
+
+def merge(documents: Sequence[bytes]) -> bytes:
+    """One dataset of many; numbers are given anew."""
+    datasets = [json.loads(document) for document in documents]
+    merged = _frame()
+    for dataset in datasets:
+        image_id = len(merged["images"]) + 1
+        merged["images"] += [image | {"id": image_id} for image in dataset["images"]]
+        for annotation in dataset["annotations"]:
+            numbers = {"id": len(merged["annotations"]) + 1, "image_id": image_id}
+            merged["annotations"].append(annotation | numbers)
+    return dumped(merged)
+
+
+def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """COCO's uncompressed run-length code: down the columns, the first run is of zeros."""
+    flat = mask.ravel(order="F")
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    edges = np.concatenate(([0], changes, [flat.size]))
+    counts = np.diff(edges).tolist()
+    return {"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts}
+
+
+def _frame() -> dict[str, Any]:
+    return {
+        "info": {"description": "Parts of cars, found by car segmentation"},
+        "licenses": [],
+        "images": [],
+        "annotations": [],
+        "categories": [
+            {"id": label, "name": name, "supercategory": "car"}
+            for label, name in enumerate(PART_NAMES, start=1)
+        ],
+    }
+
+
+def _dataset(scene: Scene, *, polygons: bool) -> dict[str, Any]:
+    image: dict[str, Any] = {
+        "id": 1,
+        "file_name": scene.file_name,
+        "width": scene.width,
+        "height": scene.height,
+    }
+    if scene.type is not None:
+        image["car_type"] = scene.type.name
+    annotations = [
+        _annotation(number, part, scene, polygons)
+        for number, part in enumerate(scene.parts, start=1)
+    ]
+    return _frame() | {"images": [image], "annotations": annotations}
+
+
+def _annotation(number: int, part: Part, scene: Scene, polygons: bool) -> dict[str, Any]:
+    label = PART_NAMES.index(part.name) + 1
+    segmentation: Any
+    if polygons and not any(polygon.holes for polygon in part.polygons):
+        segmentation = [
+            [value for point in rounded(polygon.exterior) for value in point]
+            for polygon in part.polygons
+        ]
+    else:
+        segmentation = run_lengths(scene.labels() == label)
+    return {
+        "id": number,
+        "image_id": 1,
+        "category_id": label,
+        "segmentation": segmentation,
+        "area": part.area,
+        "bbox": list(part.bbox),
+        "iscrowd": 0,
+        "score": part.confidence,
+    }

@@ -1,0 +1,101 @@
+"""`cvat`: "CVAT for images 1.1" XML (https://docs.cvat.ai/docs/dataset_management/formats/).
+
+One polygon per visible piece; a piece with a hole, which CVAT polygons can't have, is a mask.
+Pieces of one part have the same `group_id`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.etree import ElementTree  # reads only what `write` wrote
+from xml.etree.ElementTree import Element, SubElement
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exports.rings import number
+from exports.scene import Scene
+from img_to_segments import PART_NAMES
+from palette import PART_COLOURS, as_hex
+from poligons_from_seg import Polygon, bounding_box, rasterize
+
+
+def write(scene: Scene) -> bytes:
+    """The annotations of one photo."""
+    image = Element(
+        "image",
+        id="0",
+        name=scene.file_name,
+        width=str(scene.width),
+        height=str(scene.height),
+    )
+    for part in scene.parts:
+        common = {"label": part.name, "source": "auto", "occluded": "0"}
+        group = str(PART_NAMES.index(part.name) + 1)
+        for polygon in part.polygons:
+            if polygon.holes:
+                SubElement(
+                    image, "mask", common | _mask(polygon, scene), z_order="0", group_id=group
+                )
+            else:
+                points = ";".join(f"{number(x)},{number(y)}" for x, y in polygon.exterior)
+                SubElement(image, "polygon", common, points=points, z_order="0", group_id=group)
+    return _document([image])
+
+
+def merge(documents: Sequence[bytes]) -> bytes:
+    """All photos in one file; numbers are given anew."""
+    images = [
+        image
+        for document in documents
+        for image in ElementTree.fromstring(document).iter("image")  # noqa: S314
+    ]
+    for index, image in enumerate(images):
+        image.set("id", str(index))
+    return _document(images)
+
+
+def run_lengths(mask: NDArray[np.bool_]) -> str:
+    """CVAT's run-length code of a mask: along the rows, the first run is of zeros."""
+    flat = mask.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    counts = np.diff(np.concatenate(([0], changes, [flat.size]))).tolist()
+    return ", ".join(map(str, [0, *counts] if flat[0] else counts))
+
+
+def _mask(polygon: Polygon, scene: Scene) -> dict[str, str]:
+    box = bounding_box([polygon])
+    assert box is not None  # noqa: S101 (a polygon has points)
+    left, top = (int(max(value, 0)) for value in box[:2])
+    right = int(min(np.ceil(box[2]), scene.width))
+    bottom = int(min(np.ceil(box[3]), scene.height))
+    moved = Polygon(
+        [(x - left, y - top) for x, y in polygon.exterior],
+        [[(x - left, y - top) for x, y in hole] for hole in polygon.holes],
+    )
+    return {
+        "rle": run_lengths(rasterize([moved], bottom - top, right - left)),
+        "left": str(left),
+        "top": str(top),
+        "width": str(right - left),
+        "height": str(bottom - top),
+    }
+
+
+def _document(images: list[Element]) -> bytes:
+    root = Element("annotations")
+    SubElement(root, "version").text = "1.1"
+    task = SubElement(SubElement(root, "meta"), "task")
+    SubElement(task, "name").text = "Parts of cars"
+    SubElement(task, "size").text = str(len(images))
+    SubElement(task, "mode").text = "annotation"
+    labels = SubElement(task, "labels")
+    for name in PART_NAMES:
+        label = SubElement(labels, "label")
+        SubElement(label, "name").text = name
+        SubElement(label, "color").text = as_hex(PART_COLOURS[name])
+        SubElement(label, "attributes")
+    root.extend(images)
+    ElementTree.indent(root)
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"

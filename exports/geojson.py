@@ -1,0 +1,54 @@
+"""`geojson`: a FeatureCollection (RFC 7946), one MultiPolygon per part.
+
+The coordinates are pixels of the photo and no places on earth; y runs down. Winding is as the RFC
+asks: exteriors have a positive area in (x, y), holes a negative one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exports.answer import box, dumped, points
+from exports.scene import Scene
+from palette import PART_COLOURS, as_hex
+from pipeline import Part
+from poligons_from_seg import Ring
+
+
+def write(scene: Scene) -> bytes:
+    """The FeatureCollection, with what is known of the photo in a member `photo`."""
+    photo = {
+        "image_hash": scene.image_hash,
+        "file_name": scene.file_name,
+        "width": scene.width,
+        "height": scene.height,
+        "type": None if scene.type is None else scene.type.name,
+    }
+    features = [_feature(part, scene) for part in scene.parts]
+    return dumped({"type": "FeatureCollection", "photo": photo, "features": features})
+
+
+def _feature(part: Part, scene: Scene) -> dict[str, Any]:
+    x, y, width, height = box(part, scene)
+    return {
+        "type": "Feature",
+        "id": part.name,
+        "bbox": [x, y, round(x + width, 6), round(y + height, 6)],
+        "properties": {
+            "name": part.name,
+            "confidence": part.confidence,
+            "area": part.area,
+            "colour": as_hex(PART_COLOURS[part.name]),
+        },
+        "geometry": {
+            "type": "MultiPolygon",
+            "coordinates": [
+                [_closed(ring, scene) for ring in (polygon.exterior, *polygon.holes)]
+                for polygon in part.polygons
+            ],
+        },
+    }
+
+
+def _closed(ring: Ring, scene: Scene) -> list[list[float]]:
+    return points([*ring, ring[0]], scene)

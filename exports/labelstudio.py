@@ -1,0 +1,69 @@
+"""`labelstudio`: tasks with predictions, to be imported into Label Studio.
+
+One region per visible piece, in percent of the photo. Holes are tied in by a bridge of no width.
+`LABELING_CONFIG` is the labelling interface that the project needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from exports.answer import dumped
+from exports.rings import keyhole, rounded, scaled
+from exports.scene import Scene
+from img_to_segments import PART_NAMES
+from palette import PART_COLOURS, as_hex
+from pipeline import Part
+from poligons_from_seg import Polygon
+
+LABELING_CONFIG = (
+    '<View>\n  <Image name="image" value="$image"/>\n'
+    '  <PolygonLabels name="label" toName="image">\n'
+    + "".join(
+        f'    <Label value="{name}" background="{as_hex(PART_COLOURS[name])}"/>\n'
+        for name in PART_NAMES
+    )
+    + "  </PolygonLabels>\n</View>\n"
+)
+
+
+def write(scene: Scene) -> bytes:
+    """A list of one task."""
+    regions = [
+        _region(f"{part.name}-{number}", part, polygon, scene)
+        for part in scene.parts
+        for number, polygon in enumerate(part.polygons, start=1)
+    ]
+    confidences = [part.confidence for part in scene.parts]
+    prediction = {
+        "model_version": "car-segmentation",
+        "score": round(sum(confidences) / len(confidences), 4) if confidences else 0,
+        "result": regions,
+    }
+    return dumped([{"data": {"image": scene.file_name}, "predictions": [prediction]}])
+
+
+def merge(documents: Sequence[bytes]) -> bytes:
+    """All tasks in one list."""
+    return dumped([task for document in documents for task in json.loads(document)])
+
+
+def _region(identifier: str, part: Part, polygon: Polygon, scene: Scene) -> dict[str, Any]:
+    percent = scaled(keyhole(polygon), 100 / scene.width, 100 / scene.height)
+    return {
+        "id": identifier,
+        "type": "polygonlabels",
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": scene.width,
+        "original_height": scene.height,
+        "image_rotation": 0,
+        "score": part.confidence,
+        "value": {
+            "points": rounded(percent, 4),
+            "closed": True,
+            "polygonlabels": [part.name],
+        },
+    }

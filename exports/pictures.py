@@ -1,0 +1,48 @@
+"""Pictures of a result: the label map, one part's mask, the parts as an overlay."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from exports.scene import Scene
+from overlay import draw_parts, draw_parts_alone
+from palette import BACKGROUND, PART_COLOURS
+
+
+def label_map_png(labels: NDArray[np.uint8]) -> bytes:
+    """A palette PNG: the value of a pixel is its label, its colour that of the part."""
+    picture = Image.fromarray(labels)
+    colours = (BACKGROUND, *PART_COLOURS.values())
+    picture.putpalette([channel for colour in colours for channel in colour])
+    return _png(picture)
+
+
+def mask_png(mask: NDArray[np.bool_]) -> bytes:
+    """A grey PNG, 255 where the part is, 0 elsewhere."""
+    return _png(Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))))
+
+
+def overlay_png(scene: Scene, photo: NDArray[np.uint8] | None = None) -> bytes:
+    """The parts drawn on the photo, or on a transparent ground where there is none.
+
+    Args:
+        scene: the parts.
+        photo: (H, W, 3) uint8 RGB, as large as the scene.
+    """
+    parts = [
+        (part.name, [[polygon.exterior, *polygon.holes] for polygon in part.polygons])
+        for part in scene.parts
+    ]
+    if photo is None:
+        return _png(Image.fromarray(draw_parts_alone(scene.height, scene.width, parts)))
+    return _png(Image.fromarray(draw_parts(photo, parts)))
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,58 @@
+"""Rings of polygons in the ways that formats write them."""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from poligons_from_seg import Polygon, Ring
+
+_CLOSEST = 500  # pairs of vertices that are tried for a bridge
+
+
+def rounded(ring: Ring, decimals: int = 2) -> list[list[float]]:
+    """[x, y] with some decimals; two are a hundredth of a pixel."""
+    return [[round(x, decimals), round(y, decimals)] for x, y in ring]
+
+
+def scaled(ring: Ring, x_factor: float, y_factor: float) -> Ring:
+    """The ring in another unit."""
+    return [(x * x_factor, y * y_factor) for x, y in ring]
+
+
+def number(value: float) -> str:
+    """A coordinate as short text: two decimals, no zeros at the end."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def keyhole(polygon: Polygon) -> Ring:
+    """One ring that encloses the same area, for formats whose polygons have no holes.
+
+    Each hole is tied to the rest by a bridge of no width, walked there and back. A bridge lies
+    inside the polygon, so that it can't be seen even where its line is drawn.
+    """
+    ring = np.asarray(polygon.exterior, np.float64)
+    if polygon.holes:
+        shape = shapely.Polygon(polygon.exterior, polygon.holes)
+        shapely.prepare(shape)
+        # From right to left: what lies between a hole and the outside is tied already.
+        holes = sorted(polygon.holes, key=lambda hole: -max(x for x, _ in hole))
+        for hole in holes:
+            ring = _tied(ring, np.asarray(hole, np.float64), shape)
+    return [(x, y) for x, y in ring.tolist()]
+
+
+def _tied(
+    ring: NDArray[np.float64], hole: NDArray[np.float64], shape: shapely.Polygon
+) -> NDArray[np.float64]:
+    """Join a hole to a ring through the shortest bridge that stays inside the shape."""
+    distance = ((ring[:, None] - hole[None]) ** 2).sum(axis=2)
+    closest = np.argsort(distance, axis=None, kind="stable")[:_CLOSEST]
+    starts, ends = np.unravel_index(closest, distance.shape)
+    bridges = shapely.linestrings(np.stack([ring[starts], hole[ends]], axis=1))
+    # If no bridge fits, which these polygons do not need, the shortest still keeps the area.
+    best = int(np.argmax(shapely.covers(shape, bridges) | (distance[starts, ends] == 0)))
+    start, end = int(starts[best]), int(ends[best])
+    around = np.concatenate([hole[end:], hole[: end + 1]])
+    return np.concatenate([ring[: start + 1], around, ring[start:]])

@@ -1,0 +1,214 @@
+"""What can be asked of a result: how detailed, which parts, in which coordinates.
+
+One frozen `Options`, parsed here for the HTTP route, the command line and the client alike.
+Standard library only, because `client.py` is used where nothing else of the service is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+Topology = Literal["independent", "shared"]
+
+_MOST_PIXELS = 89_000_000  # no photo has more
+_LONGEST_NAME = 1024  # of a photo, with folders
+
+
+class OptionError(ValueError):
+    """A value that can't be used; the message is one sentence that is safe to show."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One option for people and machines.
+
+    Attributes:
+        name: of the option, as in the query of an address.
+        read: turns text into a value; raises ValueError.
+        allowed: the values that can be used, in words.
+        description: what it does, without a full stop.
+        schema: the same as JSON schema, for the OpenAPI document.
+    """
+
+    name: str
+    read: Callable[[str], Any]
+    allowed: str
+    description: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a result is shown. Without any option it is the plain answer of the service.
+
+    Attributes:
+        tolerance: pixels that an outline may stray from its mask; 0 is exact, None the default.
+        max_vertices: most vertices of each ring, None for no limit.
+        min_area: pieces of a part with fewer pixels are left out.
+        min_confidence: parts with less confidence are left out.
+        normalized: coordinates from 0 to 1, of the photo's width and height, instead of pixels.
+        topology: "independent" outlines each part by itself; with "shared" neighbours have the
+            very same border: no gap, no overlap.
+        file_name: name of the photo in formats that point to it, None for `<hash>.png`.
+
+    Raises:
+        OptionError: a value is out of its range.
+    """
+
+    tolerance: float | None = None
+    max_vertices: int | None = None
+    min_area: float = 0
+    min_confidence: float = 0
+    normalized: bool = False
+    topology: Topology = "independent"
+    file_name: str | None = None
+
+    def __post_init__(self) -> None:
+        name = self.file_name
+        for fits, field in (
+            (self.tolerance is None or 0 <= self.tolerance <= 1000, "tolerance"),
+            (self.max_vertices is None or 3 <= self.max_vertices <= 100_000, "max_vertices"),
+            (0 <= self.min_area <= _MOST_PIXELS, "min_area"),
+            (0 <= self.min_confidence <= 1, "min_confidence"),
+            (self.topology in get_args(Topology), "topology"),
+            (name is None or _is_file_name(name), "file_name"),
+        ):
+            if not fits:
+                raise _refused(KNOBS[field], getattr(self, field))
+
+    @property
+    def changes_outlines(self) -> bool:
+        """Whether polygons differ from those of the plain answer."""
+        return any(getattr(self, name) != getattr(PLAIN, name) for name in _OUTLINES)
+
+    def query(self) -> dict[str, str]:
+        """The options that are not at their default, as text; `parse` reads it back."""
+        return {
+            field.name: _text(getattr(self, field.name))
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        }
+
+
+def parse(texts: Mapping[str, Iterable[str]]) -> Options:
+    """Options from text, such as the query of an address.
+
+    Args:
+        texts: name -> the values given for it, as `werkzeug`'s `MultiDict.to_dict(False)`.
+
+    Raises:
+        OptionError: an unknown name, a name given twice, or a value that can't be used.
+    """
+    values: dict[str, Any] = {}
+    for name, given in texts.items():
+        knob = KNOBS.get(name)
+        if knob is None:
+            raise OptionError(f"There is no option {name[:40]!r}; there are {', '.join(KNOBS)}.")
+        text, *more = given
+        if more:
+            raise OptionError(f"{name} is given more than once.")
+        try:
+            values[name] = knob.read(text)
+            Options(**{name: values[name]})
+        except ValueError:  # an OptionError, too
+            raise _refused(knob, text) from None
+    return Options(**values)
+
+
+def _refused(knob: Knob, value: object) -> OptionError:
+    return OptionError(f"{knob.name} must be {knob.allowed}, not {str(value)[:40]!r}.")
+
+
+def _is_file_name(name: str) -> bool:
+    return 0 < len(name) <= _LONGEST_NAME and name.isprintable()
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _plain(text: str) -> str:
+    """Text of a number without what only Python reads: `1_000`, ` 1`, digits of other scripts."""
+    if not text.isascii() or "_" in text or text != text.strip():
+        raise ValueError(text)
+    return text
+
+
+def _read_float(text: str) -> float:
+    value = float(_plain(text))
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _read_int(text: str) -> int:
+    return int(_plain(text))
+
+
+def _read_switch(text: str) -> bool:
+    if text.lower() not in ("true", "1", "false", "0"):
+        raise ValueError(text)
+    return text.lower() in ("true", "1")
+
+
+KNOBS: dict[str, Knob] = {
+    knob.name: knob
+    for knob in (
+        Knob(
+            "tolerance",
+            _read_float,
+            "a number of pixels from 0 to 1000",
+            "pixels that an outline may stray from its mask; 0 gives the exact outline",
+            {"type": "number", "minimum": 0, "maximum": 1000},
+        ),
+        Knob(
+            "max_vertices",
+            _read_int,
+            "a whole number from 3 to 100000",
+            "most vertices of each ring",
+            {"type": "integer", "minimum": 3, "maximum": 100_000},
+        ),
+        Knob(
+            "min_area",
+            _read_float,
+            f"a number of pixels from 0 to {_MOST_PIXELS}",
+            "leave out pieces of a part with fewer pixels",
+            {"type": "number", "minimum": 0, "maximum": _MOST_PIXELS, "default": 0},
+        ),
+        Knob(
+            "min_confidence",
+            _read_float,
+            "a number from 0 to 1",
+            "leave out parts with less confidence",
+            {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
+        ),
+        Knob(
+            "normalized",
+            _read_switch,
+            "true or false",
+            "coordinates from 0 to 1 of the photo's width and height (json and geojson)",
+            {"type": "boolean", "default": False},
+        ),
+        Knob(
+            "topology",
+            str,
+            "independent or shared",
+            "shared gives neighbouring parts the very same border: no gap, no overlap",
+            {"type": "string", "enum": list(get_args(Topology)), "default": "independent"},
+        ),
+        Knob(
+            "file_name",
+            str,
+            f"1 to {_LONGEST_NAME} printable characters",
+            "name of the photo in formats that point to it; <hash>.png if not given",
+            {"type": "string", "minLength": 1, "maxLength": _LONGEST_NAME},
+        ),
+    )
+}
+
+PLAIN = Options()
+
+_OUTLINES = ("tolerance", "max_vertices", "min_area", "min_confidence", "topology")

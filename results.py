@@ -1,0 +1,108 @@
+"""The routes of results: in the formats of `exports`, and as pictures."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, request
+from pydantic import BaseModel
+from werkzeug.datastructures import MIMEAccept
+
+import schema
+from api_docs import Api
+from errors import ApiError
+from exports import FORMATS, Format, export, find_format
+from exports.pictures import label_map_png, mask_png, overlay_png
+from exports.scene import scene_of
+from img_to_segments import PART_NAMES
+from jobs import Jobs, Result, Standing
+from options import PLAIN, OptionError, parse
+from schema import ImagePath, MaskPath, SegmentsQuery
+
+Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
+
+
+def add_results(app: Api, jobs: Jobs) -> None:
+    """Add the routes."""
+    errors: Responses = {400: schema.ErrorAnswer, 404: schema.ErrorAnswer}
+    picture: Responses = {200: schema.PNG, **errors}
+
+    @app.get("/<image_hash>/segments", summary="The result",
+             responses={200: schema.ResultAnswer, **errors})  # fmt: skip
+    def get_segments(path: ImagePath, query: SegmentsQuery) -> Response:
+        """Type and parts. 400 while the photo waits or is worked on, 404 if it ended in Error."""
+        result = _result(jobs, path.image_hash)
+        try:
+            given = request.args.to_dict(flat=False)
+            chosen = _chosen(given.pop("format", []))
+            document = export(path.image_hash, result, chosen, parse(given))
+        except OptionError as error:
+            raise ApiError(400, str(error)) from None
+        answer = Response(document, content_type=chosen.media_type)
+        answer.vary.add("Accept")
+        return answer
+
+    @app.get("/<image_hash>/mask.png", summary="All masks as one picture", responses=picture)
+    def get_mask(path: ImagePath) -> Response:
+        """Palette PNG: 0 where no part is, 1 to 18 for the parts in alphabetical order."""
+        return _png(label_map_png(_result(jobs, path.image_hash).labels()))
+
+    @app.get("/<image_hash>/masks/<segment>.png", summary="The mask of one part",
+             responses=picture)  # fmt: skip
+    def get_part_mask(path: MaskPath) -> Response:
+        """Grey PNG: 255 where the part is. 404 where it was not found in the photo."""
+        result = _result(jobs, path.image_hash)
+        if path.segment not in PART_NAMES:
+            raise ApiError(404, f"There is no such part; there are {', '.join(PART_NAMES)}.")
+        if path.segment not in (part.name for part in result.parts):
+            raise ApiError(404, f"No {path.segment} was found in this photo.")
+        return _png(mask_png(result.labels() == PART_NAMES.index(path.segment) + 1))
+
+    @app.get("/<image_hash>/overlay.png", summary="The parts as a drawing", responses=picture)
+    def get_overlay(path: ImagePath) -> Response:
+        """PNG to be laid over the photo, which the service does not keep: transparent ground."""
+        result = _result(jobs, path.image_hash)
+        return _png(overlay_png(scene_of(path.image_hash, result, PLAIN)))
+
+
+def find_photo(jobs: Jobs, image_hash: str) -> Standing:
+    """Where a photo stands. Raises ApiError if it is unknown."""
+    standing = jobs.find(image_hash)
+    if standing is None:
+        raise ApiError(404, "No photo with this hash is known.")
+    return standing
+
+
+def _result(jobs: Jobs, image_hash: str) -> Result:
+    """The result of a photo that is Ready. Raises ApiError."""
+    standing = find_photo(jobs, image_hash)
+    if standing.state == "Error":
+        raise ApiError(404, standing.message)
+    if standing.result is None:
+        raise ApiError(400, f"The photo is not ready yet; its status is {standing.state}.")
+    return standing.result
+
+
+def _chosen(names: list[str]) -> Format:
+    """The format that is named, else the one that Accept asks for. Raises OptionError."""
+    if len(names) > 1:
+        raise OptionError("format is given more than once.")
+    return find_format(names[0]) if names else _negotiated(request.accept_mimetypes)
+
+
+def _negotiated(accept: MIMEAccept) -> Format:
+    """The format that a client likes best; JSON where it has no preference.
+
+    Browsers say that they take XML and SVG when a person opens an address; they get JSON, too.
+    """
+    plain = FORMATS["json"]
+    if any(value == "text/html" for value in accept.values()):
+        return plain
+    choice = [entry for entry in FORMATS.values() if entry.negotiable]
+    best = max(choice, key=lambda entry: accept.quality(entry.media_type.partition(";")[0]))
+    return best if accept.quality(best.media_type.partition(";")[0]) > 0 else plain
+
+
+def _png(data: bytes) -> Response:
+    return Response(data, content_type="image/png")

@@ -1,0 +1,65 @@
+"""`json`: the same bytes as the API always answers, and normalised ones."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from exports import FORMATS, export
+from exports.answer import write
+from exports.scene import Scene, scene_of
+from jobs import Result
+from options import Options
+from schema import ResultAnswer
+
+pytest_plugins = ["scenes"]
+
+HASH = "ab" * 32
+
+
+def test_it_has_the_documented_shape(scene: Scene) -> None:
+    document = ResultAnswer.model_validate_json(write(scene), strict=False)
+    assert [part.name for part in document.parts] == [part.name for part in scene.parts]
+    assert list(document.segments) == [part.name for part in scene.parts]
+    for part in document.parts:
+        exteriors = [polygon.exterior for polygon in part.polygons]
+        assert document.segments[part.name] == exteriors
+
+
+def test_normalised_coordinates_are_the_same_points(drawn: Result) -> None:
+    plain = json.loads(write(scene_of(HASH, drawn, Options())))
+    normalised = json.loads(write(scene_of(HASH, drawn, Options(normalized=True))))
+    size = np.array([drawn.width, drawn.height])
+    for one, other in zip(plain["parts"], normalised["parts"], strict=True):
+        assert np.allclose(np.array(other["bbox"]).reshape(2, 2) * size,
+                           np.array(one["bbox"]).reshape(2, 2), atol=0.001)  # fmt: skip
+        for a, b in zip(one["polygons"], other["polygons"], strict=True):
+            for ring, scaled in zip([a["exterior"], *a["holes"]], [b["exterior"], *b["holes"]],
+                                    strict=True):  # fmt: skip
+                assert np.allclose(np.array(scaled) * size, ring, atol=0.001)
+                assert np.max(scaled) <= 1
+
+
+def test_a_photo_without_a_car(empty: Scene) -> None:
+    document = json.loads(write(empty))
+    assert document["type"] is None
+    assert document["segments"] == {}
+    assert document["parts"] == []
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_writes_the_same_bytes_each_time(name: str, drawn: Result) -> None:
+    options = Options(tolerance=1, topology="shared")
+    first, second = (export(HASH, drawn, FORMATS[name], options) for _ in range(2))
+    assert first == second != b""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_can_write_a_photo_without_a_car(name: str, empty: Scene) -> None:
+    chosen = FORMATS[name]
+    document = chosen.write(empty)
+    assert b"hood" not in document or chosen.name in ("coco", "coco-rle", "cvat")  # their labels
+    if chosen.merge:
+        assert chosen.merge([document, document])

@@ -1,0 +1,85 @@
+"""`coco` and `coco-rle`, read by pycocotools, the reference."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coder
+from pycocotools.coco import COCO
+
+from exports.coco import merge, run_lengths, write, write_rle
+from exports.scene import Scene
+from img_to_segments import PART_NAMES
+
+pytest_plugins = ["scenes"]
+
+# pycocotools 2.0.11 asks numpy for arrays in an older way.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def read(document: bytes, folder: Path) -> Any:
+    path = folder / "coco.json"
+    path.write_bytes(document)
+    return COCO(path)
+
+
+def masks(dataset: Any, image_id: int = 1) -> dict[str, Any]:
+    return {
+        dataset.cats[annotation["category_id"]]["name"]: dataset.annToMask(annotation).astype(bool)
+        for annotation in dataset.imgToAnns[image_id]
+    }
+
+
+def test_polygons_are_read_as_they_are_meant(
+    scene: Scene, tmp_path: Path, check_masks: Any
+) -> None:
+    dataset = read(write(scene), tmp_path)
+    check_masks(scene, masks(dataset), share=0.1)
+
+
+def test_polygons_where_there_is_no_hole(scene: Scene) -> None:
+    annotations = json.loads(write(scene))["annotations"]
+    for part, annotation in zip(scene.parts, annotations, strict=True):
+        has_holes = any(polygon.holes for polygon in part.polygons)
+        assert isinstance(annotation["segmentation"], dict if has_holes else list)
+
+
+def test_run_lengths_are_the_exact_masks(scene: Scene, tmp_path: Path) -> None:
+    dataset = read(write_rle(scene), tmp_path)
+    labels = scene.labels()
+    for name, mask in masks(dataset).items():
+        assert np.array_equal(mask, labels == PART_NAMES.index(name) + 1)
+
+
+def test_it_describes_photo_and_parts(scene: Scene, tmp_path: Path) -> None:
+    dataset = read(write(scene), tmp_path)
+    image = dataset.imgs[1]
+    assert (image["file_name"], image["width"], image["height"]) == (
+        "car & co.png", scene.width, scene.height,
+    )  # fmt: skip
+    assert [category["name"] for category in dataset.loadCats(range(1, 19))] == list(PART_NAMES)
+    for part, annotation in zip(scene.parts, dataset.anns.values(), strict=True):
+        assert annotation["area"] == part.area
+        assert annotation["bbox"] == list(part.bbox)
+        assert annotation["score"] == part.confidence
+
+
+def test_merged_datasets_keep_photos_apart(scene: Scene, empty: Scene, tmp_path: Path) -> None:
+    dataset = read(merge([write(scene), write(empty), write(scene)]), tmp_path)
+    assert sorted(dataset.imgs) == [1, 2, 3]
+    assert len(dataset.anns) == 2 * len(scene.parts)
+    assert dataset.imgToAnns[2] == []
+    first, third = masks(dataset, 1), masks(dataset, 3)
+    assert all(np.array_equal(first[name], third[name]) for name in first)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_run_lengths_of_any_mask(seed: int) -> None:
+    mask = np.random.default_rng(seed).random((7, 5)) < seed / 4
+    lengths = run_lengths(mask)
+    packed = coder.frPyObjects(lengths, *mask.shape)
+    assert np.array_equal(coder.decode(packed).astype(bool), mask)

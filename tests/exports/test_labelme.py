@@ -1,0 +1,28 @@
+"""`labelme`: the fields Labelme's own loader checks, and the shapes as it draws them.
+
+Labelme itself needs Qt; its loader reads the same file in `tests/exports/readers.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from exports.labelme import write
+from exports.scene import Scene
+
+pytest_plugins = ["scenes"]
+
+
+def test_it_is_drawn_where_the_parts_are(scene: Scene, check_masks: Any) -> None:
+    masks: dict[str, Any] = {}
+    for shape in json.loads(write(scene))["shapes"]:
+        picture = Image.new("1", (scene.width, scene.height))
+        ring = [tuple(point) for point in shape["points"]]
+        ImageDraw.Draw(picture).polygon(ring, outline=1, fill=1)
+        mask = np.array(picture)
+        masks[shape["label"]] = masks.get(shape["label"], np.zeros_like(mask)) | mask
+    check_masks(scene, masks, share=0.5)

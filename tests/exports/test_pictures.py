@@ -1,0 +1,48 @@
+"""The PNGs, read by Pillow."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from exports.pictures import label_map_png, mask_png, overlay_png
+from exports.scene import Scene
+from palette import BACKGROUND, PART_COLOURS
+
+pytest_plugins = ["scenes"]
+
+
+def test_the_label_map_has_labels_and_colours(scene: Scene) -> None:
+    labels = scene.labels()
+    picture = Image.open(BytesIO(label_map_png(labels)))
+    assert picture.mode == "P"
+    assert np.array_equal(np.asarray(picture), labels)
+    colours = np.array([BACKGROUND, *PART_COLOURS.values()])
+    assert np.array_equal(np.asarray(picture.convert("RGB")), colours[labels])
+
+
+def test_a_mask_is_black_and_white(scene: Scene) -> None:
+    mask = scene.labels() == scene.labels().max()
+    picture = Image.open(BytesIO(mask_png(mask)))
+    assert picture.mode == "L"
+    assert np.array_equal(np.asarray(picture), np.where(mask, 255, 0))
+
+
+def test_an_overlay_is_transparent_where_no_part_is(scene: Scene) -> None:
+    picture = Image.open(BytesIO(overlay_png(scene)))
+    pixels = np.asarray(picture)
+    assert pixels.shape == (scene.height, scene.width, 4)
+    assert set(np.unique(pixels[..., 3])) == {0, 128, 255}
+    covered = pixels[..., 3] > 0
+    assert np.count_nonzero(covered != (scene.labels() > 0)) < 0.08 * covered.sum()
+    used = {tuple(colour) for colour in pixels[covered][:, :3].tolist()}
+    assert used == {PART_COLOURS[part.name] for part in scene.parts}
+
+
+def test_an_overlay_on_a_photo_keeps_the_rest_of_it(scene: Scene) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (scene.height, scene.width, 3), np.uint8)
+    pixels = np.asarray(Image.open(BytesIO(overlay_png(scene, photo))))
+    changed = (pixels != photo).any(axis=2)
+    assert np.count_nonzero(changed != (scene.labels() > 0)) < 0.08 * changed.sum()

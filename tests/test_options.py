@@ -1,0 +1,93 @@
+"""Options: the same from an address, the command line and Python."""
+
+from __future__ import annotations
+
+import ast
+import sys
+
+import pytest
+from helpers import REPOSITORY
+from hypothesis import given
+from hypothesis import strategies as st
+
+from options import KNOBS, OptionError, Options, parse
+
+ANY = st.builds(
+    Options,
+    tolerance=st.none() | st.floats(0, 1000),
+    max_vertices=st.none() | st.integers(3, 100_000),
+    min_area=st.floats(0, 10_000),
+    min_confidence=st.floats(0, 1),
+    normalized=st.booleans(),
+    topology=st.sampled_from(["independent", "shared"]),
+    file_name=st.none() | st.sampled_from(["car.png", "a/ü 1.jpg"]),
+)
+
+
+@given(ANY)
+def test_options_are_the_same_after_a_journey(some: Options) -> None:
+    assert parse({name: [text] for name, text in some.query().items()}) == some
+
+
+def test_nothing_is_sent_for_the_plain_answer() -> None:
+    assert Options().query() == {}
+    assert parse({}) == Options()
+    assert not Options(normalized=True, file_name="car.png").changes_outlines
+    assert Options(tolerance=1).changes_outlines
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"tolerance": "-1"}, "tolerance must be a number of pixels from 0 to 1000, not '-1'"),
+        ({"tolerance": "1001"}, "from 0 to 1000"),
+        ({"tolerance": "nan"}, "not 'nan'"),
+        ({"tolerance": "inf"}, "from 0 to 1000"),
+        ({"tolerance": "1_0"}, "not '1_0'"),
+        ({"tolerance": " 1"}, "not ' 1'"),
+        ({"tolerance": "٣"}, "number of pixels"),
+        ({"tolerance": ""}, "not ''"),
+        ({"max_vertices": "2"}, "from 3 to 100000"),
+        ({"max_vertices": "4.5"}, "whole number"),
+        ({"max_vertices": "9" * 5000}, "whole number"),
+        ({"min_area": "1e99"}, "from 0 to 89000000"),
+        ({"min_confidence": "1.01"}, "from 0 to 1"),
+        ({"normalized": "yes"}, "true or false"),
+        ({"topology": "none"}, "independent or shared"),
+        ({"file_name": ""}, "printable"),
+        ({"file_name": "a\nb"}, "printable"),
+        ({"file_name": "a" * 1025}, "1 to 1024"),
+        ({"tolerence": "1"}, "There is no option 'tolerence'; there are tolerance, max_vertices"),
+    ],
+)
+def test_bad_values_are_named_with_what_is_allowed(query: dict[str, str], words: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        parse({name: [text] for name, text in query.items()})
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+def test_an_option_given_twice() -> None:
+    with pytest.raises(OptionError, match="more than once"):
+        parse({"tolerance": ["1", "2"]})
+
+
+def test_values_from_python_are_checked_as_well() -> None:
+    with pytest.raises(OptionError, match="from 0 to 1000"):
+        Options(tolerance=float("nan"))
+
+
+def test_every_option_is_described() -> None:
+    assert list(KNOBS) == list(Options.__dataclass_fields__)
+    for knob in KNOBS.values():
+        assert knob.description
+        assert knob.schema["type"]
+
+
+def test_it_needs_only_the_standard_library() -> None:
+    tree = ast.parse((REPOSITORY / "options.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert all(name.name in sys.stdlib_module_names for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.module or "").partition(".")[0] in sys.stdlib_module_names

@@ -1,0 +1,218 @@
+"""The routes of results: formats, options, pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from io import BytesIO
+
+import numpy as np
+import pytest
+from conftest import Gate
+from flask.testing import FlaskClient
+from helpers import encoded, noise, post, wait
+from PIL import Image
+
+from api_docs import Api
+from app import create_app
+from exports import FORMATS
+from img_to_segments import PART_NAMES
+from options import KNOBS, Options
+from palette import PART_COLOURS
+from pipeline import Pipeline
+from segment_interface import decode_image
+from settings import Settings
+
+
+@pytest.fixture(scope="module")
+def service(
+    pipeline: Pipeline, sample: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FlaskClient]:
+    """A service that has worked on the sample."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), workers=1)
+    app = create_app(settings, pipeline=pipeline, status={}, segments={})
+    client = app.test_client()
+    wait(client, post(client, sample))
+    yield client
+    app.extensions["jobs"].close()
+
+
+@pytest.fixture
+def car(service: FlaskClient) -> str:
+    """Address of the sample."""
+    (image_hash,) = service.get("/").get_json()
+    return f"/{image_hash}"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["format=json", "normalized=false&topology=independent", "min_area=0&min_confidence=0.0"],
+)
+def test_defaults_give_the_plain_answer(service: FlaskClient, car: str, query: str) -> None:
+    plain = service.get(f"{car}/segments")
+    assert plain.content_type == "application/json"
+    assert service.get(f"{car}/segments?{query}").data == plain.data
+
+
+def test_formats_by_name_and_by_accept(service: FlaskClient, car: str) -> None:
+    plain = service.get(f"{car}/segments").data
+    for entry in FORMATS.values():
+        by_name = service.get(f"{car}/segments?format={entry.name}", headers={"Accept": "x/y"})
+        assert by_name.status_code == 200
+        assert by_name.content_type == entry.media_type
+        media_type = entry.media_type.partition(";")[0]
+        asked = service.get(f"{car}/segments", headers={"Accept": f"{media_type}, */*;q=0.1"})
+        assert asked.headers["Vary"] == "Accept"
+        assert asked.data == (by_name.data if entry.negotiable else plain)
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "*/*",
+        "application/pdf",
+        "application/json, text/plain, */*",  # axios
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/svg+xml,*/*;q=0.8",  # Firefox
+        "application/xml;q=0.4, application/json;q=0.5",
+        ";;;q=x",
+    ],
+)
+def test_json_unless_something_else_is_preferred(
+    service: FlaskClient, car: str, accept: str
+) -> None:
+    answer = service.get(f"{car}/segments", headers={"Accept": accept})
+    assert answer.content_type == "application/json"
+    assert answer.get_json()["parts"]
+
+
+def test_options_change_the_answer(service: FlaskClient, car: str) -> None:
+    def ask(query: str) -> list[dict[str, object]]:
+        parts: list[dict[str, object]] = service.get(f"{car}/segments?{query}").get_json()["parts"]
+        return parts
+
+    plain = ask("")
+    assert len(json.dumps(ask("tolerance=0"))) > 2 * len(json.dumps(plain))
+    assert len(json.dumps(ask("max_vertices=5"))) < len(json.dumps(plain))
+    median = sorted(float(str(part["confidence"])) for part in plain)[len(plain) // 2]
+    assert len(ask(f"min_confidence={median}")) == len(plain) - len(plain) // 2
+    assert ask("min_area=89000000") == []
+    assert max(max(part["bbox"]) for part in ask("normalized=1")) <= 1  # type: ignore[call-overload]
+    assert ask("topology=shared")
+
+
+def test_other_answers_need_no_network(
+    make_app: Callable[..., Api], gate: Gate, sample: bytes
+) -> None:
+    client = make_app(stages=gate).test_client()
+    gate.open.set()
+    image_hash = post(client, sample)
+    wait(client, image_hash)
+    for name in FORMATS:
+        assert client.get(f"/{image_hash}/segments?format={name}&tolerance=0").status_code == 200
+    for name in ("mask", "overlay", "masks/hood"):
+        assert client.get(f"/{image_hash}/{name}.png").status_code == 200
+    assert gate.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("format=png", "There is no format 'png'; there are json, coco, coco-rle, geojson"),
+        ("format=", "There is no format ''"),
+        ("format=coco&format=json", "format is given more than once"),
+        ("tolerance=-1", "tolerance must be a number of pixels from 0 to 1000, not '-1'"),
+        ("tolerance=1&tolerance=2", "more than once"),
+        ("max_vertices=2", "max_vertices must be a whole number from 3 to 100000"),
+        ("min_confidence=%00", "from 0 to 1"),
+        ("tolerence=1", "there are tolerance"),
+        ("format=coco&normalized=true", "normalized goes with json and geojson"),
+    ],
+)
+def test_bad_questions(service: FlaskClient, car: str, query: str, words: str) -> None:
+    answer = service.get(f"{car}/segments?{query}")
+    assert answer.status_code == 400
+    assert list(answer.get_json()) == ["error"]
+    assert words in answer.get_json()["error"]
+
+
+def test_the_file_name_is_written_where_a_format_has_one(service: FlaskClient, car: str) -> None:
+    name = "a%26b%20%3C%22.png"
+    for form in ("coco", "geojson", "labelme", "labelstudio", "cvat"):
+        document = service.get(f"{car}/segments?format={form}&file_name={name}").get_data(True)
+        assert ("a&amp;b &lt;&quot;.png" if form == "cvat" else 'a&b <\\".png') in document
+
+
+def test_pictures(service: FlaskClient, car: str, pipeline: Pipeline, sample: bytes) -> None:
+    labels = pipeline.analyse(decode_image(sample, 10_000_000)).labels
+
+    def picture(name: str) -> Image.Image:
+        answer = service.get(f"{car}/{name}.png")
+        assert answer.content_type == "image/png"
+        return Image.open(BytesIO(answer.data))
+
+    assert np.array_equal(np.asarray(picture("mask")), labels)
+    found = [part["name"] for part in service.get(f"{car}/segments").get_json()["parts"]]
+    for name in found:
+        mask = labels == PART_NAMES.index(name) + 1
+        assert np.array_equal(np.asarray(picture(f"masks/{name}")), np.where(mask, 255, 0))
+    overlay = np.asarray(picture("overlay"))
+    assert overlay.shape == (*labels.shape, 4)
+    colours = {tuple(colour) for colour in overlay[overlay[..., 3] > 0][:, :3].tolist()}
+    assert colours == {PART_COLOURS[name] for name in found}
+
+
+def test_masks_that_are_not_there(service: FlaskClient, car: str) -> None:
+    found = [part["name"] for part in service.get(f"{car}/segments").get_json()["parts"]]
+    missing = next(name for name in PART_NAMES if name not in found)
+    answer = service.get(f"{car}/masks/{missing}.png")
+    assert (answer.status_code, answer.get_json()) == (
+        404,
+        {"error": f"No {missing} was found in this photo."},
+    )
+    answer = service.get(f"{car}/masks/roof.png")
+    assert answer.status_code == 404
+    assert "back_bumper, back_glass" in answer.get_json()["error"]
+
+
+PICTURES = ["mask.png", "masks/hood.png", "overlay.png", "segments?format=svg"]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_photos_that_are_not_ready(make_app: Callable[..., Api], gate: Gate, name: str) -> None:
+    client = make_app(stages=gate).test_client()
+    assert client.get(f"/{'0' * 64}/{name}").status_code == 404
+    image_hash = post(client, encoded(noise(40, 40)))
+    answer = client.get(f"/{image_hash}/{name}")
+    assert answer.status_code == 400
+    assert "not ready" in answer.get_json()["error"]
+
+
+@pytest.mark.parametrize("name", ["mask.png", "overlay.png"])
+def test_pictures_of_a_photo_without_a_car(client: FlaskClient, name: str) -> None:
+    image_hash = post(client, encoded(np.full((60, 80, 3), 200, np.uint8)))
+    wait(client, image_hash)
+    pixels = np.asarray(Image.open(BytesIO(client.get(f"/{image_hash}/{name}").data)))
+    assert pixels.shape[:2] == (60, 80)
+    assert not pixels.any()
+
+
+def test_the_document_has_every_option_and_format(app: Api) -> None:
+    document = app.test_client().get("/openapi.json").get_json()
+    get = document["paths"]["/{image_hash}/segments"]["get"]
+    parameters = {entry["name"]: entry for entry in get["parameters"] if entry["in"] == "query"}
+    assert set(parameters) == {"format", *KNOBS}
+    assert parameters["format"]["schema"]["enum"] == list(FORMATS)
+    assert parameters["tolerance"]["schema"]["maximum"] == 1000
+    content = get["responses"]["200"]["content"]
+    assert set(content) == {entry.media_type for entry in FORMATS.values()}
+
+
+def test_the_options_of_the_route_are_those_of_python(service: FlaskClient, car: str) -> None:
+    options = Options(tolerance=3, min_area=20, topology="shared", file_name="x.png")
+    answer = service.get(f"{car}/segments", query_string={"format": "coco", **options.query()})
+    by_hand = service.get(
+        f"{car}/segments?format=coco&tolerance=3&min_area=20&topology=shared&file_name=x.png"
+    )
+    assert answer.status_code == 200
+    assert answer.data == by_hand.data

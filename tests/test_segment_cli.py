@@ -1,0 +1,185 @@
+"""`python segment.py`: the same results as the service, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from click.testing import CliRunner, Result
+from helpers import REPOSITORY, SAMPLE, Server, encoded, noise
+from pycocotools.coco import COCO
+
+import segment
+from exports import FORMATS
+from img_to_segments import PART_NAMES
+from pipeline import Pipeline
+
+
+@pytest.fixture(autouse=True)
+def _models(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> None:
+    """Models that are loaded already, for the command in this process."""
+    monkeypatch.setattr(segment, "Pipeline", lambda threads: pipeline)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(segment.main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sample: bytes) -> Path:
+    """Photos at two depths, two with the same stem, a bad one, and other files."""
+    photos = tmp_path / "photos"
+    (photos / "more").mkdir(parents=True)
+    (photos / "car.png").write_bytes(sample)
+    (photos / "car.jpg").write_bytes(encoded(noise(40, 50), "JPEG"))
+    (photos / "more" / "Other.PNG").write_bytes(sample)
+    (photos / "more" / "broken.webp").write_bytes(sample[:2000])
+    (photos / "notes.txt").write_text("no photo")
+    return photos
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_results_are_those_of_the_service(form: str, server: Server, tmp_path: Path) -> None:
+    knobs = ["--tolerance", "1.5", "--min-confidence", "0.4", "--topology", "shared"]
+    local = run(SAMPLE, "--format", form, *knobs)
+    remote = run(SAMPLE, "--format", form, *knobs, "--server", server.url)
+    image_hash = server.post(SAMPLE.read_bytes())
+    server.wait(image_hash)
+    query = {"format": form, "tolerance": "1.5", "min_confidence": "0.4", "topology": "shared",
+             "file_name": "car.png"}  # fmt: skip
+    answer = requests.get(f"{server.url}/{image_hash}/segments", query, timeout=60)
+    assert local.exit_code == remote.exit_code == 0
+    assert local.stdout_bytes == remote.stdout_bytes == answer.content
+    run(SAMPLE, "--format", form, *knobs, "--out", tmp_path)
+    (file,) = tmp_path.glob(f"car{FORMATS[form].ending}")
+    if form != "labelme":  # there the path of the photo is in the file
+        assert file.read_bytes() == answer.content
+
+
+def test_a_folder(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended = run(folder, "--out", out)
+    assert ended.exit_code == 1
+    assert listed(out) == ["car.json", "car.png.json", "more/Other.json"]
+    assert "broken.webp: The image is damaged or incomplete." in ended.stderr
+    assert ended.stderr.endswith("3 done, 1 failed.\n")
+    car, other = (
+        json.loads((out / name).read_bytes()) for name in ("car.png.json", "more/Other.json")
+    )
+    assert car == other
+    assert json.loads((out / "car.json").read_bytes())["parts"] == []
+
+
+def test_a_folder_as_one_coco_file(folder: Path, tmp_path: Path) -> None:
+    (folder / "more" / "broken.webp").unlink()
+    ended = run(folder, "--format", "coco", "--out", tmp_path / "out")
+    assert ended.exit_code == 0
+    assert listed(tmp_path / "out") == ["coco.json"]
+    dataset = COCO(tmp_path / "out" / "coco.json")
+    names = [image["file_name"] for image in dataset.imgs.values()]
+    assert names == ["car.jpg", "car.png", "more/Other.PNG"]
+    assert len(dataset.imgToAnns[2]) == len(dataset.imgToAnns[3]) > 3
+
+
+@pytest.mark.parametrize("form", ["coco-rle", "labelstudio", "cvat"])
+def test_a_folder_by_a_service_is_the_same_file(
+    form: str, folder: Path, server: Server, tmp_path: Path
+) -> None:
+    for out, more in (("local", []), ("remote", ["--server", server.url])):
+        ended = run(folder, "--format", form, "--out", tmp_path / out, *more)
+        assert ended.exit_code == 1
+        assert ended.stderr.endswith("3 done, 1 failed.\n")
+    name = f"{form}{FORMATS[form].ending}"
+    local, remote = ((tmp_path / out / name).read_bytes() for out in ("local", "remote"))
+    assert local == remote
+
+
+def test_labelme_files_find_their_photos(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(folder, "--format", "labelme", "--out", out)
+    for file in out.rglob("*.json"):
+        assert (file.parent / json.loads(file.read_bytes())["imagePath"]).is_file()
+
+
+def test_yolo_has_its_classes(folder: Path, tmp_path: Path) -> None:
+    run(folder, "--format", "yolo", "--out", tmp_path / "out")
+    names = (tmp_path / "out" / "data.yaml").read_text().splitlines()[1:]
+    assert names == [f"  {index}: {name}" for index, name in enumerate(PART_NAMES)]
+
+
+def test_bad_photos_do_not_stop_the_others(sample: bytes, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    (tmp_path / "good.png").write_bytes(sample)
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "out"
+    photos = [tmp_path / name for name in ("bad.png", "missing.png", "good.png", "empty")]
+    ended = run(*photos, "--out", out)
+    assert ended.exit_code == 1
+    assert "bad.png: This is not an image" in ended.stderr
+    assert "missing.png: No such file or directory." in ended.stderr
+    assert "empty: There are no PNG, JPEG or WebP files in this folder." in ended.stderr
+    assert ended.stderr.endswith("1 done, 3 failed.\n")
+    assert listed(out) == ["good.json"]
+
+
+def test_one_bad_photo(tmp_path: Path) -> None:
+    ended = run(tmp_path / "missing.png")
+    assert ended.exit_code == 1
+    assert ended.stdout_bytes == b""
+    assert "missing.png: No such file or directory." in ended.stderr
+
+
+def test_results_never_overwrite_each_other(tmp_path: Path, sample: bytes) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "car.png").write_bytes(sample)
+    ended = run(tmp_path / "a", tmp_path / "b", tmp_path / "b", "--out", tmp_path / "out")
+    assert listed(tmp_path / "out") == ["car.json", "car.png.json"]
+    assert "would overwrite that of another photo" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing argument"),
+        (["a.png", "b.png"], "Say with --out DIR"),
+        ([".", "--format", "coco"], "Say with --out DIR"),
+        (["a.png", "--format", "gif"], "is not one of"),
+        (["a.png", "--tolerance", "-1"], "tolerance must be a number of pixels"),
+        (["a.png", "--topology", "x"], "is not one of"),
+        (["a.png", "--format", "svg", "--normalized"], "normalized goes with json and geojson"),
+    ],
+)
+def test_wrong_use(arguments: list[str], words: str) -> None:
+    ended = run(*arguments)
+    assert ended.exit_code == 2
+    assert words in ended.stderr
+
+
+def test_no_service_there() -> None:
+    ended = run(SAMPLE, "--server", "http://127.0.0.1:9")
+    assert ended.exit_code == 1
+    assert "does not answer" in ended.stderr
+    assert ended.stdout_bytes == b""
+
+
+def test_as_a_program(server: Server) -> None:
+    ended = subprocess.run(
+        [sys.executable, REPOSITORY / "segment.py", SAMPLE, "--normalized"],
+        capture_output=True,
+        timeout=200,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    image_hash = server.post(SAMPLE.read_bytes())
+    server.wait(image_hash)
+    answer = requests.get(f"{server.url}/{image_hash}/segments", {"normalized": "true"}, timeout=60)
+    assert ended.stdout == answer.content
