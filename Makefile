@@ -2,6 +2,7 @@
 # make install  only makes the environment
 # make test     environment for development, then all tests (ARGS="-k name" for some)
 # make lint     ruff and mypy
+# make screenshot  takes the README's picture of the page
 # make readers  reads exports with the programs they are made for (another environment, 2 GB)
 # make demo     starts the service, posts sample/car.png (or IMAGE=photo.jpg), writes demo.png
 
@@ -10,7 +11,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IMAGE  ?= sample/car.png
 
-.PHONY: run install dev test lint readers demo clean
+.PHONY: run install dev test lint readers demo screenshot clean
 .DEFAULT_GOAL := run
 
 # The stamp files are younger than the requirements once these are installed, so nothing is
@@ -56,6 +57,9 @@ readers: install $(READERS)/.installed
 
 demo: install
 	@$(BIN)/python demo.py $(IMAGE) $(ARGS)
+
+screenshot: dev
+	$(BIN)/python tests/ui/screenshot.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

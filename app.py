@@ -12,12 +12,14 @@ import schema
 from api_docs import Api, add_docs
 from errors import ApiError, register_errors
 from jobs import ClosingError, Jobs, Segments
+from listeners import seats
+from live import add_live
 from pipeline import Analyser, Pipeline
-from results import add_results, find_photo
-from schema import ImagePath
+from results import add_results
 from segment_interface import ImageError, decode_base64
 from server import configure_log, listen, serve
 from settings import Settings, SettingsError, load_settings, usable_cores
+from ui import add_ui
 
 VERSION = "0.1.0"
 
@@ -67,7 +69,9 @@ def create_app(
     CORS(app, origins=settings.cors_patterns)
     register_errors(app, too_large=_too_large(settings))
     _add_routes(app, jobs, settings)
+    add_live(app, jobs, seats(settings.http_threads))
     add_results(app, jobs)
+    add_ui(app, settings)
     add_docs(app)
     jobs.resume()
     return app
@@ -98,16 +102,6 @@ def _add_routes(app: Api, jobs: Jobs, settings: Settings) -> None:
     def list_ready() -> Response:
         """Hashes of all photos whose result can be fetched."""
         return jsonify(jobs.ready())
-
-    @app.get(
-        "/<image_hash>/status",
-        summary="Where a photo stands",
-        responses={200: schema.Status, 404: error},
-    )
-    def get_status(path: ImagePath) -> Response:
-        """Uploaded, Processing, Ready, or Error with the reason."""
-        standing = find_photo(jobs, path.image_hash)
-        return jsonify(status=standing.state, message=standing.message)
 
 
 def _posted_text() -> str:

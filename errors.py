@@ -30,6 +30,11 @@ class ApiError(Exception):
         self.message = message
 
 
+def unknown_photo() -> ApiError:
+    """The answer to a hash that nobody posted."""
+    return ApiError(404, "No photo with this hash is known.")
+
+
 def register_errors(app: Flask, *, too_large: str) -> None:
     """Turn everything that can be raised while a request is answered into our shape.
 

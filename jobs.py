@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from car_classification import CarType
 from img_to_segments import PART_NAMES
-from pipeline import Analyser, Analysis, ModelsError, Part, outline
+from pipeline import Analyser, Analysis, ModelsError, Part, Stage, outline
 from segment_interface import ImageError, decode_image
 
 log = logging.getLogger(__name__)
@@ -91,14 +91,23 @@ class Standing(NamedTuple):
     state: State
     message: str
     result: Result | None  # there if the state is Ready
+    position: int | None = None  # in the queue while Uploaded; 1 is next
+    stage: Stage | None = None  # what is being done while Processing
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is Ready or Error."""
+        return self.state in ("Ready", "Error")
 
 
 @dataclass
 class _Job:
     """The same while it changes; read and written under the lock."""
 
+    number: int  # of all jobs, in the order in which they wait
     state: State = "Uploaded"
     message: str = _WAITING
+    stage: Stage | None = None
     result: Result | None = None
     waiting: NDArray[np.uint8] | None = field(default=None, repr=False)
 
@@ -139,6 +148,8 @@ class Jobs:
         self._status = processing_status
         self._segments = processed_segments
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._taken = self._started = 0  # jobs, since the start of the service
         self._jobs: dict[str, _Job] = {}
         self._held = 0  # bytes of the decoded photos that wait
         self._closing = False
@@ -168,8 +179,23 @@ class Jobs:
     def find(self, digest: str) -> Standing | None:
         """Where a photo stands, None if it is unknown."""
         with self._lock:
-            job = self._jobs.get(digest)
-            return None if job is None else Standing(job.state, job.message, job.result)
+            return self._standing(digest)
+
+    def wait(self, digest: str, seen: Standing | None, seconds: float) -> Standing | None:
+        """Where a photo stands, as soon as that is not `seen`, or when the time is over.
+
+        Returns at once while the service stops.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closing or self._standing(digest) != seen, timeout=seconds
+            )
+            return self._standing(digest)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the service is stopping."""
+        return self._closing
 
     def ready(self) -> list[str]:
         """Hashes of the photos that are Ready, in the order in which they were taken."""
@@ -200,9 +226,18 @@ class Jobs:
         """Take no more photos, wait for those being processed, leave the others on disk."""
         with self._lock:
             self._closing = True
+            self._changed.notify_all()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     # --- inside
+
+    def _standing(self, digest: str) -> Standing | None:
+        """Under the lock: see `find`."""
+        job = self._jobs.get(digest)
+        if job is None:
+            return None
+        position = job.number - self._started if job.state == "Uploaded" else None
+        return Standing(job.state, job.message, job.result, position, job.stage)
 
     def _is_known(self, digest: str) -> bool:
         job = self._jobs.get(digest)
@@ -231,7 +266,8 @@ class Jobs:
 
     def _enqueue(self, digest: str, rgb: NDArray[np.uint8] | None) -> None:
         """Under the lock: start a job. The decoded photo is kept if not too many wait."""
-        job = _Job()
+        self._taken += 1
+        job = _Job(self._taken)
         if rgb is not None and (not self._held or self._held + rgb.nbytes <= _HANDOVER_BYTES):
             job.waiting = rgb
             self._held += rgb.nbytes
@@ -249,8 +285,10 @@ class Jobs:
             self._held -= 0 if rgb is None else rgb.nbytes
             job.state, job.message = "Processing", _RUNNING
             self._status[digest] = job.state
+            self._started += 1
+            self._changed.notify_all()
         try:
-            result = self._work(digest, rgb)
+            result = self._work(digest, job, rgb)
         except (ImageError, ModelsError) as error:
             self._end(digest, job, str(error), None)
         except Exception:
@@ -259,10 +297,16 @@ class Jobs:
         else:
             self._end(digest, job, result.message, result)
 
-    def _work(self, digest: str, rgb: NDArray[np.uint8] | None) -> Result:
+    def _work(self, digest: str, job: _Job, rgb: NDArray[np.uint8] | None) -> Result:
+        def at(stage: Stage) -> None:
+            with self._lock:
+                job.stage = stage
+                self._changed.notify_all()
+
         if rgb is None:
             rgb = decode_image(self._path(digest).read_bytes(), self._max_pixels)
-        analysis = self._stages.analyse(rgb)
+        analysis = self._stages.analyse(rgb, at)
+        at("polygons")
         if self._masks is not None:
             write_masks(self._masks / digest, analysis.labels)
         return Result.of(analysis)
@@ -279,8 +323,10 @@ class Jobs:
                 self._segments[digest] = segments
             job.state = "Error" if result is None else "Ready"
             job.message = message
+            job.stage = None
             job.result = result
             self._status[digest] = job.state
+            self._changed.notify_all()
 
     def _path(self, digest: str) -> Path:
         return self._uploads / f"{digest}.png"

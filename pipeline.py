@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -22,6 +23,8 @@ from img_to_segments import PART_NAMES, PartSegmenter
 from poligons_from_seg import DEFAULT_TOLERANCE, Polygon, Topology, label_map_to_polygons
 
 log = logging.getLogger(__name__)
+
+Stage = Literal["parts", "type", "polygons"]  # in the order in which they come
 
 NO_CAR = "No car was found in this photo."
 MODELS_FAILED = "The service could not load its models; its log says why."
@@ -70,7 +73,7 @@ class Part:
 class Analyser(Protocol):
     """What the jobs need of a `Pipeline`."""
 
-    def analyse(self, rgb: NDArray[np.uint8]) -> Analysis:
+    def analyse(self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = ...) -> Analysis:
         """See `Pipeline.analyse`."""
         ...
 
@@ -99,11 +102,14 @@ class Pipeline:
         else:
             log.info("Models are loaded")
 
-    def analyse(self, rgb: NDArray[np.uint8]) -> Analysis:
+    def analyse(
+        self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
         """Find the parts and the type of the car. Waits for the models where they still load.
 
         Args:
             rgb: (H, W, 3) uint8, upright.
+            at: called with each stage when it begins.
 
         Raises:
             ModelsError: the models could not be loaded.
@@ -112,9 +118,11 @@ class Pipeline:
             segment, classify = self._models.result()
         except Exception:
             raise ModelsError(MODELS_FAILED) from None
+        at("parts")
         segmentation = segment(rgb)
         if not segmentation.confidences:
             return Analysis(None, segmentation.labels, {}, NO_CAR)
+        at("type")
         car_type = classify(rgb, _box(segmentation.labels > 0))
         if car_type is None:  # the second look says that the parts were none
             return Analysis(None, np.zeros_like(segmentation.labels), {}, NO_CAR)

@@ -11,7 +11,7 @@ from werkzeug.datastructures import MIMEAccept
 
 import schema
 from api_docs import Api
-from errors import ApiError
+from errors import ApiError, unknown_photo
 from exports import FORMATS, Format, export, find_format
 from exports.pictures import label_map_png, mask_png, overlay_png
 from exports.scene import scene_of
@@ -70,7 +70,7 @@ def find_photo(jobs: Jobs, image_hash: str) -> Standing:
     """Where a photo stands. Raises ApiError if it is unknown."""
     standing = jobs.find(image_hash)
     if standing is None:
-        raise ApiError(404, "No photo with this hash is known.")
+        raise unknown_photo()
     return standing
 
 

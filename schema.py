@@ -8,7 +8,9 @@ from pydantic import BaseModel, Field, create_model
 
 from exports import FORMATS
 from jobs import State
+from listeners import LONGEST_WAIT
 from options import KNOBS
+from pipeline import Stage
 
 Point = tuple[float, float]
 
@@ -38,6 +40,16 @@ SegmentsQuery = create_model(
 )
 
 
+class WaitQuery(BaseModel):
+    """What GET /<image_hash>/status can be asked; `live` checks it."""
+
+    wait: Any = Field(
+        default=None,
+        description="seconds to wait at most until the photo is Ready or Error",
+        json_schema_extra={"type": "number", "minimum": 0, "maximum": LONGEST_WAIT},
+    )
+
+
 class Upload(BaseModel):
     """A photo to work on."""
 
@@ -59,6 +71,12 @@ class Status(BaseModel):
 
     status: State
     message: str
+    position: int | None = Field(
+        default=None, ge=1, description="place in the queue, only there while Uploaded; 1 is next"
+    )
+    stage: Stage | None = Field(
+        default=None, description="what is being done, only there while Processing"
+    )
 
 
 class TypeAnswer(BaseModel):
@@ -131,6 +149,10 @@ UPLOAD_BODY: dict[str, Any] = {
 HASHES: dict[str, Any] = {
     "description": "OK",
     "content": {"application/json": {"schema": {"type": "array", "items": {"type": "string"}}}},
+}
+EVENTS: dict[str, Any] = {
+    "description": "OK",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
 PNG: dict[str, Any] = {
     "description": "OK",

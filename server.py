@@ -88,7 +88,10 @@ def _announce(listener: socket.socket) -> None:
     """Print where the service is and a line to try it."""
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    print(f"The service is at {url}, a page to try it at {url}/docs. Ctrl-C stops it. Try:")
+    print(
+        f"The service is at {url}, its page at {url}/ui, its API at {url}/docs. "
+        "Ctrl-C stops it. Try:"
+    )
     print(
         """  (printf '{"image": "'; base64 < sample/car.png | tr -d '\\n'; printf '"}') | """
         f"curl -H 'Content-Type: application/json' --data-binary @- {url}/",

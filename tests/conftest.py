@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from api_docs import Api
 from app import create_app
-from pipeline import Analyser, Analysis, Pipeline
+from pipeline import Analyser, Analysis, Pipeline, Stage
 from settings import Settings, usable_cores
+
+pytest_plugins = ["browser"]  # the fixtures of tests/ui
 
 WORKERS = min(2, usable_cores())
 
@@ -36,14 +38,16 @@ class Gate:
         self._pipeline = pipeline
         self._lock = threading.Lock()
 
-    def analyse(self, rgb: NDArray[np.uint8]) -> Analysis:
+    def analyse(
+        self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
         with self._lock:
             self.calls += 1
         self.entered.set()
         assert self.open.wait(60)
         if self.error:
             raise self.error
-        return self._pipeline.analyse(rgb)
+        return self._pipeline.analyse(rgb, at)
 
 
 @pytest.fixture(autouse=True)

@@ -360,6 +360,7 @@ def test_the_openapi_document(client: FlaskClient) -> None:
     assert set(document["paths"]) == {
         "/",
         "/{image_hash}/status",
+        "/{image_hash}/events",
         "/{image_hash}/segments",
         "/{image_hash}/mask.png",
         "/{image_hash}/masks/{segment}.png",

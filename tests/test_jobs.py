@@ -20,7 +20,7 @@ import jobs as jobs_module
 from api_docs import Api
 from img_to_segments import PART_NAMES
 from jobs import ClosingError, Jobs, Result
-from pipeline import Analysis, Pipeline
+from pipeline import Analysis, Pipeline, Stage
 from segment_interface import decode_image
 from settings import Settings
 
@@ -35,7 +35,9 @@ class Painter:
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []
 
-    def analyse(self, rgb: NDArray[np.uint8]) -> Analysis:
+    def analyse(
+        self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
         self.seen.append(rgb.shape)
         labels = np.zeros(rgb.shape[:2], np.uint8)
         labels[1:-1, 1:-1] = 1 + PART_NAMES.index("hood")

@@ -1,0 +1,90 @@
+"""The routes that tell where a photo stands, and let clients wait for news instead of asking."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from flask import Response, jsonify, request
+
+import schema
+from api_docs import Api
+from errors import ApiError, unknown_photo
+from jobs import Jobs, Standing
+from listeners import LONGEST_WAIT, RETRY_AFTER, Listeners, NoSeatError
+from schema import ImagePath, WaitQuery
+
+
+def add_live(app: Api, jobs: Jobs, seats: int) -> None:
+    """Add the routes.
+
+    Args:
+        app: the app.
+        jobs: all photos.
+        seats: how many requests may wait at the same time; see `listeners.seats`.
+    """
+    listeners = Listeners(jobs, seats)
+    error = schema.ErrorAnswer
+
+    @app.get(
+        "/<image_hash>/status",
+        summary="Where a photo stands",
+        responses={200: schema.Status, 400: error, 404: error},
+    )
+    def get_status(path: ImagePath, query: WaitQuery) -> Response:
+        """Uploaded, Processing, Ready, or Error with the reason.
+
+        With `wait` the answer comes when the photo is Ready or Error, or after that many seconds.
+        While many others wait it comes at once.
+        """
+        standing = listeners.wait(path.image_hash, _seconds(request.args.getlist("wait")))
+        if standing is None:
+            raise unknown_photo()
+        return jsonify(_status(standing))
+
+    @app.get(
+        "/<image_hash>/events",
+        summary="Where a photo stands, live",
+        responses={200: schema.EVENTS, 404: error, 503: error},
+    )
+    def get_events(path: ImagePath) -> Response:
+        """Server-sent events `status`, as /status answers: one at once, then one per change.
+
+        They end with Ready or Error. 503 while as many listen as the service has room for: poll.
+        """
+        if jobs.find(path.image_hash) is None:
+            raise unknown_photo()
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        if request.method == "HEAD":
+            return Response(mimetype="text/event-stream", headers=headers)
+        try:
+            lines, leave = listeners.stream(path.image_hash, lambda now: json.dumps(_status(now)))
+        except NoSeatError:
+            answer = jsonify(error="Too many are listening; ask for the status instead.")
+            answer.status_code = 503
+            answer.headers["Retry-After"] = str(RETRY_AFTER)
+            return answer
+        response = Response(lines, mimetype="text/event-stream", headers=headers)
+        response.call_on_close(leave)
+        return response
+
+
+def _status(standing: Standing) -> dict[str, str | int]:
+    """A standing as JSON, in the shape of schema.Status."""
+    answer: dict[str, str | int] = {"status": standing.state, "message": standing.message}
+    if standing.position is not None:
+        answer["position"] = standing.position
+    if standing.stage is not None:
+        answer["stage"] = standing.stage
+    return answer
+
+
+def _seconds(given: list[str]) -> float:
+    """The option `wait`. Raises ApiError."""
+    try:
+        seconds = float(given[0]) if len(given) == 1 else 0.0 if not given else math.nan
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= LONGEST_WAIT:
+        raise ApiError(400, f"wait must be seconds from 0 to {LONGEST_WAIT:g}.")
+    return seconds
