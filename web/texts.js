@@ -22,7 +22,7 @@ export function t(key, values = {}) {
   const look = (path) => path.split(".").reduce((texts, name) => texts?.[name], block);
   const text = look(key) ?? look(`${key}_${plural.select(values.n ?? 0)}`) ?? look(`${key}_other`);
   return (text ?? key).replace(/\{(\w+)\}/g, (whole, name) =>
-    typeof values[name] === "number" ? number(values[name]) : (values[name] ?? whole),
+    typeof values[name] === "number" ? number(values[name], 1) : (values[name] ?? whole),
   );
 }
 

@@ -1,0 +1,53 @@
+"""`make screenshot`: the README's picture of the page, of the sample, with real results."""
+
+from __future__ import annotations
+
+import sys
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+
+from browser import PATIENCE, launch, photo  # noqa: E402
+
+from demo import service  # noqa: E402
+
+TARGET = REPOSITORY / "web" / "screenshot.png"
+SAMPLE = REPOSITORY / "sample" / "car.png"
+LARGEST = 400_000  # bytes
+
+
+def take(url: str) -> bytes:
+    """The result of the sample in the page, with a part lit up: PNG."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, locale="en-GB")
+        page.goto(f"{url}/ui")
+        page.wait_for_selector("body.ready")
+        page.set_input_files("#choose", photo(SAMPLE.read_bytes()))  # type: ignore[arg-type]
+        page.wait_for_selector("#result-body:not([hidden])", timeout=PATIENCE)
+        page.locator("#overlay [data-part=front_left_door] .shape").hover()
+        page.wait_for_timeout(500)
+        picture = page.screenshot()
+        browser.close()
+    return picture
+
+
+def main() -> None:
+    """Write the picture, with as many colours as fit into LARGEST."""
+    with service() as url:
+        picture = Image.open(BytesIO(take(url))).convert("RGB")
+    for colours in (256, 192, 128, 96, 64):
+        few = picture.quantize(colours, Image.Quantize.MAXCOVERAGE)
+        few.save(TARGET, optimize=True)
+        if TARGET.stat().st_size <= LARGEST:
+            break
+    print(f"{TARGET.relative_to(REPOSITORY)}: {TARGET.stat().st_size:,} bytes, {colours} colours")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The page is for everyone: keyboard, screen reader, small screens, light, dark, languages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from browser import PATIENCE, Visit, photo
+from playwright.sync_api import Page, expect
+
+from car_classification import TYPE_NAMES
+from img_to_segments import PART_NAMES
+
+LANGUAGES = ("en", "de", "th")
+
+
+def check_with_axe(page: Page) -> None:
+    """axe-core finds nothing against WCAG 2.2 A and AA, nor against its own good practice."""
+    results = Axe().run(page)
+    violations = results.response["violations"]
+    assert violations == [], results.generate_report()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(visitor: Callable[..., Visit], ready: str, scheme: str) -> None:
+    visit = visitor(color_scheme=scheme, bypass_csp=True)  # axe itself is an inline script
+    visit.failed_loads_are_fine = True
+    page = visit.start()
+    expect(page.locator("#gallery-list svg").first).to_be_visible()
+    visit.add(photo(b"no photo", "notes.txt", "text/plain"))
+    expect(page.locator(".upload.failed")).to_be_visible()
+    check_with_axe(page)
+    page.goto(f"{visit.url}/ui#{ready}")
+    visit.result()
+    visit.row("hood").locator("button").click()
+    page.locator("#compare").click()
+    check_with_axe(page)
+    page.goto(f"{visit.url}/ui#{'0' * 64}")
+    expect(page.locator("#result-state")).to_contain_text("forgets")
+    check_with_axe(page)
+
+
+def test_all_of_it_by_keyboard(visit: Visit) -> None:
+    page = visit.start()
+
+    def tab_to(selector: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("s => document.activeElement.matches(s)", selector):
+                seen = page.evaluate("document.activeElement.matches(':focus-visible')")
+                assert seen, f"the focus on {selector} can't be seen"
+                return
+        pytest.fail(f"the keyboard does not reach {selector}")
+
+    tab_to(".skip")
+    tab_to("#language")
+    tab_to("#choose")
+    tab_to("#sample")
+    page.keyboard.press("Enter")
+    visit.result()
+    expect(page.locator("#result-title")).to_be_focused()
+    tab_to("#stage")
+    whole = visit.transform()
+    page.keyboard.press("+")
+    assert visit.transform() != whole
+    tab_to("#look-filled")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#look-outline")).to_be_checked()
+    tab_to("#compare")
+    page.keyboard.press("Space")
+    expect(page.locator("#wipe")).to_be_visible()
+    tab_to("#tolerance")
+    page.keyboard.press("Home")
+    expect(page.locator("#points")).to_contain_text("pixel by pixel")
+    tab_to(".part[data-part=hood] input")
+    page.keyboard.press("Space")
+    expect(visit.part("hood").locator(".shape")).to_be_hidden()
+    page.keyboard.press("Space")
+    tab_to(".part[data-part=hood] button")
+    expect(visit.part("hood")).to_have_class("on")
+    page.keyboard.press("Enter")
+    expect(page.locator("#live")).to_contain_text("Hood")
+    expect(visit.row("hood").locator(".more")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(visit.row("hood").locator(".more")).to_be_hidden()
+    tab_to("#data a")
+    with page.expect_download():
+        page.keyboard.press("Enter")
+
+
+def test_progress_is_read_out(visit: Visit, sample: bytes) -> None:
+    page = visit.start()
+    page.evaluate(
+        "window.heard = []; new MutationObserver(() => heard.push(live.textContent))"
+        ".observe(live, { childList: true, characterData: true, subtree: true })"
+    )
+    visit.add(photo(sample, "mine.png"))
+    visit.result()
+    expect(page.locator("#live")).to_have_attribute("role", "status")
+    page.wait_for_function("heard.includes('mine.png: Done')", timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_sticks_out_of_a_small_phone(
+    visitor: Callable[..., Visit], ready: str, language: str
+) -> None:
+    visit = visitor(viewport={"width": 360, "height": 720}, has_touch=True, is_mobile=True)
+    visit.failed_loads_are_fine = True
+    page = visit.start(f"/ui?lang={language}")
+    assert page.evaluate("document.documentElement.lang") == language
+    expect(page.locator(".camera")).to_be_visible()  # takes a photo
+    visit.add(photo(b"no photo", "a-very-long-name-without-any-space" * 4, "text/plain"))
+    expect(page.locator(".upload.failed")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.goto(f"{visit.url}/ui?lang={language}#{ready}")
+    visit.result()
+    visit.row("hood").locator("button").tap()
+    page.locator("#compare").tap()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    small = page.evaluate(
+        """() => [...document.querySelectorAll("a, button, input:not(.hidden), select, label")]
+          .filter((node) => node.offsetParent)
+          .map((node) => [node.outerHTML.slice(0, 90), node.getBoundingClientRect()])
+          .filter(([, box]) => box.width < 22 || box.height < 22).map(([html]) => html)"""
+    )
+    assert small == []  # large enough for a finger
+
+
+def test_languages_say_the_same_things(visit: Visit) -> None:
+    page = visit.start()
+    flat = """async (code) => {
+      const block = (await import(`/ui/texts_${code}.js`)).default;
+      const walk = (texts, path) => Object.entries(texts).flatMap(([key, text]) =>
+        typeof text === "string" ? [[path + key, text]] : walk(text, `${path}${key}.`));
+      return walk(block, "");
+    }"""
+    texts: dict[str, dict[str, Any]] = {code: dict(page.evaluate(flat, code)) for code in LANGUAGES}
+    wanted = set(texts["en"])
+    assert {f"parts.{name}" for name in PART_NAMES} <= wanted
+    assert {f"types.{name}" for name in TYPE_NAMES} <= wanted
+    assert set(texts["de"]) == wanted
+    assert set(texts["th"]) == {key for key in wanted if not key.endswith("_one")}
+    for code in ("de", "th"):
+        for key, text in texts[code].items():
+            fields = {part.split("}")[0] for part in text.split("{")[1:]}
+            english = {part.split("}")[0] for part in texts["en"][key].split("{")[1:]}
+            assert fields == english, (code, key)
+
+
+def test_the_language_is_chosen(visitor: Callable[..., Visit], ready: str) -> None:
+    visit = visitor(locale="de-DE")
+    page = visit.start()
+    expect(page.locator("#start-title")).to_have_text("Jedes Teil des Autos auf einen Blick")
+    page.goto(f"{visit.url}/ui#{ready}")
+    visit.result()
+    expect(visit.row("hood")).to_contain_text("Motorhaube")
+    page.locator("#language").select_option("th")
+    expect(visit.row("hood")).to_contain_text("ฝากระโปรงหน้า")
+    page.reload()  # it is in the address
+    visit.result()
+    expect(visit.row("hood")).to_contain_text("ฝากระโปรงหน้า")

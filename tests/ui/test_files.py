@@ -1,0 +1,88 @@
+"""The files of the page, their headers and their weight; most without a browser."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from browser import Visit
+from flask.testing import FlaskClient
+from helpers import REPOSITORY
+from playwright.sync_api import Response, expect
+
+import ui
+from palette import PART_COLOURS
+from settings import Settings
+
+WEB = REPOSITORY / "web"
+NOT_OF_THE_PAGE = {"docs.html", "docs.js", "screenshot.png"}
+
+
+def test_every_file_is_served_and_no_other(client: FlaskClient) -> None:
+    of_the_page = {path.name for path in WEB.iterdir()} - NOT_OF_THE_PAGE
+    assert set(ui.FILES) == of_the_page - {"index.html"}
+    for name in ui.FILES:
+        answer = client.get(f"/ui/{name}", buffered=True)
+        assert answer.status_code == 200
+        assert answer.mimetype == ui.FILES[name]
+        assert answer.data == (WEB / name).read_bytes()
+    for name in ("docs.js", "index.html", "..%2fapp.py", "../app.py", "%2e%2e/app.py", "x.js"):
+        answer = client.get(f"/ui/{name}", buffered=True)
+        assert answer.status_code == 404, name
+        assert set(answer.get_json()) == {"error"}
+    assert client.get("/ui/").headers["Location"] == "../ui"
+
+
+@pytest.mark.parametrize("path", ["/ui", "/ui/app.js", "/ui/config.json", "/ui/sample.png"])
+def test_headers(client: FlaskClient, path: str) -> None:
+    headers = client.get(path, buffered=True).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "style-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    for path in [WEB / "index.html", *map(WEB.joinpath, ui.FILES)]:
+        text = path.read_text(encoding="utf-8")
+        hosts = set(re.findall(r"https?://([\w.-]+)", text))
+        assert hosts <= {"www.w3.org", "127.0.0.1"}, path.name  # a namespace, an example
+    page = (WEB / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"<style|<script(?![^>]* src=)|\son\w+=|\sstyle=", page)
+    code = "".join(Path(WEB / name).read_text(encoding="utf-8") for name in ui.FILES)
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", code)
+
+
+def test_config(client: FlaskClient, settings: Settings, sample: bytes) -> None:
+    config = client.get("/ui/config.json").get_json()
+    assert config["max_upload_bytes"] == settings.max_upload_bytes
+    assert config["max_pixels"] == settings.max_pixels
+    assert config["sample"] == hashlib.sha256(sample).hexdigest()
+    assert config["colours"] == {
+        name: f"#{bytes(colour).hex()}" for name, colour in PART_COLOURS.items()
+    }
+    assert client.get("/ui/sample.png", buffered=True).data == sample
+
+
+@pytest.mark.parametrize("language", ["en", "de", "th"])
+def test_weight(visit: Visit, language: str) -> None:
+    """Under 100 kB in any language, uncompressed."""
+    loaded: dict[str, int] = {}
+
+    def count(response: Response) -> None:
+        loaded[response.url] = len(response.body())
+
+    visit.page.on("response", count)
+    page = visit.start(f"/ui?lang={language}")
+    expect(page.locator("#start-title")).not_to_be_empty()
+    page.wait_for_load_state("networkidle")
+    files = {url: size for url, size in loaded.items() if "/ui" in url and "sample" not in url}
+    assert len(files) >= 15
+    assert all(url.startswith(visit.url) for url in loaded)
+    assert sum(files.values()) < 100_000, files

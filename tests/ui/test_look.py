@@ -1,0 +1,245 @@
+"""From a photo to its parts on the screen, and everything that changes how they look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import pytest
+import requests
+from browser import Visit, photo
+from helpers import Server, encoded, noise
+from PIL import Image
+from playwright.sync_api import expect
+
+
+def answer(server: Server, image_hash: str, **options: Any) -> dict[str, Any]:
+    result: dict[str, Any] = requests.get(
+        f"{server.url}/{image_hash}/segments", params=options, timeout=60
+    ).json()
+    return result
+
+
+def points(result: dict[str, Any]) -> int:
+    return sum(
+        len(ring)
+        for part in result["parts"]
+        for polygon in part["polygons"]
+        for ring in [polygon["exterior"], *polygon["holes"]]
+    )
+
+
+def test_a_photo_becomes_an_overlay(visit: Visit, server: Server, sample: bytes) -> None:
+    page = visit.start()
+    for seed in range(2):  # two others are before it, so that it waits
+        server.post(encoded(noise(400, 600, seed=seed + 900)))
+    changed = encoded(Image.open(BytesIO(sample)).crop((0, 0, 800, 560)))
+    visit.add(photo(changed, "<img src=x onerror=alert(1)>.png"))
+    # The name is text, whatever it looks like.
+    expect(page.locator(".upload-name")).to_have_text("<img src=x onerror=alert(1)>.png")
+    image_hash = visit.result()
+    result = answer(server, image_hash)
+    said = visit.said()
+    assert "Sending …" in said
+    assert any(line.startswith(("In line", "Looking", "Finding")) for line in said), said
+    assert said[-1] == "Done"
+    expect(page.locator("#result-title")).to_be_focused()
+    title = page.locator("#result-title").inner_text().lower().replace("é", "e")
+    assert title == {"wagon": "estate car"}.get(result["type"]["name"], result["type"]["name"])
+    drawn = page.locator("#overlay [data-part]").evaluate_all("all => all.map(g => g.dataset.part)")
+    assert sorted(drawn) == sorted(part["name"] for part in result["parts"])
+    listed = page.locator("#found .part").evaluate_all("all => all.map(li => li.dataset.part)")
+    assert sorted(listed) == sorted(drawn)
+    assert page.locator("#missing .part").count() == 18 - len(drawn)
+    # The photo is below the parts, at the same place: its corners are those of the drawing.
+    assert page.locator("#photo").evaluate("img => img.complete && img.naturalWidth") == 800
+    box = page.locator("#photo").bounding_box()
+    assert box
+    largest = max(result["parts"], key=lambda part: float(part["area"]))
+    drawn_box = visit.part(largest["name"]).locator(".shape").bounding_box()
+    assert drawn_box
+    scale = box["width"] / result["width"]
+    assert drawn_box["x"] == pytest.approx(box["x"] + largest["bbox"][0] * scale, abs=5)
+    assert drawn_box["y"] == pytest.approx(box["y"] + largest["bbox"][1] * scale, abs=5)
+    assert drawn_box["width"] == pytest.approx(largest["bbox"][2] * scale, abs=10)
+
+
+def test_a_turned_photo_is_shown_upright(visit: Visit, sample: bytes) -> None:
+    turned = Image.open(BytesIO(sample)).convert("RGB").transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown a quarter turn clockwise
+    page = visit.start()
+    visit.add(photo(encoded(turned, "JPEG", exif=exif), "phone.jpg", "image/jpeg"))
+    visit.result()
+    box = page.locator("#photo").bounding_box()
+    assert box
+    assert box["width"] > box["height"]
+    shown = page.locator("#photo").evaluate("img => img.naturalWidth / img.naturalHeight")
+    assert shown == pytest.approx(box["width"] / box["height"], rel=0.01)
+
+
+def test_pointing_lights_a_part_up(visit: Visit, server: Server, ready: str) -> None:
+    page = visit.open(ready)
+    hood = next(p for p in answer(server, ready)["parts"] if p["name"] == "hood")
+    visit.part("hood").locator(".shape").hover()
+    caption = page.locator("#caption")
+    expect(caption).to_contain_text("Hood")
+    expect(caption).to_contain_text(f"{hood['confidence'] * 100:.0f}% sure")
+    expect(caption).to_contain_text("of the photo")
+    expect(visit.part("hood")).to_have_class("on")
+    expect(visit.row("hood")).to_have_class("part lit")
+    page.mouse.move(5, 5)
+    expect(caption).to_be_hidden()
+    visit.part("hood").locator(".shape").click()  # stays, and opens its row
+    page.mouse.move(5, 5)
+    expect(caption).to_contain_text("Hood")
+    expect(visit.row("hood").locator(".more")).to_contain_text("piece")
+    page.keyboard.press("Escape")
+    expect(caption).to_be_hidden()
+    visit.row("hood").locator("button").hover()
+    expect(visit.part("hood")).to_have_class("on")
+
+
+def test_parts_are_switched_off(visit: Visit, ready: str) -> None:
+    page = visit.open(ready)
+    shape = visit.part("hood").locator(".shape")
+    visit.row("hood").locator("input").uncheck()
+    expect(shape).to_be_hidden()
+    all_parts = page.locator("#all-parts")
+    assert all_parts.evaluate("box => box.indeterminate")
+    all_parts.check()
+    expect(shape).to_be_visible()
+    all_parts.uncheck()
+    assert page.locator("#overlay .shape:visible").count() == 0
+    assert page.locator("#missing input:checked").count() == 0
+    all_parts.check()
+    visit.row("wheel").locator("input").uncheck()
+    page.locator(".back").click()
+    page.go_back()  # the choice holds for the next photo
+    visit.result()
+    expect(visit.part("wheel").locator(".shape")).to_be_hidden()
+
+
+def test_fill_outline_and_strength(visit: Visit, ready: str) -> None:
+    page = visit.open(ready)
+
+    def filled() -> float:
+        shape = visit.part("hood").locator(".shape")
+        page.wait_for_timeout(200)  # its change is animated
+        return float(shape.evaluate("path => getComputedStyle(path).fillOpacity"))
+
+    assert filled() == 0.5
+    page.locator("#opacity").fill("80")
+    assert filled() == 0.8
+    page.get_by_text("Outline", exact=True).click()
+    assert filled() == 0
+    assert (
+        visit.part("hood").locator(".shape").evaluate("p => getComputedStyle(p).stroke") != "none"
+    )
+
+
+def test_compare_with_the_bare_photo(visit: Visit, ready: str) -> None:
+    page = visit.open(ready)
+    clip = "svg => getComputedStyle(svg).clipPath"
+    overlay = page.locator("#overlay")
+    assert overlay.evaluate(clip) == "none"
+    page.locator("#compare").click()
+    assert overlay.evaluate(clip) == "inset(0px 50% 0px 0px)"
+    page.locator("#wipe").fill("20")
+    assert overlay.evaluate(clip) == "inset(0px 80% 0px 0px)"
+    stage = page.locator("#stage").bounding_box()
+    assert stage
+    page.mouse.move(stage["x"] + stage["width"] * 0.2, stage["y"] + 90)
+    page.mouse.down()
+    page.mouse.move(stage["x"] + stage["width"] * 0.75, stage["y"] + 120, steps=5)
+    page.mouse.up()
+    assert float(page.locator("#wipe").input_value()) == pytest.approx(75, abs=1)
+    page.locator("#compare").click()
+    assert overlay.evaluate(clip) == "none"
+
+
+def test_zoom_with_wheel_keys_and_buttons(visit: Visit, ready: str) -> None:
+    page = visit.open(ready)
+    whole = visit.transform()
+    least = visit.scale()
+    hood = visit.part("hood").locator(".shape")
+    hood.hover()
+    page.mouse.wheel(0, -500)
+    assert visit.scale() > least * 1.5
+    expect(hood).to_be_visible()  # zoomed around the pointer
+    assert page.evaluate("scrollY") == 0
+    before = visit.transform()
+    stage = page.locator("#stage").bounding_box()
+    assert stage
+    page.mouse.move(stage["x"] + 200, stage["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(stage["x"] + 120, stage["y"] + 150, steps=4)
+    page.mouse.up()
+    assert visit.transform() != before
+    page.locator("#stage").press("0")
+    assert visit.transform() == whole
+    page.locator("#stage").press("+")
+    zoomed = visit.transform()
+    page.locator("#stage").press("ArrowRight")
+    assert visit.transform() != zoomed
+    page.locator("#zoom-in").click()
+    assert visit.scale() > least * 1.6
+    page.locator("#zoom-out").click()
+    page.locator("#zoom-fit").click()
+    assert visit.transform() == whole
+    # Drawn in CSS pixels, with lines that stay thin: sharp at every zoom.
+    assert hood.evaluate("path => getComputedStyle(path).vectorEffect") == "non-scaling-stroke"
+
+
+def test_pinch_zooms_and_a_tap_chooses(visitor: Callable[..., Visit], ready: str) -> None:
+    visit = visitor(has_touch=True, is_mobile=True, viewport={"width": 412, "height": 800})
+    page = visit.open(ready)
+    visit.part("hood").locator(".shape").tap()
+    expect(page.locator("#caption")).to_contain_text("Hood")
+    least = visit.scale()
+    box = page.locator("#stage").bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind: str, *offsets: float) -> None:
+        spots = [{"x": x + offset, "y": y, "id": at} for at, offset in enumerate(offsets)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": spots})
+
+    fingers("touchStart", -20, 20)
+    for spread in (30, 45, 60):
+        fingers("touchMove", -spread, spread)
+    fingers("touchEnd")
+    assert visit.scale() == pytest.approx(least * 3, rel=0.15)
+    assert page.evaluate("visualViewport.scale") == 1  # the picture, not the page
+
+
+def test_the_slider_redraws_from_the_server(visit: Visit, server: Server, ready: str) -> None:
+    page = visit.open(ready)
+    shape = visit.part("hood").locator(".shape")
+
+    def shown() -> int:
+        found = re.match(r"([\d,]+) points", page.locator("#points").inner_text())
+        assert found
+        return int(found[1].replace(",", ""))
+
+    assert shown() == points(answer(server, ready))
+    before = shape.get_attribute("d")
+    page.locator("#tolerance").fill("0")
+    expect(page.locator("#points")).to_contain_text("pixel by pixel")
+    assert shown() == points(answer(server, ready, tolerance=0))
+    assert shape.get_attribute("d") != before
+    page.locator("#tolerance").fill("9")
+    expect(page.locator("#points")).to_contain_text("20 pixels")
+    assert shown() == points(answer(server, ready, tolerance=20))
+    assert points(answer(server, ready, tolerance=20)) < points(answer(server, ready, tolerance=0))
+
+
+def test_a_photo_without_a_car(visit: Visit, server: Server) -> None:
+    image_hash = server.post(encoded(noise(300, 400, seed=950)))
+    server.wait(image_hash)
+    page = visit.open(image_hash)
+    expect(page.locator("#result-title")).to_have_text("No car found")
+    expect(page.locator("#found")).to_be_hidden()

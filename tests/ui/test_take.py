@@ -1,0 +1,144 @@
+"""What people take away from the page: files and texts. Each is read by what it is meant for."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from browser import Visit
+from helpers import Server
+from PIL import Image
+from playwright.sync_api import expect
+
+
+@pytest.fixture
+def result(server: Server, ready: str) -> dict[str, Any]:
+    document: dict[str, Any] = requests.get(f"{server.url}/{ready}/segments", timeout=60).json()
+    return document
+
+
+def download(visit: Visit, selector: str, text: str) -> tuple[str, bytes]:
+    """Click on a download; gives its name and content."""
+    with visit.page.expect_download() as caught:
+        visit.page.locator(f"{selector} .file").get_by_text(text, exact=True).click()
+    return caught.value.suggested_filename, Path(caught.value.path()).read_bytes()
+
+
+def test_pictures(visit: Visit, ready: str, result: dict[str, Any]) -> None:
+    visit.open(ready)
+    size = (result["width"], result["height"])
+    names = set()
+    for text in ("Photo with the parts", "Parts only", "Map of the parts"):
+        name, data = download(visit, "#pictures", text)
+        with Image.open(BytesIO(data)) as picture:
+            assert picture.size == size
+        names.add(name)
+    name, data = download(visit, "#pictures", "Drawing (SVG)")
+    assert ET.fromstring(data).tag == "{http://www.w3.org/2000/svg}svg"
+    names.add(name)
+    assert len(names) == 4
+    assert all(name.startswith(f"car-{ready[:8]}") for name in names)
+
+
+def test_the_photo_is_saved_as_it_looks(visit: Visit, sample: bytes, ready: str) -> None:
+    page = visit.open(ready)
+    bare = np.asarray(Image.open(BytesIO(sample)).convert("RGB")).astype(int)
+    page.locator("#opacity").fill("100")
+    with_parts = np.asarray(
+        Image.open(BytesIO(download(visit, "#pictures", "Photo with the parts")[1])).convert("RGB")
+    )
+    assert np.mean(np.abs(with_parts - bare).max(axis=2) > 10) > 0.05
+    page.locator("#all-parts").uncheck()
+    without = np.asarray(
+        Image.open(BytesIO(download(visit, "#pictures", "Photo with the parts")[1])).convert("RGB")
+    )
+    assert np.abs(without - bare).max() <= 2
+
+
+def test_data(visit: Visit, ready: str, result: dict[str, Any]) -> None:
+    visit.open(ready)
+    found = {part["name"] for part in result["parts"]}
+    texts = visit.page.locator("#data .file").all_inner_texts()
+    files = {text: download(visit, "#data", text)[1] for text in texts}
+    assert json.loads(files.pop("JSON")) == result
+    coco = json.loads(files.pop("COCO"))
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    assert {names[note["category_id"]] for note in coco["annotations"]} == found
+    assert json.loads(files.pop("GeoJSON"))["type"] == "FeatureCollection"
+    assert {shape["label"] for shape in json.loads(files.pop("LabelMe"))["shapes"]} == found
+    yolo = files.pop("YOLO").decode().split("\n")
+    assert all(re.fullmatch(r"\d+( [\d.]+){6,}", line) for line in yolo if line)
+    assert json.loads(files.pop("Label Studio"))
+    cvat = ET.fromstring(files.pop("CVAT"))
+    assert {shape.get("label") for shape in cvat.iter() if shape.get("label")} >= found
+    assert not files
+
+
+def test_data_follow_the_slider(visit: Visit, server: Server, ready: str) -> None:
+    page = visit.open(ready)
+    page.locator("#tolerance").fill("9")
+    expect(page.locator("#points")).to_contain_text("20 pixels")
+    data = json.loads(download(visit, "#data", "JSON")[1])
+    url = f"{server.url}/{ready}/segments?tolerance=20"
+    assert data == requests.get(url, timeout=60).json()
+
+
+def test_the_mask_of_a_part(visit: Visit, ready: str, result: dict[str, Any]) -> None:
+    page = visit.open(ready)
+    visit.row("hood").locator("button").click()
+    with page.expect_download() as caught:
+        visit.row("hood").get_by_text("Save this part as a mask").click()
+    with Image.open(caught.value.path()) as mask:
+        area = int(np.count_nonzero(np.asarray(mask.convert("L"))))
+    assert area == next(part["area"] for part in result["parts"] if part["name"] == "hood")
+
+
+def copied(visit: Visit, text: str) -> str:
+    visit.page.locator("#copies").get_by_text(text, exact=True).click()
+    expect(visit.page.locator("#toast")).to_have_text("Copied")
+    content: str = visit.page.evaluate("navigator.clipboard.readText()")
+    return content
+
+
+def test_texts(visitor: Callable[..., Visit], ready: str, result: dict[str, Any]) -> None:
+    visit = visitor(permissions=["clipboard-read", "clipboard-write"])
+    page = visit.open(ready)
+    assert copied(visit, "Link to this result") == page.url
+    assert json.loads(copied(visit, "JSON")) == result
+    command = shlex.split(copied(visit, "curl command"))
+    output = subprocess.run([*command, "--silent"], check=True, capture_output=True).stdout
+    assert json.loads(output) == result
+
+
+def test_the_snippet_works_on_another_page(visitor: Callable[..., Visit], ready: str) -> None:
+    visit = visitor(permissions=["clipboard-read", "clipboard-write"])
+    visit.open(ready)
+    snippet = copied(visit, "HTML for a web page")
+    other = visit.page.context.new_page()
+    other.route("https://shop.example/**", lambda route: route.fulfill(body="", status=404))
+    other.route(
+        "https://shop.example/car",
+        lambda route: route.fulfill(body=f"<!doctype html>{snippet}", content_type="text/html"),
+    )
+    other.goto("https://shop.example/car")
+    other.locator("a[href='#hood'] path").click()
+    assert other.url == "https://shop.example/car#hood"
+    assert other.locator("a[href='#hood'] title").inner_html() == "Hood"
+
+
+def test_a_download_that_fails_says_why(visit: Visit, ready: str) -> None:
+    visit.failed_loads_are_fine = True
+    page = visit.open(ready)
+    page.route("**/mask.png", lambda route: route.abort())
+    page.locator("#pictures").get_by_text("Map of the parts").click()
+    expect(page.locator("#toast")).to_have_text("The service can't be reached. Is it running?")
