@@ -124,8 +124,7 @@ def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
     """Build an untrained network from the fields of its model description.
 
     Args:
-        architecture: `pyramid` (`PartNetwork`), `unet` (segmentation_models_pytorch) or
-            `classifier` (a timm classifier).
+        architecture: `pyramid` (`PartNetwork`) or `classifier` (a timm classifier).
         options: keyword arguments of that architecture.
 
     Raises:
@@ -133,13 +132,6 @@ def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
     """
     if architecture == "pyramid":
         return PartNetwork(**options)
-    if architecture == "unet":
-        import segmentation_models_pytorch
-
-        unet: nn.Module = segmentation_models_pytorch.create_model(
-            "unet", encoder_weights=None, **options
-        )
-        return unet
     if architecture == "classifier":
         model: nn.Module = timm.create_model(pretrained=False, **options)
         return model
