@@ -42,7 +42,7 @@ def main() -> None:
     with service() as url:
         picture = Image.open(BytesIO(take(url))).convert("RGB")
     for colours in (256, 192, 128, 96, 64):
-        few = picture.quantize(colours, Image.Quantize.MAXCOVERAGE)
+        few = picture.quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
         few.save(TARGET, optimize=True)
         if TARGET.stat().st_size <= LARGEST:
             break
