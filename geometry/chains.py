@@ -133,11 +133,16 @@ def merge(chains: Chains, moments: FloatArray) -> Breaks:
             gone[1:] &= cost[1:] < cost[:-1]
             gone[:-1] &= cost[:-1] <= cost[1:]
         spare = counts - np.where(over, chains.most, chains.fewest)
-        asked = np.flatnonzero(gone)
-        asked = asked[cheapest_within(spare, breaks.chain[1:-1][asked], cost[asked])]
+        asked = gone.nonzero()[0]
+        chain = breaks.chain[1:-1][asked]
+        taken = np.bincount(chain, minlength=len(counts))
+        if (taken > spare).any():
+            chosen = cheapest_within(spare, chain, cost[asked])
+            asked = asked[chosen]
+            taken = np.bincount(chain[chosen], minlength=len(counts))
         if round_number >= _FAST_ROUNDS and not (len(asked) or over.any()):
             return breaks
-        counts = counts - np.bincount(breaks.chain[1:-1][asked], minlength=len(counts))
+        counts = counts - taken
         keep = np.ones(len(breaks.at), np.bool_)
         keep[1:-1][asked] = False
         breaks = breaks.kept(keep)
@@ -146,8 +151,6 @@ def merge(chains: Chains, moments: FloatArray) -> Breaks:
 
 def cheapest_within(allowed: IntArray, chain: IntArray, cost: FloatArray) -> BoolArray:
     """Choose the cheapest wishes of each chain, no more than the chain is allowed."""
-    if not (np.bincount(chain, minlength=len(allowed)) > allowed).any():
-        return np.ones(len(chain), np.bool_)
     order = np.lexsort((cost, chain))
     in_order = chain[order]
     rank = np.arange(len(chain)) - np.searchsorted(in_order, in_order)

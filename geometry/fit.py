@@ -64,18 +64,20 @@ class Approximation:
             False if no edge could be refined any more.
         """
         at = self._breaks.at
-        between, edge, distance = self._distances(edges)
         if fully:
-            added = between[between != at[edges][edge]]
+            added = ragged_ranges(at[edges] + 1, at[edges + 1] - at[edges] - 1)
         else:
-            added = between[_one_per_edge(edge, distance, 0.0)]
+            added = self._farthest(edges, 0.0)[0]
         ends = np.concatenate((at[edges], at[edges + 1]))
         if not len(added) and self._pinned[ends].all():
             return False
         self._pinned[ends] = True
         self._pinned[added] = fully
+        # Other chains that end in a vertex just pinned have to follow.
+        numbers = _vertex_numbers(self._chains, self._breaks)
+        moved = np.isin(numbers, numbers[np.concatenate((edges, edges + 1))])
         active = np.zeros(len(self._chains.price), np.bool_)
-        active[self._breaks.chain[edges]] = True
+        active[self._breaks.chain[moved]] = True
         self._add(added)
         self._settle(active)
         return True
@@ -99,12 +101,11 @@ class Approximation:
                 strayed = self._strayed(around, self._bound + _NEARER_BY_FIT)
 
     def _strayed(self, edges: IntArray, bound: float) -> IntArray:
-        """The farthest corner of each edge's stretch, where that is farther than ``bound``."""
-        corner, edge, distance = self._distances(edges)
-        bad = _one_per_edge(edge, distance, bound)
+        """The farthest corner beside each edge, if farther than ``bound`` and there is room."""
+        corners, distances = self._farthest(edges, bound)
+        chain = np.searchsorted(self._chains.offsets, corners, side="right") - 1
         room = self._chains.most - (np.diff(self.offsets) - 2)
-        chosen = cheapest_within(room, self._breaks.chain[edges[edge[bad]]], -distance[bad])
-        return corner[bad[chosen]]
+        return corners[cheapest_within(room, chain, -distances)]
 
     def _add(self, corners: IntArray) -> None:
         """Make corners of the outline vertices."""
@@ -144,39 +145,35 @@ class Approximation:
         away *= (self._bound / np.maximum(far, max(self._bound, 1e-9)))[:, None]
         return np.clip(np.round(corners + away, _DECIMALS), 0, self._box)
 
-    def _distances(self, edges: IntArray) -> tuple[IntArray, IntArray, FloatArray]:
-        """Distance of every corner of the outline to its edge.
+    def _farthest(self, edges: IntArray, bound: float) -> tuple[IntArray, FloatArray]:
+        """The corner of the outline farthest from each edge, for edges farther than ``bound``.
 
         If all corners are near their edge, and all vertices are near the corner at their break,
         then all points of the edge are near the outline too, since the outline joins the two.
 
         Returns:
-            corner (N,), number of the edge within ``edges`` (N,), rising, and distance (N,).
-            The corner at an edge's first break is there too, with distance 0.
+            corners and their distances, at most one for each edge.
         """
         at = self._breaks.at
         lengths = at[edges + 1] - at[edges]
+        first = lengths.cumsum() - lengths
         corner = ragged_ranges(at[edges], lengths)
-        edge = np.repeat(np.arange(len(edges)), lengths)
-        start = self.points[edges]
-        ahead = self.points[edges + 1] - start
-        squared = (ahead * ahead).sum(axis=1) + 1e-12
-        offset = self._chains.corners[corner] - start[edge]
-        share = np.clip((offset * ahead[edge]).sum(axis=1) / squared[edge], 0, 1)
-        offset -= share[:, None] * ahead[edge]
-        distance = np.hypot(offset[:, 0], offset[:, 1])
-        distance[np.cumsum(lengths) - lengths] = 0
-        return corner, edge, distance
-
-
-def _one_per_edge(edge: IntArray, distance: FloatArray, bound: float) -> IntArray:
-    """Index of the greatest distance above ``bound`` on each edge that has one; edge rises."""
-    if not len(edge):
-        return edge
-    first = np.flatnonzero(np.diff(edge, prepend=-1))
-    farthest = np.maximum.reduceat(distance, first)
-    bad = np.flatnonzero((distance == farthest[edge]) & (distance > bound))
-    return bad[np.unique(edge[bad], return_index=True)[1]]
+        ax, ay = self.points[edges].T
+        dx, dy = (self.points[edges + 1] - self.points[edges]).T
+        x, y = self._chains.corners[corner].T
+        x, y = x - ax.repeat(lengths), y - ay.repeat(lengths)
+        scale = 1 / (dx * dx + dy * dy + 1e-12)
+        share = x * (dx * scale).repeat(lengths) + y * (dy * scale).repeat(lengths)
+        np.clip(share, 0, 1, out=share)
+        x -= share * dx.repeat(lengths)
+        y -= share * dy.repeat(lengths)
+        squared = x * x + y * y
+        squared[first] = 0  # the corner at the break, near its vertex anyway
+        farthest = np.maximum.reduceat(squared, first) if len(first) else squared
+        bad = (farthest > bound * bound).nonzero()[0]
+        ranges = zip(first[bad].tolist(), lengths[bad].tolist(), strict=True)
+        places = [start + int(squared[start : start + count].argmax()) for start, count in ranges]
+        return corner[places], np.sqrt(farthest[bad])
 
 
 def _vertex_numbers(chains: Chains, breaks: Breaks) -> IntArray:

@@ -35,8 +35,8 @@ sizes = st.tuples(st.integers(1, 14), st.integers(1, 14))
 grains = st.integers(1, 4)
 tolerances = st.floats(0, 5)
 topologies = st.sampled_from(["independent", "shared"])
-some = settings(max_examples=40, deadline=None)
-many = settings(max_examples=100, deadline=None)
+some = settings(max_examples=30, deadline=None)
+many = settings(max_examples=60, deadline=None)
 
 DIAGONAL = np.eye(3, dtype=np.bool_)
 PINCHED = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], np.bool_)
@@ -338,7 +338,7 @@ def annotated_parts() -> list[Mask]:
     if not ANNOTATIONS.exists():
         pytest.skip("needs the annotated photos of shared/data")
     found = []
-    for annotation in json.loads(ANNOTATIONS.read_text())["annotations"][::40]:
+    for annotation in json.loads(ANNOTATIONS.read_text())["annotations"][::50]:
         rings = annotation["segmentation"]
         rings = json.loads(rings) if isinstance(rings, str) else rings
         pieces = [Polygon(list(zip(ring[::2], ring[1::2], strict=True))) for ring in rings]
