@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from letterbox import Letterbox, fit_longest
+from letterbox import Letterbox, fit_area
 from model_files import MODELS, ModelDescription, load_network, normalise, read_description
 
 PART_NAMES = (
@@ -44,7 +44,7 @@ class Segmentation:
 
     Attributes:
         labels: (H, W) uint8 at the photo's size: 0 background, i the part PART_NAMES[i - 1].
-        confidences: mean probability, 0 to 1, of each part that is present.
+        confidences: how sure each part that is present is, 0 to 1; see `_confidences`.
     """
 
     labels: NDArray[np.uint8]
@@ -76,7 +76,7 @@ class PartSegmenter:
     def logits(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits (labels, h, w) that cover the photo exactly, at the network's resolution."""
         fields = self.description.input
-        placed = fit_longest(rgb, fields["longest"], fields["multiple"], fields["square"])
+        placed = fit_area(rgb, fields["area"], fields["multiple"])
         with torch.inference_mode():
             output = self._network(normalise(placed.pixels, self.description))[0].float().numpy()
         return _cover(output, placed)
@@ -133,14 +133,21 @@ def _without_islands(coarse: NDArray[np.uint8], share: float) -> NDArray[np.uint
 
 
 def _confidences(logits: NDArray[np.float32], coarse: NDArray[np.uint8]) -> dict[int, float]:
-    """Mean softmax probability of each label over the cells that it holds."""
-    foreground = coarse > 0
-    held = coarse[foreground]
-    values = logits[:, foreground]
-    values = np.exp(values - values.max(0))
+    """Expected IoU of each label's mask with the truth, if the softmax tells the truth.
+
+    Of the n cells of a mask, `inside` are expected to be right; `outside` more are expected to
+    be missed, which makes inside / (n + outside), the ratio of the expected overlap and union.
+    Photos ranked by it give a higher AP than by the mean probability (training/EXPERIMENTS.md).
+    """
+    values = np.exp(logits - logits.max(0))
     probabilities = values / values.sum(0)
-    own = probabilities[held, np.arange(held.size)]
-    return {int(label): float(own[held == label].mean()) for label in np.unique(held)}
+    confidences = {}
+    for label in np.unique(coarse[coarse > 0]).tolist():
+        held = coarse == label
+        inside = float(probabilities[label][held].sum())
+        outside = float(probabilities[label].sum()) - inside
+        confidences[label] = float(inside / (np.count_nonzero(held) + outside))
+    return confidences
 
 
 def _label_map(

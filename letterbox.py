@@ -26,27 +26,28 @@ class Letterbox:
     height: int
 
 
-def fit_longest(rgb: NDArray[np.uint8], longest: int, multiple: int, square: bool) -> Letterbox:
-    """Scale the longest side of a photo to `longest` and pad it to a size the network takes.
+def fit_area(rgb: NDArray[np.uint8], area: int, multiple: int) -> Letterbox:
+    """Scale a photo as large as fits an input of at most `area` pixels, whatever its shape.
+
+    The area bounds the arithmetic of the network; of all inputs that it allows, the one is
+    taken in which the photo is largest, and of those the smallest.
 
     Args:
         rgb: (H, W, 3) uint8.
-        longest: pixels of the longest side afterwards, a multiple of `multiple`.
+        area: most pixels (height x width) of the input, at least `multiple` squared.
         multiple: width and height of the input are multiples of this.
-        square: pad to `longest` x `longest` instead of the next multiple.
 
     Example:
-        >>> box = fit_longest(np.zeros((300, 400, 3), np.uint8), 512, 32, square=False)
+        >>> box = fit_area(np.zeros((300, 400, 3), np.uint8), 512 * 384, 32)
         >>> box.pixels.shape, box.width, box.height
         ((384, 512, 3), 512, 384)
     """
     height, width = rgb.shape[:2]
-    scale = longest / max(height, width)
+    cells = area // multiple**2
+    sizes = [(cells // across * multiple, across * multiple) for across in range(1, cells + 1)]
+    scale = max(min(h / height, w / width) for h, w in sizes)
     inner_h, inner_w = max(1, round(height * scale)), max(1, round(width * scale))
-    if square:
-        size = (longest, longest)
-    else:
-        size = (_round_up(inner_h, multiple), _round_up(inner_w, multiple))
+    size = (_round_up(inner_h, multiple), _round_up(inner_w, multiple))
     return _place(rgb, (inner_h, inner_w), size, (0, 0))
 
 

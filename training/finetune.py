@@ -45,15 +45,16 @@ def finetune(
     """Train the network of `models/` on `train`, and write a models folder to `out`."""
     description = read_description("parts")
     network = load_network(description).requires_grad_(True)
-    longest = int(description.input["longest"])
-    size = (longest * 3 // 4 // 32 * 32, longest)
+    area = int(description.input["area"])
+    width = int((area * 4 / 3) ** 0.5) // 32 * 32
+    size = (area // width // 32 * 32, width)
 
     def batches(epoch: int) -> Iterable[Batch]:
         dataset = PartsDataset(train, size, options.steps * batch, epoch, Mix())
         return DataLoader(dataset, batch_size=batch)
 
     def evaluate(net: torch.nn.Module) -> dict[str, float]:
-        return measure(net, val, longest)
+        return measure(net, val, area)
 
     run(network, batches, parts_loss, evaluate if val else None, options)
     out.mkdir(parents=True, exist_ok=True)

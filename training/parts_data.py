@@ -24,6 +24,14 @@ for _label, _name in enumerate(PART_NAMES, start=1):
     FLIPPED[_label] = PART_NAMES.index(_mirrored) + 1
 
 
+def area_of(longest: int) -> int:
+    """Pixels of an input in which a 4:3 photo's longest side is `longest`.
+
+    One column of 32-pixel cells more, so that 3:2 and square photos fill theirs, too.
+    """
+    return (longest + 32) * (longest * 3 // 4)
+
+
 @dataclass(frozen=True)
 class PartsSample:
     """One photo and where its labels are.

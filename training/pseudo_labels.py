@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from img_to_segments import PART_NAMES, PartSegmenter
 from model_files import MODELS, ModelDescription, read_description
-from training.parts_data import FLIPPED, IGNORE, read_rgb
+from training.parts_data import FLIPPED, IGNORE, area_of, read_rgb
 
 Probabilities = NDArray[np.float32]
 Teacher = Callable[[NDArray[np.uint8]], Probabilities]
@@ -137,7 +137,7 @@ def main() -> None:
 def _at_size(folder: Path, longest: int) -> ModelDescription:
     """The description of a teacher, fed at another size."""
     description = read_description("parts", folder)
-    return replace(description, input=description.input | {"longest": longest, "square": False})
+    return replace(description, input=description.input | {"area": area_of(longest)})
 
 
 if __name__ == "__main__":

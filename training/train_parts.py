@@ -13,11 +13,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from img_to_segments import PART_NAMES
-from letterbox import fit_longest
+from letterbox import fit_area
 from networks import build_network
 from training.evaluate import widen
 from training.imagenet import load_imagenet
@@ -27,6 +28,7 @@ from training.parts_data import (
     IGNORE,
     PartsSample,
     annotated_samples,
+    area_of,
     read_labels,
     read_rgb,
 )
@@ -115,23 +117,23 @@ def parts_loss(network: nn.Module, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def measure(network: nn.Module, samples: list[PartsSample], longest: int) -> dict[str, float]:
+def measure(network: nn.Module, samples: list[PartsSample], area: int) -> dict[str, float]:
     """Figures on annotated photos; squashed ones are widened to 4:3 as real photos are."""
     scores = PartScores()
     for sample in samples:
         image = read_rgb(sample.image)
         truth = read_labels(sample.labels, image.shape[:2])
         seen = widen(image, cv2.INTER_LINEAR) if sample.squashed else image
-        scores.add(predict(network, seen, truth.shape, longest), truth)
+        scores.add(predict(network, seen, truth.shape, area), truth)
     return scores.figures()
 
 
 def predict(
-    network: nn.Module, rgb: NDArray[np.uint8], shape: tuple[int, ...], longest: int
+    network: nn.Module, rgb: NDArray[np.uint8], shape: tuple[int, ...], area: int
 ) -> NDArray[np.uint8]:
     """Label map of `shape` (H, W) uint8 of a photo (h, w, 3), whose size may be another."""
     height, width = shape
-    placed = fit_longest(rgb, longest, 32, square=False)
+    placed = fit_area(rgb, area, 32)
     x = torch.from_numpy(placed.pixels).permute(2, 0, 1)[None].float().sub(127.0).div(128.0)
     with torch.autocast("cpu", torch.bfloat16):
         output = network(x.contiguous(memory_format=torch.channels_last))
@@ -142,11 +144,25 @@ def predict(
     return labels
 
 
-def sizes_of(epoch: int, epochs: int) -> tuple[int, int]:
-    """Input size of an epoch: small ones first, since they are learnt from faster."""
+def size_of(epoch: int, epochs: int) -> tuple[int, int]:
+    """Input size of an epoch from ImageNet weights: small first, which is learnt from faster."""
     small, middle, full = (288, 384), (352, 448), (384, 512)
     share = epoch / max(epochs, 1)
     return small if share < 0.5 else middle if share < 0.75 else full
+
+
+def later_size_of(epoch: int) -> tuple[int, int]:
+    """Input size of an epoch from part weights: the shapes that the service feeds, in turn."""
+    return ((384, 512), (448, 448), (384, 512), (352, 576))[epoch % 4]
+
+
+def start_from(network: nn.Module, weights: Path) -> None:
+    """Load the weights of an earlier training (`ema.pt`) or of `models/` (safetensors)."""
+    if weights.suffix == ".safetensors":
+        state = {name: value.float() for name, value in load_file(weights).items()}
+    else:
+        state = torch.load(weights, weights_only=True)
+    network.load_state_dict(state, strict=weights.suffix != ".safetensors")
 
 
 def main() -> None:
@@ -155,6 +171,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/parts"))
     parser.add_argument("--pseudo", type=Path, help="folder written by training.pseudo_labels")
+    parser.add_argument("--weights", type=Path, help="start from these instead of ImageNet's")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--photos", type=int, default=800, help="photos per epoch")
     parser.add_argument("--batch", type=int, default=8)
@@ -172,14 +189,17 @@ def main() -> None:
     steps = arguments.photos // arguments.batch
 
     def batches(epoch: int) -> Iterable[Batch]:
-        size = sizes_of(epoch, arguments.epochs)
+        size = later_size_of(epoch) if arguments.weights else size_of(epoch, arguments.epochs)
         dataset = PartsDataset(train, size, steps * arguments.batch, epoch, Mix())
         return DataLoader(dataset, batch_size=arguments.batch, num_workers=1)
 
     network = build_network("pyramid", OPTIONS)
-    load_imagenet(network, BACKBONE)
+    if arguments.weights:
+        start_from(network, arguments.weights)
+    else:
+        load_imagenet(network, BACKBONE)
     options = LoopOptions(arguments.out, arguments.epochs, steps, rate=arguments.rate)
-    run(network, batches, parts_loss, lambda net: measure(net, val, 512), options)
+    run(network, batches, parts_loss, lambda net: measure(net, val, area_of(512)), options)
 
 
 if __name__ == "__main__":
