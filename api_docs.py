@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import flask_openapi3_swagger
 from flask import Response, jsonify, send_from_directory
@@ -12,6 +14,14 @@ from schema import ANY_OBJECT, ErrorAnswer
 
 _SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 _WEB = Path(__file__).resolve().parent / "web"
+
+
+# Swagger UI writes styles into the page and has icons in its style sheet.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 
 
 class Api(OpenAPI):
@@ -44,9 +54,27 @@ def add_docs(app: Api) -> None:
         return jsonify(app.api_doc)
 
     # Plain Flask rules: pages for people are not part of the document.
-    app.add_url_rule("/docs", "docs", lambda: send_from_directory(_WEB, "docs.html"))
-    app.add_url_rule("/docs/start.js", "docs_start", lambda: send_from_directory(_WEB, "docs.js"))
-    app.add_url_rule(
-        "/docs/swagger/<path:name>", "docs_files", lambda name: send_from_directory(_SWAGGER, name)
-    )
+    app.add_url_rule("/docs", "docs", lambda: _file(_WEB, "docs.html"))
+    app.add_url_rule("/docs/start.js", "docs_start", lambda: _file(_WEB, "docs.js"))
+    app.add_url_rule("/docs/swagger/<path:name>", "docs_files", lambda name: _file(_SWAGGER, name))
     app.generate_spec_json()  # now, while there is one thread
+
+
+def _file(folder: Path, name: str) -> Response:
+    response = send_from_directory(folder, name)
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
+
+
+def each_operation(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Route as Flask writes it, method in capitals, and description of each operation."""
+    for path, operations in document["paths"].items():
+        route = path.replace("{", "<").replace("}", ">")
+        for method, operation in operations.items():
+            yield route, method.upper(), operation
+
+
+def add_error(operation: dict[str, Any], status: int, description: str) -> None:
+    """Describe one more error in our shape that an operation can answer."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+    operation["responses"][str(status)] = {"description": description, "content": content}

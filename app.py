@@ -9,15 +9,19 @@ from flask import Response, jsonify, request
 from flask_cors import CORS
 
 import schema
+from access import add_access, describe_access
 from api_docs import Api, add_docs
 from errors import ApiError, register_errors
+from headers import EXPOSED, add_headers
 from jobs import ClosingError, Jobs, Segments
 from listeners import seats
 from live import add_live
+from logs import configure_log
 from pipeline import Analyser, Pipeline
+from rates import add_limits, describe_limits
 from results import add_results
 from segment_interface import ImageError, decode_base64
-from server import configure_log, listen, serve
+from server import listen, serve
 from settings import Settings, SettingsError, load_settings, usable_cores
 from ui import add_ui
 
@@ -66,13 +70,20 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.extensions["jobs"] = jobs
-    CORS(app, origins=settings.cors_patterns)
+    CORS(app, origins=settings.cors_patterns, expose_headers=EXPOSED)
+    add_headers(app, settings)
     register_errors(app, too_large=_too_large(settings))
+    add_access(app, settings)
     _add_routes(app, jobs, settings)
     add_live(app, jobs, seats(settings.http_threads))
     add_results(app, jobs)
     add_ui(app, settings)
     add_docs(app)
+    if settings.api_keys:
+        describe_access(app.api_doc)
+    if settings.photo_rate:
+        add_limits(app, settings.photo_rate)
+        describe_limits(app.api_doc)
     jobs.resume()
     return app
 

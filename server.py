@@ -21,23 +21,14 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from waitress.utilities import RequestEntityTooLarge
 
+from headers import SECURITY_HEADERS
 from jobs import Jobs
-from settings import Settings, SettingsError, unknown_variables
+from settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
 _DISCARD_LIMIT = 1 << 30  # bytes of a body that is too large which are read and thrown away
 _GRACE = 5.0  # seconds that requests have to be answered in when the service stops
-
-
-def configure_log(settings: Settings) -> None:
-    """Log to standard error, one line per event."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a short queue is no trouble
-    for variable in unknown_variables():
-        log.warning("%s is set, but there is no such setting", variable)
 
 
 def listen(settings: Settings) -> list[socket.socket]:
@@ -75,6 +66,8 @@ def serve(app: Flask, jobs: Jobs, settings: Settings, sockets: list[socket.socke
         threads=settings.http_threads,
         max_request_body_size=settings.max_body_bytes + 1,
         ident="",
+        # else waitress removes them before the app can ask whether they may be believed
+        clear_untrusted_proxy_headers=not settings.trusted_proxies,
     )
     for listener in list(connections.values()):
         if isinstance(listener, TcpWSGIServer):
@@ -192,7 +185,7 @@ class _JsonErrorTask(ErrorTask):
         error = self.request.error
         body = json.dumps({"error": f"{error.reason}."}).encode()
         self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
+        self.response_headers += [("Content-Type", "application/json"), *SECURITY_HEADERS.items()]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)

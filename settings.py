@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tempfile
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import click
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "CARSEG_"
@@ -17,6 +18,10 @@ REPOSITORY = Path(__file__).resolve().parent
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.IGNORECASE)
 _LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?$"
+_KEY = re.compile(r"[!-+\--~]+")  # what a header can carry, without comma and space
+_SHORTEST_KEY = 16  # characters; nobody guesses that many if they are random
+_RATE = re.compile(r"[1-9]\d{0,6}/(second|minute|hour|day)")
+_DEFAULT_RATE = "60/minute"
 
 
 class SettingsError(click.ClickException):
@@ -43,7 +48,9 @@ def _default_workers() -> int:
 class Settings(BaseSettings):
     """All settings. Each field is read from the variable `CARSEG_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(
@@ -76,11 +83,32 @@ class Settings(BaseSettings):
         description="front-ends that browsers let call the service: origins separated by commas; "
         "`localhost` stands for this machine on any port, `*` for all, empty for none",
     )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(),
+        description="keys that clients must send, separated by commas; empty lets everyone in",
+    )
+    shared_results: bool = Field(
+        default=False, description="every key sees all results, not only those of its own photos"
+    )
+    rate_limit: str = Field(
+        default="auto",
+        description="most photos that a key, or an address where there are no keys, may post, "
+        "such as `60/minute`; `off`; `auto`: off where only this machine reaches the service",
+    )
+    trusted_proxies: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="proxies in front of the service whose `X-Forwarded-*` headers are believed",
+    )
     write_masks: bool = Field(
         default=False, description="also write one PNG mask per part to `seg_img/<hash>/<part>.png`"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="how much is logged: `debug`, `info`, `warning` or `error`"
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="`text` for people, or `json`: one object per line"
     )
 
     @field_validator("cors_origins", mode="before")
@@ -96,6 +124,32 @@ class Settings(BaseSettings):
         for origin in value:
             if origin not in ("*", "localhost") and not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is no origin such as https://example.org")
+        return value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:
+        if isinstance(value, str) and value:
+            return tuple(part.strip() for part in value.split(","))
+        return value or ()
+
+    @field_validator("api_keys")
+    @classmethod
+    def _check_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        # A key must never be shown, so the messages count instead.
+        for number, key in enumerate(value, start=1):
+            text = key.get_secret_value()
+            if len(text) < _SHORTEST_KEY:
+                raise ValueError(f"key {number} has fewer than {_SHORTEST_KEY} characters")
+            if not _KEY.fullmatch(text):
+                raise ValueError(f"key {number} has characters other than ASCII without spaces")
+        return value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _check_rate(cls, value: str) -> str:
+        if value not in ("auto", "off") and not _RATE.fullmatch(value):
+            raise ValueError("it must be auto, off, or a number per time such as 60/minute")
         return value
 
     @field_validator("data_dir")
@@ -117,6 +171,23 @@ class Settings(BaseSettings):
     def cors_patterns(self) -> list[str]:
         """`cors_origins` as flask-cors takes them: exact origins and regular expressions."""
         return [_LOCALHOST if origin == "localhost" else origin for origin in self.cors_origins]
+
+    @property
+    def others_can_reach_it(self) -> bool:
+        """Whether more than this machine reaches the service; True where a name leaves it open."""
+        if self.trusted_proxies:
+            return True
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() != "localhost"
+
+    @property
+    def photo_rate(self) -> str | None:
+        """`rate_limit` as a number per time, None for no limit."""
+        if self.rate_limit == "auto":
+            return _DEFAULT_RATE if self.others_can_reach_it else None
+        return None if self.rate_limit == "off" else self.rate_limit
 
     @property
     def uploads(self) -> Path:
@@ -150,6 +221,8 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         variable = PREFIX + str(first["loc"][0]).upper()
         reason = first["msg"].removeprefix("Value error, ")
+        if variable == f"{PREFIX}API_KEYS":
+            raise SettingsError(f"{variable}: {reason}.") from None
         value = os.environ.get(variable, "")
         raise SettingsError(f"{variable}={value}: {reason}.") from None
 
@@ -157,4 +230,6 @@ def load_settings() -> Settings:
 def unknown_variables() -> list[str]:
     """`CARSEG_*` variables in the environment that no setting reads, most likely misspelt."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
+    if os.environ.get(f"{PREFIX}API_KEYS"):
+        known.add(f"{PREFIX}API_KEY")  # what clients send; without keys most likely misspelt
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)

@@ -35,8 +35,13 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "MAX_UPLOAD_MB": "1.5",
         "MAX_PIXELS": "1000",
         "CORS_ORIGINS": "https://a.example, http://b.example:8000/",
+        "API_KEYS": f"{'a' * 16}, {'b' * 20}",
+        "SHARED_RESULTS": "1",
+        "RATE_LIMIT": "5/hour",
+        "TRUSTED_PROXIES": "1",
         "WRITE_MASKS": "1",
         "LOG_LEVEL": "debug",
+        "LOG_FORMAT": "json",
     }
     assert {name.lower() for name in values} == set(Settings.model_fields)
     for name, value in values.items():
@@ -65,8 +70,12 @@ BAD = [
     ("MAX_PIXELS", "1e99"),
     ("CORS_ORIGINS", "example.org"),
     ("CORS_ORIGINS", "http://.*"),
+    ("RATE_LIMIT", "much"),
+    ("RATE_LIMIT", "0/minute"),
+    ("TRUSTED_PROXIES", "-1"),
     ("WRITE_MASKS", "maybe"),
     ("LOG_LEVEL", "loud"),
+    ("LOG_FORMAT", "xml"),
 ]
 
 
@@ -79,9 +88,77 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("fifteen-letters", "key 1 has fewer than 16 characters"),
+        ("long-enough-and-good,", "key 2 has fewer than 16 characters"),
+        ("long enough with blanks", "key 1 has characters other than ASCII"),
+        ("long-enough-with-\u00fcmlaut", "key 1 has characters other than ASCII"),
+        ("long-enough-with-\x1b[2J", "key 1 has characters other than ASCII"),
+    ],
+)
+def test_a_bad_key_stops_the_start_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, value: str, words: str
+) -> None:
+    monkeypatch.setenv("CARSEG_API_KEYS", value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert caught.value.message.startswith(f"CARSEG_API_KEYS: {words}")
+    assert value.split(",")[0] not in caught.value.message
+    with pytest.raises(ValidationError) as raw:
+        Settings(api_keys=value)  # type: ignore[arg-type]
+    assert value not in str(raw.value)
+
+
+def test_no_keys_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARSEG_API_KEYS", "")
+    assert load_settings().api_keys == ()
+
+
+def test_keys_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "0123456789abcdef-secret"
+    monkeypatch.setenv("CARSEG_API_KEYS", f"{key},{key}-2")
+    settings = load_settings()
+    assert [entry.get_secret_value() for entry in settings.api_keys] == [key, f"{key}-2"]
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("host", "proxies", "open_"),
+    [
+        ("127.0.0.1", 0, False),
+        ("127.8.9.1", 0, False),
+        ("::1", 0, False),
+        ("localhost", 0, False),
+        ("127.0.0.1", 1, True),
+        ("0.0.0.0", 0, True),  # noqa: S104
+        ("::", 0, True),
+        ("192.168.1.5", 0, True),
+        ("car.example.org", 0, True),
+    ],
+)
+def test_the_rate_limit_is_on_where_others_reach_the_service(
+    host: str, proxies: int, open_: bool
+) -> None:
+    settings = Settings(host=host, trusted_proxies=proxies)
+    assert settings.others_can_reach_it is open_
+    assert settings.photo_rate == ("60/minute" if open_ else None)
+    assert Settings(host=host, rate_limit="off").photo_rate is None
+    assert Settings(host=host, rate_limit="7/day").photo_rate == "7/day"
+
+
 def test_a_misspelt_setting_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARSEG_WORKER", "2")
     assert unknown_variables() == ["CARSEG_WORKER"]
+
+
+def test_the_clients_variable_is_no_mistake_beside_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARSEG_API_KEY", "a" * 16)
+    assert unknown_variables() == ["CARSEG_API_KEY"]  # s is missing: the service would be open
+    monkeypatch.setenv("CARSEG_API_KEYS", "a" * 16)
+    assert unknown_variables() == []
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

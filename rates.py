@@ -1,0 +1,81 @@
+"""How much one client may ask for: so many photos per time, and ten times as many results."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from typing import Any, Literal
+
+from flask import Flask, Response, g, jsonify, request
+
+from api_docs import add_error, each_operation
+
+# Routes of a photo that only look something up; the others compute something each time.
+_CHEAP_ROUTES = frozenset({"/<image_hash>/status", "/<image_hash>/events"})
+_RESULTS_PER_PHOTO = 10
+
+
+def _costs(route: str, method: str) -> Literal["photo", "result"] | None:
+    """What a request counts as; None for those that are cheap, and so not limited."""
+    if method == "POST":
+        return "photo"
+    if method != "GET" or not route.startswith("/<image_hash>/") or route in _CHEAP_ROUTES:
+        return None
+    return "result"
+
+
+def client() -> str:
+    """Who is asking, for the limits: a key, else an address (of IPv6 the network of a customer)."""
+    key: str | None = g.get("client")
+    if key is not None:
+        return key
+    address = request.remote_addr or ""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if parsed.version == 6 and parsed.ipv4_mapped is None:
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+def add_limits(app: Flask, rate: str) -> None:
+    """Limit how often one client may use the routes that cost time. Call it after adding them.
+
+    To post a photo is what costs most. To compute an answer out of a result costs less: ten times
+    as many are allowed. To ask where a photo stands is not limited, since that is how one waits.
+
+    Args:
+        app: the app.
+        rate: most photos per time, such as `60/minute`.
+    """
+    from flask_limiter import Limiter, RateLimitExceeded  # here: it costs the start 0.1 s
+
+    # Counters in memory: one or two per client, gone when their time is over.
+    limiter = Limiter(client, app=app, storage_uri="memory://", strategy="fixed-window")
+    amount, _, period = rate.partition("/")
+    limits = {
+        "photo": limiter.shared_limit(rate, scope="photos"),
+        "result": limiter.shared_limit(f"{int(amount) * _RESULTS_PER_PHOTO}/{period}", "results"),
+    }
+    for rule in app.url_map.iter_rules():
+        costs = filter(None, (_costs(rule.rule, method) for method in rule.methods or ()))
+        for cost in costs:
+            app.view_functions[rule.endpoint] = limits[cost](app.view_functions[rule.endpoint])
+
+    @app.errorhandler(RateLimitExceeded)
+    def exceeded(error: RateLimitExceeded) -> Response:
+        response = jsonify(error=f"Too many requests; the limit is {error.description}.")
+        response.status_code = 429
+        current = limiter.current_limit
+        left = 0.0 if current is None else current.reset_at - time.time()
+        response.headers["Retry-After"] = str(max(1, math.ceil(left)))
+        return response
+
+
+def describe_limits(document: dict[str, Any]) -> None:
+    """Say in an OpenAPI document which requests are limited."""
+    for route, method, operation in each_operation(document):
+        if _costs(route, method):
+            add_error(operation, 429, "Too many requests; Retry-After says when to try again")
