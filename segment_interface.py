@@ -16,10 +16,12 @@ import pybase64
 from numpy.typing import NDArray
 from PIL import Image
 
+from image_files import BrokenFileError, ImageFile, orientation, read_file
+
 log = logging.getLogger(__name__)
 
-FORMATS = ("PNG", "JPEG", "WEBP")  # the only decoders of Pillow that an upload can reach
 MAX_SIDE = 32_767  # OpenCV counts the pixels of a side in 16 bits in places
+DAMAGED = "The image is damaged or incomplete."
 
 # A picture whose header promises more pixels than Pillow finds sane is an error, not a warning.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -28,7 +30,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _BASE64 = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n"
-_ORIENTATION = 0x0112  # EXIF tag
+_BAND = 256  # rows that are converted at a time; a whole large photo would need several copies
 
 # Signatures (offset, bytes) of common formats that we don't take, to name them in the answer.
 _OTHER_FORMATS: tuple[tuple[str, int, bytes], ...] = (
@@ -54,7 +56,7 @@ class ImageError(Exception):
     """A picture that we can't take.
 
     Attributes:
-        status: the HTTP status that says so: 400, 413 or 415.
+        status: the HTTP status that says so: 400, 413 or 415, or 503 where memory is short.
         message: one sentence that is safe to show.
     """
 
@@ -99,38 +101,52 @@ def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         (H, W, 3) uint8, RGB, upright, contiguous and writable.
 
     Raises:
-        ImageError: 400 not an image or a broken one, 413 too many pixels, 415 another format.
+        ImageError: 400 not an image or a broken one, 413 too many pixels, 415 another format,
+            503 not enough memory.
     """
+    file = _essentials(data, max_pixels)
     try:
-        picture = Image.open(BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(max_pixels) from None
-    except Exception as error:  # broken headers make Pillow raise nearly anything
-        log.debug("no picture: %r", error)
-        raise _not_taken(data) from None
-    with picture:
-        _check_size(picture, max_pixels)
-        try:
+        with Image.open(BytesIO(file.pixels), formats=[file.kind]) as picture:
+            if picture.size != (file.width, file.height):
+                raise ImageError(400, DAMAGED)
             picture.load()
-        except MemoryError:
-            raise
-        except Exception as error:  # the same holds for broken pixels
-            log.debug("broken picture: %r", error)
-            raise ImageError(400, "The image is damaged or incomplete.") from None
-        pixels = np.array(_to_rgb(picture))
-        return np.ascontiguousarray(_upright(pixels, _orientation(picture)))
+            pixels = _to_rgb(picture)
+    except ImageError:
+        raise
+    except MemoryError:
+        raise ImageError(
+            503, "The service has no memory for this image; try again later."
+        ) from None
+    except Exception as error:  # broken files make Pillow raise nearly anything
+        log.debug("broken picture: %r", error)
+        raise ImageError(400, DAMAGED) from None
+    return np.ascontiguousarray(_upright(pixels, orientation(file.exif)))
+
+
+def _essentials(data: bytes, max_pixels: int) -> ImageFile:
+    """The part of a file that is decoded, if its size is within the limits. Raises ImageError."""
+    try:
+        file = read_file(data)
+    except BrokenFileError as error:
+        log.debug("broken file: %s", error)
+        raise ImageError(400, DAMAGED) from None
+    if file is None:
+        raise _not_taken(data)
+    if not file.width or not file.height:
+        raise ImageError(400, DAMAGED)
+    if file.width * file.height > max_pixels or max(file.width, file.height) > MAX_SIDE:
+        raise _too_large(max_pixels)
+    return file
 
 
 def _not_taken(data: bytes) -> ImageError:
-    """Why Pillow could not open `data` as one of our formats."""
+    """Why `data`, which is no PNG, JPEG or WebP, is not taken."""
     start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
     for name, offset, signature in _OTHER_FORMATS:
         if start[offset:].startswith(signature) or data[offset:].startswith(signature):
             return ImageError(
                 415, f"This is a {name} file; the service takes PNG, JPEG and WebP images."
             )
-    if data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or data[8:12] == b"WEBP":
-        return ImageError(400, "The image is damaged or incomplete.")
     return ImageError(400, "This is not an image; the service takes PNG, JPEG and WebP images.")
 
 
@@ -142,46 +158,38 @@ def _too_large(max_pixels: int) -> ImageError:
     )
 
 
-def _check_size(picture: Image.Image, max_pixels: int) -> None:
+def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a picture in whatever mode."""
     width, height = picture.size
-    if width * height > max_pixels or max(width, height) > MAX_SIDE:
-        raise _too_large(max_pixels)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _BAND):
+        bottom = min(top + _BAND, height)
+        pixels[top:bottom] = np.asarray(_band_to_rgb(picture.crop((0, top, width, bottom))))
+    return pixels
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    """The picture in mode RGB, whatever mode it is in."""
-    if picture.mode.startswith("I"):  # 16-bit grey; convert() would clip at 255
-        grey = np.asarray(picture).astype(np.uint32)
+def _band_to_rgb(band: Image.Image) -> Image.Image:
+    """The same for some rows, as a picture in mode RGB."""
+    if band.mode.startswith("I"):  # 16-bit grey; convert() would clip at 255
+        grey = np.asarray(band).astype(np.uint32)
         eight_bit = (np.minimum(grey, 65_535) + 128) // 257
         return Image.fromarray(eight_bit.astype(np.uint8)).convert("RGB")
-    if picture.has_transparency_data:
-        layered = picture.convert("RGBA")
-        if layered.getchannel("A").getextrema() == (255, 255):
-            return layered.convert("RGB")  # what a browser's canvas sends: nothing shows through
+    if band.has_transparency_data:
+        layered = band.convert("RGBA")
         white = Image.new("RGBA", layered.size, "white")
         return Image.alpha_composite(white, layered).convert("RGB")
-    return picture.convert("RGB")
+    return band.convert("RGB")
 
 
-def _orientation(picture: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) to 8; 1 where the data is missing or broken."""
-    try:
-        value = picture.getexif().get(_ORIENTATION, 1)
-    except Exception as error:  # EXIF is written by anyone; a broken one costs only the turn
-        log.debug("broken EXIF: %r", error)
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def _upright(pixels: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
     """Undo an EXIF orientation: (H, W, 3) -> (H, W, 3) or (W, H, 3), a view.
 
     EXIF 2.3, 4.6.4 A: the value says where row 0 and column 0 of the stored picture lie.
     """
-    if orientation in (5, 6, 7, 8):  # stored with rows and columns exchanged
+    if turn in (5, 6, 7, 8):  # stored with rows and columns exchanged
         pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):  # row of the upright picture runs backwards
+    if turn in (2, 3, 6, 7):  # row of the upright picture runs backwards
         pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
+    if turn in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return pixels

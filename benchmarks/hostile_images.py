@@ -1,0 +1,107 @@
+"""Damaged files and bombs in great number: what the service answers, and what that costs.
+
+    .venv/bin/python benchmarks/hostile_images.py damage --count 10000
+    .venv/bin/python benchmarks/hostile_images.py bombs
+
+`damage` posts COUNT mutations of valid PNG, JPEG and WebP files each to the app, whose networks are
+replaced by ones that see nothing. `bombs` decodes each file of tests/hostile/bombs.py in a process
+of its own. Both end with status 1 if an answer is not one that the API promises.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(REPOSITORY / folder) for folder in ("", "tests", "tests/hostile")]
+
+import bombs  # noqa: E402
+from blank import Blank  # noqa: E402
+from decode import peak_mb  # noqa: E402
+from helpers import body  # noqa: E402
+from mutations import mutations  # noqa: E402
+
+from app import create_app  # noqa: E402
+from settings import Settings  # noqa: E402
+
+
+def damage(count: int, seed: int) -> bool:
+    """Post mutations; returns whether all answers are as promised."""
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        app = create_app(Settings(data_dir=Path(folder)), pipeline=Blank(), status={}, segments={})
+        client = app.test_client()
+        for kind in ("PNG", "JPEG", "WEBP"):
+            codes: Counter[int] = Counter()
+            slowest, before = 0.0, peak_mb()
+            for number, data in enumerate(mutations(count, kind, seed)):
+                began = time.process_time()
+                answer = client.post("/", json=body(data))
+                slowest = max(slowest, time.process_time() - began)
+                codes[answer.status_code] += 1
+                shape = {"message", "image_hash"} if answer.status_code == 200 else {"error"}
+                if (
+                    answer.status_code not in (200, 400, 413, 415)
+                    or set(answer.json or ()) != shape
+                ):
+                    good = False
+                    print(f"{kind} {number} of seed {seed}: {answer.status_code} {answer.json}")
+            told = ", ".join(f"{code}: {times}" for code, times in sorted(codes.items()))
+            print(
+                f"{kind:5} {count} files, {told}; slowest {slowest * 1000:.0f} ms, "
+                f"memory +{peak_mb() - before:.0f} MB",
+                flush=True,
+            )
+        jobs = app.extensions["jobs"]
+        jobs.close()
+    return good
+
+
+def decode_bombs() -> bool:
+    """Decode each bomb apart; returns whether all answers are as promised."""
+    good = True
+    builders: dict[str, Callable[[], bytes]] = {**bombs.REFUSED, **bombs.BOUNDED}
+    builders |= {name: partial(build, bombs.LEGAL) for name, build in bombs.LARGEST.items()}
+    print("| file | MB | answer | seconds of one core | MB of memory |\n|---|---|---|---|---|")
+    for name, build in builders.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(build())
+            size = path.stat().st_size / bombs.MEGA
+            done = subprocess.run(
+                [sys.executable, REPOSITORY / "tests" / "hostile" / "decode.py", folder],
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+        answer, seconds, memory = json.loads(done.stdout or "{}").get(name, ("died", 0, 0))
+        expected = (400, 413) if name in bombs.REFUSED else (400, "taken")
+        good &= answer in expected
+        print(f"| {name} | {size:.2f} | {answer} | {seconds:.2f} | {memory:.0f} |", flush=True)
+    return good
+
+
+def main() -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("what", choices=("damage", "bombs"))
+    parser.add_argument("--count", type=int, default=10_000, help="mutations of each format")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    good = damage(given.count, given.seed) if given.what == "damage" else decode_bombs()
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

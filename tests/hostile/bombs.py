@@ -1,0 +1,325 @@
+"""Files that are small to send and expensive to read, one builder for each way."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from helpers import encoded
+from PIL import Image
+
+MEGA = 1 << 20
+BUDGET = 20 * MEGA  # bytes of a file that the service takes
+
+
+# --- PNG
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG, with its checksum."""
+    body = name + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def png(
+    width: int,
+    height: int,
+    *,
+    colour: int = 2,
+    depth: int = 8,
+    interlaced: bool = False,
+    extra: bytes = b"",
+    after: bytes = b"",
+    pixels: bool = True,
+) -> bytes:
+    """A PNG of zeros that is as small as its size allows.
+
+    Args:
+        width, height: in pixels.
+        colour, depth: as in IHDR.
+        interlaced: in the seven passes of Adam7.
+        extra: chunks before the pixels.
+        after: chunks behind them.
+        pixels: whether there are enough for the promised size.
+    """
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    packer = zlib.compressobj(9)
+    packed = b""
+    if pixels:
+        row = bytes(1 + (width * samples * depth + 7) // 8)
+        count = height * 15 // 8 + 8 if interlaced else height  # more than Adam7 needs
+        packed = b"".join(packer.compress(row) for _ in range(count))
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + (chunk(b"PLTE", bytes(3)) if colour == 3 else b"")
+        + extra
+        + chunk(b"IDAT", packed + packer.flush())
+        + after
+        + chunk(b"IEND", b"")
+    )
+
+
+def _filled(make: Callable[[int], bytes]) -> bytes:
+    """As many pieces as one file may have."""
+    size = len(make(0))
+    return b"".join(make(i) for i in range((BUDGET - 100_000) // size))
+
+
+def _zeros(count: int) -> bytes:
+    return zlib.compress(bytes(count), 9)
+
+
+def png_texts(kind: bytes, key: bytes) -> bytes:
+    """Thousands of compressed texts of 1 MB each."""
+    content = {
+        b"zTXt": key + b"\0\0" + _zeros(MEGA - 1),
+        b"iTXt": key + b"\0\1\0\0\0" + zlib.compress(b"\xff" * (MEGA - 1), 9),
+        b"iCCP": key + b"\0\0" + _zeros(MEGA - 1),
+    }[kind]
+    piece = chunk(kind, content)
+    return png(8, 8, extra=_filled(lambda i: piece))
+
+
+def png_one_text(kind: bytes) -> bytes:
+    """One text that gets 1,000 times as large when it is read."""
+    middle = {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"iCCP": b"a\0\0"}[kind]
+    return png(8, 8, extra=chunk(kind, middle + _zeros(1 << 25)))
+
+
+def png_chunks(after: bool = False) -> bytes:
+    """More than a million chunks without content."""
+    pieces = chunk(b"prVt", b"") * ((BUDGET - 100_000) // 12)
+    return png(8, 8, after=pieces) if after else png(8, 8, extra=pieces)
+
+
+def png_idats() -> bytes:
+    """The pixels in more than a million chunks."""
+    data = png(8, 8)
+    start = data.index(b"IDAT") - 4
+    return data[:start] + chunk(b"IDAT", b"") * ((BUDGET - 100_000) // 12) + data[start:]
+
+
+def png_lying_length(length: int, name: bytes = b"tEXt") -> bytes:
+    """A chunk that says it is larger than the file."""
+    return png(8, 8, extra=struct.pack(">I", length) + name + b"a\0b")
+
+
+def apng(frames: int) -> bytes:
+    """An animation of many pictures."""
+    pixel = zlib.compress(bytes(1 + 3 * 8) * 8)
+
+    def control(number: int) -> bytes:
+        return chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, 8, 8, 0, 0, 1, 10, 0, 0))
+
+    rest = b"".join(
+        control(2 * i + 1) + chunk(b"fdAT", struct.pack(">I", 2 * i + 2) + pixel)
+        for i in range(frames - 1)
+    )
+    start = chunk(b"acTL", struct.pack(">II", frames, 0)) + control(0)
+    return png(8, 8, extra=start, after=rest)
+
+
+# --- EXIF
+
+
+def exif_bomb(tags: int = 28_000, size: int = 18 * MEGA) -> bytes:
+    """A directory whose entries all point to the same bytes."""
+    entries = b"".join(struct.pack("<HHII", 0x9000 + i, 7, size, 0) for i in range(tags))
+    return b"II*\0" + struct.pack("<IH", 8, tags) + entries + bytes(size)
+
+
+# --- JPEG
+
+
+def segment(code: int, content: bytes) -> bytes:
+    """A segment of a JPEG."""
+    return bytes((0xFF, code)) + struct.pack(">H", len(content) + 2) + content
+
+
+def jpeg(extra: bytes = b"", size: tuple[int, int] = (64, 64), **options: object) -> bytes:
+    """A grey JPEG with something behind its first two bytes."""
+    data = encoded(Image.new("RGB", size, (90, 120, 150)), "JPEG", **options)
+    return data[:2] + extra + data[2:]
+
+
+def jpeg_exif(exif: bytes) -> bytes:
+    """EXIF data in as many segments as it takes; some decoders join them."""
+    step = 65_000
+    return jpeg(
+        b"".join(segment(0xE1, b"Exif\0\0" + exif[i : i + step]) for i in range(0, len(exif), step))
+    )
+
+
+def jpeg_scans(count: int, size: tuple[int, int]) -> bytes:
+    """A progressive JPEG that says nothing new in thousands of scans."""
+    data = encoded(Image.new("L", size, 128), "JPEG", progressive=True)
+    tail = data.rindex(b"\xff\xda")
+    # Refinement of the lowest bit of all AC coefficients, all blocks in few end-of-band runs.
+    refine = bytes((0xFF, 0xDA, 0, 8, 1, 1, 0, 1, 63, 0x10))
+    last = data[tail:-2]
+    scan = refine + last[10:] if last[9] else last
+    return data[:-2] + scan * count + b"\xff\xd9"
+
+
+def jpeg_size(width: int, height: int) -> bytes:
+    """A JPEG that promises another size than it has."""
+    data = bytearray(jpeg())
+    start = data.index(b"\xff\xc0") + 5
+    data[start : start + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def jpeg_segments() -> bytes:
+    """Millions of empty comments."""
+    return jpeg(segment(0xFE, b"") * ((BUDGET - 100_000) // 4))
+
+
+def jpeg_junk(filler: bytes) -> bytes:
+    """Megabytes of nothing before the first segment."""
+    return jpeg(filler * ((BUDGET - 100_000) // len(filler)))
+
+
+def mpo(pictures: int) -> bytes:
+    """A JPEG of many pictures."""
+    one = Image.new("RGB", (64, 64), (90, 120, 150))
+    return encoded(one, "MPO", save_all=True, append_images=[one] * (pictures - 1))
+
+
+# --- WebP
+
+
+def riff(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A WebP file of these chunks."""
+    body = b"WEBP" + b"".join(
+        name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+        for name, content in chunks
+    )
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks of a valid WebP file."""
+    at = 12
+    while at < len(data):
+        (length,) = struct.unpack_from("<I", data, at + 4)
+        yield data[at : at + 4], data[at + 8 : at + 8 + length]
+        at += 8 + length + length % 2
+
+
+def webp_canvas(width: int, height: int, flags: int = 0) -> bytes:
+    """A WebP that promises another size than it has."""
+    ((name, content),) = webp_chunks(encoded(Image.new("RGB", (8, 8)), "WEBP"))
+    header = bytes((flags, 0, 0, 0)) + (width - 1).to_bytes(3, "little")
+    return riff((b"VP8X", header + (height - 1).to_bytes(3, "little")), (name, content))
+
+
+def webp_lossless_size(width: int, height: int) -> bytes:
+    """The same for a lossless one."""
+    ((name, content),) = webp_chunks(encoded(Image.new("RGB", (8, 8)), "WEBP", lossless=True))
+    (bits,) = struct.unpack_from("<I", content, 1)
+    bits = bits & ~0xFFFFFFF | width - 1 | height - 1 << 14
+    return riff((name, content[:1] + struct.pack("<I", bits) + content[5:]))
+
+
+def webp_animation(frames: int) -> bytes:
+    """An animation of many pictures."""
+    pictures = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    data = encoded(pictures[0], "WEBP", save_all=True, append_images=pictures[1:])
+    chunks = list(webp_chunks(data))
+    start = [piece for piece in chunks if piece[0] != b"ANMF"]
+    frame = next(piece for piece in chunks if piece[0] == b"ANMF")
+    return riff(*start, *[frame] * frames)
+
+
+def webp_exif(exif: bytes) -> bytes:
+    """A WebP with this EXIF data."""
+    ((name, content),) = webp_chunks(encoded(Image.new("RGB", (8, 8)), "WEBP"))
+    header = bytes((8, 0, 0, 0)) + (7).to_bytes(3, "little") * 2
+    return riff((b"VP8X", header), (name, content), (b"EXIF", exif))
+
+
+def webp_unknown_chunks() -> bytes:
+    """Millions of chunks that mean nothing."""
+    ((name, content),) = webp_chunks(encoded(Image.new("RGB", (8, 8)), "WEBP"))
+    header = bytes(4) + (7).to_bytes(3, "little") * 2
+    pieces = (b"prVt" + bytes(4)) * ((BUDGET - 100_000) // 8)
+    data = riff((b"VP8X", header), (name, content))
+    return b"RIFF" + struct.pack("<I", len(data) + len(pieces) - 8) + data[8:] + pieces
+
+
+# --- as large as the service takes
+
+Size = tuple[int, int]
+LEGAL = (7_000, 7_000)  # just below 50 megapixels
+
+
+def flat(size: Size, kind: str, mode: str = "RGB", **options: object) -> bytes:
+    """A picture of one colour: with as many pixels as are taken, a bomb that is no error."""
+    return encoded(Image.new(mode, size), kind, **options)
+
+
+def speckled_alpha(size: Size) -> bytes:
+    """A picture with transparency, which has to be laid on white."""
+    picture = np.zeros((size[1], size[0], 4), np.uint8)
+    picture[::7, ::5, 3] = 200
+    return encoded(picture, "PNG", compress_level=1)
+
+
+# Name -> builder. REFUSED must be refused. BOUNDED may be taken or refused, but cost no more than
+# their bytes. LARGEST are the most expensive files that are no error.
+REFUSED: dict[str, Callable[[], bytes]] = {
+    "png-wide": lambda: png(2**31 - 1, 1, pixels=False),
+    "png-high": lambda: png(1, 2**31 - 1, pixels=False),
+    "png-both": lambda: png(60_000, 60_000, pixels=False),
+    "png-both-with-pixels": lambda: png(20_000, 20_000, colour=0, depth=1),
+    "png-side": lambda: png(32_768, 2),
+    "png-many-empty-chunks": png_chunks,
+    "png-many-idat": png_idats,
+    "png-lying-length": lambda: png_lying_length(2**31 - 1),
+    "png-lying-length-4gb": lambda: png_lying_length(2**32 - 1, b"IDAT"),
+    "jpeg-wide": lambda: jpeg_size(65_535, 1),
+    "jpeg-both": lambda: jpeg_size(65_535, 65_535),
+    "jpeg-scans-small": lambda: jpeg_scans(200_000, (64, 64)),
+    "jpeg-scans-large": lambda: jpeg_scans(5_000, (2_000, 2_000)),
+    "jpeg-many-comments": jpeg_segments,
+    "webp-canvas-wide": lambda: webp_canvas(1 << 24, 200),
+    "webp-canvas-both": lambda: webp_canvas(60_000, 60_000),
+    "webp-canvas-wide-animated": lambda: webp_canvas(1 << 24, 200, flags=2),
+    "webp-lossless-both": lambda: webp_lossless_size(16_384, 16_384),
+    "webp-many-chunks": webp_unknown_chunks,
+}
+BOUNDED: dict[str, Callable[[], bytes]] = {
+    "png-ztxt": lambda: png_texts(b"zTXt", b"a"),
+    "png-ztxt-no-key": lambda: png_texts(b"zTXt", b""),
+    "png-itxt-no-utf8": lambda: png_texts(b"iTXt", b"a"),
+    "png-iccp": lambda: png_texts(b"iCCP", b"a"),
+    "png-one-ztxt": lambda: png_one_text(b"zTXt"),
+    "png-one-iccp": lambda: png_one_text(b"iCCP"),
+    "png-many-chunks-after": lambda: png_chunks(after=True),
+    "png-exif": lambda: png(8, 8, extra=chunk(b"eXIf", exif_bomb())),
+    "png-frames": lambda: apng(20_000),
+    "jpeg-exif": lambda: jpeg_exif(exif_bomb()),
+    "jpeg-junk": lambda: jpeg_junk(b"\0"),
+    "jpeg-junk-ff": lambda: jpeg_junk(b"\xff"),
+    "jpeg-pictures": lambda: mpo(500),
+    "webp-frames": lambda: webp_animation(50_000),
+    "webp-exif": lambda: webp_exif(exif_bomb()),
+}
+LARGEST: dict[str, Callable[[Size], bytes]] = {
+    "png-interlaced": lambda size: png(*size, colour=6, interlaced=True),
+    "png-rgb": lambda size: png(*size),
+    "png-grey-16": lambda size: png(*size, colour=0, depth=16),
+    "png-rgba-16": lambda size: png(*size, colour=6, depth=16),
+    "png-1-bit": lambda size: png(*size, colour=0, depth=1),
+    "png-transparent": speckled_alpha,
+    "jpeg-grey": lambda size: flat(size, "JPEG", "L"),
+    "jpeg-progressive": lambda size: flat(size, "JPEG", progressive=True, subsampling=0),
+    "jpeg-scans": lambda size: jpeg_scans(57, size),
+    "jpeg-cmyk": lambda size: flat(size, "JPEG", "CMYK", progressive=True),
+    "webp-lossless": lambda size: flat(size, "WEBP", "RGBA", lossless=True, method=0),
+    "webp-lossy": lambda size: flat(size, "WEBP", method=0),
+}

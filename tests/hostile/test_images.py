@@ -1,0 +1,191 @@
+"""Pictures that are sent to do harm: a clear answer, in little time and memory."""
+
+from __future__ import annotations
+
+import json
+import resource
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import bombs
+import numpy as np
+import pytest
+from blank import Blank
+from flask.testing import FlaskClient
+from helpers import REPOSITORY, body, clean_environment, encoded, noise
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from mutations import mutations, seeds
+from numpy.typing import NDArray
+
+from api_docs import Api
+from image_files import orientation
+from segment_interface import ImageError, decode_base64, decode_image
+
+LIMIT = 1_000_000
+
+
+@pytest.fixture
+def blank(make_app: Callable[..., Api]) -> FlaskClient:
+    """A service that finds no car in anything."""
+    return make_app(stages=Blank()).test_client()
+
+
+def decoded_apart(folder: Path, builders: Mapping[str, Callable[[], bytes]]) -> dict[str, Any]:
+    """Decode in a process of its own that may use 60 s of a processor and 4 GB."""
+    for name, build in builders.items():
+        (folder / name).write_bytes(build())
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "tests" / "hostile" / "decode.py", folder],
+        env=clean_environment(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (60, 60)),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 0  # -24: the time was over
+    answers: dict[str, Any] = json.loads(done.stdout)
+    assert set(answers) == set(builders)
+    return answers
+
+
+def test_bombs_are_refused_at_once(tmp_path: Path) -> None:
+    answers = decoded_apart(tmp_path, bombs.REFUSED)
+    assert all(status in (400, 413) for status, _, _ in answers.values()), answers
+    # No more than two copies of the largest file.
+    assert max(memory for _, _, memory in answers.values()) < 64, answers
+
+
+def test_bombs_in_what_is_no_pixel_cost_nothing(tmp_path: Path) -> None:
+    answers = decoded_apart(tmp_path, bombs.BOUNDED)
+    assert all(status in ("taken", 400) for status, _, _ in answers.values()), answers
+    assert max(memory for _, _, memory in answers.values()) < 100, answers
+
+
+def test_no_photo_takes_more_than_24_bytes_per_pixel(tmp_path: Path) -> None:
+    size = (2_500, 2_500)
+    builders = {name: partial(build, size) for name, build in bombs.LARGEST.items()}
+    answers = decoded_apart(tmp_path, builders)
+    assert {status for status, _, _ in answers.values()} == {"taken"}, answers
+    assert max(memory for _, _, memory in answers.values()) < 24 * 6.25 + 16, answers
+
+
+def test_bombs_at_the_door(blank: FlaskClient) -> None:
+    for name, build in bombs.REFUSED.items():
+        answer = blank.post("/", json=body(build()))
+        assert answer.status_code in (400, 413), name
+        assert set(answer.get_json()) == {"error"}, name
+    assert blank.get("/").get_json() == []
+
+
+def test_bombs_are_refused_in_every_thread() -> None:
+    """Python's filters of warnings belong to no thread, and tests change them."""
+
+    def status(data: bytes) -> int:
+        with pytest.raises(ImageError) as caught:
+            decode_image(data, 89_000_000)
+        return caught.value.status
+
+    files = [bombs.png(60_000, 60_000, pixels=False), bombs.png(9_500, 9_500, pixels=False)] * 8
+    with ThreadPoolExecutor(16) as threads:
+        assert set(threads.map(status, files)) == {413}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_damaged_files_are_taken_or_refused(blank: FlaskClient, kind: str) -> None:
+    """The same as benchmarks/hostile_images.py, which tries 10,000 of each."""
+    codes = set()
+    for data in mutations(150, kind):
+        answer = blank.post("/", json=body(data))
+        codes.add(answer.status_code)
+        if answer.status_code != 200:
+            assert set(answer.get_json()) == {"error"}
+    assert codes <= {200, 400, 413, 415}
+    assert {200, 400} <= codes
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_seeds_of_the_damage_are_valid(kind: str) -> None:
+    assert all(decode_image(data, LIMIT).size > 0 for data in seeds()[kind])
+
+
+def well_formed(pixels: NDArray[np.uint8]) -> bool:
+    """Whether an array is what the networks expect."""
+    return (
+        pixels.dtype == np.uint8
+        and pixels.ndim == 3
+        and pixels.shape[2] == 3
+        and 0 < pixels.shape[0] * pixels.shape[1] <= LIMIT
+        and pixels.flags.c_contiguous
+        and pixels.flags.writeable
+    )
+
+
+STARTS = st.sampled_from(
+    [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP"]
+    + [data[:40] for files in seeds().values() for data in files]
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(STARTS, st.binary(max_size=300))
+def test_any_bytes_are_a_picture_or_an_error(start: bytes, rest: bytes) -> None:
+    try:
+        pixels = decode_image(start + rest, LIMIT)
+    except ImageError as error:
+        status, good = error.status, len(error.message) < 200
+    else:
+        status, good = 200, well_formed(pixels)
+    assert good
+    assert status in (200, 400, 413, 415)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.text(max_size=200) | st.text("ABCabc01+/-_=\r\n ", max_size=200))
+@example("data:" + "," * 1000)
+@example("\ud800")
+@example("=" * 1000)
+def test_any_text_is_bytes_or_an_error(text: str) -> None:
+    try:
+        status, size = 200, len(decode_base64(text))
+    except ImageError as error:
+        status, size = error.status, 1
+    assert status in (200, 400)
+    assert 0 < size <= max(1, len(text))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.sampled_from([b"", b"II*\0", b"MM\0*"]), st.binary(max_size=120))
+def test_any_exif_has_an_orientation(start: bytes, rest: bytes) -> None:
+    assert 1 <= orientation(start + rest) <= 8
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("kind", "letter"), [(1, "B"), (3, "H"), (4, "I")])
+def test_orientation_among_other_entries(order: str, kind: int, letter: str) -> None:
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    first = struct.pack(f"{order}HHII", 0x010F, 2, 4, 0x41424300)
+    entry = struct.pack(f"{order}HHI", 0x0112, kind, 1) + struct.pack(f"{order}{letter}", 8)
+    exif = head + struct.pack(f"{order}IH", 8, 2) + first + entry.ljust(12, b"\0")
+    assert orientation(exif) == 8
+
+
+def test_what_is_no_pixel_does_not_change_the_picture() -> None:
+    """Whatever is left out of a file before it is decoded."""
+    picture = noise(40, 50)
+    plain = decode_image(encoded(picture, "JPEG"), LIMIT)
+    data = encoded(picture, "JPEG", icc_profile=b"x" * 70_000, comment=b"hello")
+    assert np.array_equal(decode_image(data, LIMIT), plain)
+    extra = bombs.chunk(b"tEXt", b"a\0b") + bombs.chunk(b"gAMA", b"\0\0\xb1\x8f")
+    data = encoded(picture)
+    data = data[:33] + extra + data[33:]
+    assert np.array_equal(decode_image(data, LIMIT), picture)
+    for options in ({"lossless": True}, {"quality": 90}):
+        plain = decode_image(encoded(picture, "WEBP", **options), LIMIT)
+        data = encoded(picture, "WEBP", icc_profile=b"x" * 501, xmp=b"<x/>", **options)
+        assert np.array_equal(decode_image(data, LIMIT), plain)
