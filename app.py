@@ -9,20 +9,25 @@ from flask import Response, jsonify, request
 from flask_cors import CORS
 
 import schema
-from access import add_access, describe_access
+from access import add_access, current_owner, describe_access
 from api_docs import Api, add_docs
-from errors import ApiError, register_errors
+from errors import ApiError, register_errors, unknown_photo
 from headers import EXPOSED, add_headers
-from jobs import ClosingError, Jobs, Segments
+from job import Limits
+from jobs import Jobs
 from listeners import seats
 from live import add_live
 from logs import configure_log
+from monitoring import Metrics, add_monitoring
+from photo_result import Segments
 from pipeline import Analyser, Pipeline
 from rates import add_limits, describe_limits
 from results import add_results
 from segment_interface import ImageError, decode_base64
 from server import listen, serve
-from settings import Settings, SettingsError, load_settings, usable_cores
+from settings import PREFIX, Settings, SettingsError, load_settings, usable_cores
+from sqlite_store import SqliteStore
+from store import MemoryStore, Store, StoreError
 from ui import add_ui
 
 VERSION = "0.1.0"
@@ -57,12 +62,15 @@ def create_app(
     settings.prepare_folders()
     workers = min(settings.workers, usable_cores())
     stages = pipeline or Pipeline(threads=usable_cores() // workers)
+    metrics = Metrics(VERSION)
     jobs = Jobs(
         stages,
+        _open_store(settings),
+        _limits(settings, workers),
         uploads=settings.uploads,
-        masks=settings.masks if settings.write_masks else None,
-        workers=workers,
-        max_pixels=settings.max_pixels,
+        masks=settings.masks,
+        write_masks=settings.write_masks,
+        on_end=metrics.job_ended,
         processing_status=processing_status if status is None else status,
         processed_segments=processed_segments if segments is None else segments,
     )
@@ -75,17 +83,44 @@ def create_app(
     register_errors(app, too_large=_too_large(settings))
     add_access(app, settings)
     _add_routes(app, jobs, settings)
+    add_monitoring(app, metrics, jobs, stages)
     add_live(app, jobs, seats(settings.http_threads))
     add_results(app, jobs)
     add_ui(app, settings)
     add_docs(app)
-    if settings.api_keys:
-        describe_access(app.api_doc)
+    _limit_and_describe(app, settings)
+    jobs.resume()
+    return app
+
+
+def _limit_and_describe(app: Api, settings: Settings) -> None:
+    """What is done when all routes and their description are there."""
     if settings.photo_rate:
         add_limits(app, settings.photo_rate)
         describe_limits(app.api_doc)
-    jobs.resume()
-    return app
+    if settings.api_keys:
+        describe_access(app.api_doc)
+
+
+def _open_store(settings: Settings) -> Store:
+    """What remembers the photos. Raises SettingsError."""
+    if settings.store == "memory":
+        return MemoryStore()
+    try:
+        return SqliteStore(settings.results)
+    except StoreError as error:
+        raise SettingsError(f"{PREFIX}DATA_DIR: {settings.results}: {error}.") from None
+
+
+def _limits(settings: Settings, workers: int) -> Limits:
+    return Limits(
+        workers=workers,
+        max_pixels=settings.max_pixels,
+        queue=settings.queue,
+        job_seconds=settings.job_seconds,
+        keep_days=settings.keep_days,
+        keep_results=settings.keep_results,
+    )
 
 
 def _add_routes(app: Api, jobs: Jobs, settings: Settings) -> None:
@@ -94,7 +129,7 @@ def _add_routes(app: Api, jobs: Jobs, settings: Settings) -> None:
     @app.post(
         "/",
         summary="Post a photo",
-        responses={200: schema.Accepted, **dict.fromkeys((400, 413, 415, 500, 503), error)},
+        responses={200: schema.Accepted, **dict.fromkeys((400, 413, 415, 500, 503, 507), error)},
         openapi_extensions={"requestBody": schema.UPLOAD_BODY},
     )
     def post_photo() -> Response:
@@ -102,17 +137,25 @@ def _add_routes(app: Api, jobs: Jobs, settings: Settings) -> None:
         data = decode_base64(_posted_text())
         if len(data) > settings.max_upload_bytes:
             raise ImageError(413, _too_large(settings))
-        try:
-            image_hash, is_new = jobs.accept(data)
-        except ClosingError:
-            raise ApiError(503, "The service is stopping; try again in a moment.") from None
+        image_hash, is_new = jobs.accept(data, current_owner())
         message = "The photo was taken." if is_new else "The photo is known already."
         return jsonify(message=message, image_hash=image_hash)
 
     @app.get("/", summary="List what is Ready", responses={200: schema.HASHES})
     def list_ready() -> Response:
         """Hashes of all photos whose result can be fetched."""
-        return jsonify(jobs.ready())
+        return jsonify(jobs.ready(current_owner()))
+
+    @app.delete(
+        "/<image_hash>",
+        summary="Cancel or forget a photo",
+        responses={204: None, **dict.fromkeys((404, 500, 507), error)},
+    )
+    def forget_photo(path: schema.ImagePath) -> Response:
+        """A photo that waits or is worked on is cancelled; its result, if any, is forgotten."""
+        if not jobs.forget(path.image_hash, current_owner()):
+            raise unknown_photo()
+        return Response(status=204)
 
 
 def _posted_text() -> str:

@@ -7,7 +7,9 @@ import logging
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from job import ClosingError, QueueFullError
 from segment_interface import ImageError
+from store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,16 @@ def register_errors(app: Flask, *, too_large: str) -> None:
     def from_ours(error: ApiError | ImageError) -> tuple[Response, int]:
         return jsonify(error=error.message), error.status
 
+    def from_closing(error: ClosingError) -> Response:
+        return _busy("The service is stopping; try again in a moment.", 2)
+
+    def from_queue(error: QueueFullError) -> Response:
+        return _busy(str(error), error.retry_after)
+
+    def from_store(error: StoreError) -> tuple[Response, int]:
+        log.error("The store failed on %s %r", request.method, request.path, exc_info=error)
+        return jsonify(error=str(error)), 507 if error.full else 500
+
     def from_anything(error: Exception) -> tuple[Response, int]:
         log.error("Failed on %s %r", request.method, request.path, exc_info=error)
         return jsonify(error=UNEXPECTED), 500
@@ -69,4 +81,15 @@ def register_errors(app: Flask, *, too_large: str) -> None:
     app.register_error_handler(HTTPException, from_http)
     app.register_error_handler(ApiError, from_ours)
     app.register_error_handler(ImageError, from_ours)
+    app.register_error_handler(ClosingError, from_closing)
+    app.register_error_handler(QueueFullError, from_queue)
+    app.register_error_handler(StoreError, from_store)
     app.register_error_handler(Exception, from_anything)
+
+
+def _busy(message: str, retry_after: int) -> Response:
+    """503, and when it is worth trying again."""
+    response = jsonify(error=message)
+    response.status_code = 503
+    response.headers["Retry-After"] = str(retry_after)
+    return response

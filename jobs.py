@@ -1,120 +1,65 @@
 """Accept photos, work on each once, remember the results, clean up.
 
-The life of a job: POST -> `img/<hash>.png` (the bytes as they came) -> Uploaded -> a worker takes
-it: Processing -> Ready or Error -> the file is removed. A file that is still there when the
-service starts belongs to a job that never ended, and is taken up again.
+The life of a job: POST -> a row in the store and `img/<hash>.png` (the bytes as they came) ->
+Uploaded -> a worker takes it: Processing -> Ready or Error -> the store has the result, and then
+the file is removed. What an earlier run of the service did not end is taken up at the start.
 
-One lock guards all state, the two public dicts included; nothing slow happens under it.
+One lock guards all state, the two public dicts included. The dicts are what is known without
+the store: the states of all photos, the polygons of those that were Ready last.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import re
-import shutil
-import tempfile
+import math
 import threading
-import zlib
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+import time
+from collections import deque
+from collections.abc import Callable
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from car_classification import CarType
-from img_to_segments import PART_NAMES
-from pipeline import Analyser, Analysis, ModelsError, Part, Stage, outline
+from folders import Masks, Uploads
+from job import (
+    RUNNING,
+    ClosingError,
+    Job,
+    JobReport,
+    JobsHealth,
+    Limits,
+    Outcome,
+    QueueFullError,
+    Standing,
+)
+from photo_result import Result, Segments
+from pipeline import Analyser, ModelsError, Stage
 from segment_interface import ImageError, decode_image
+from store import Ending, Store, StoreError
+from workers import SPARE_THREADS, Workers
 
 log = logging.getLogger(__name__)
 
-State = Literal["Uploaded", "Processing", "Ready", "Error"]
-Segments = dict[str, list[list[list[float]]]]  # part -> polygons -> points [x, y]
-
 UNEXPECTED = "The photo could not be processed because of an error in the service."
+OUT_OF_MEMORY = "The photo could not be processed: the service has too little memory for it."
+NO_ROOM = "The disk of the service is full; nothing was stored. Try again later."
+TOO_SLOW = "The photo took longer than {:g} seconds; work on it was given up."
+LOST = "The photo was lost before work on it began; post it again."
+TWICE = "The service stopped twice while it worked on this photo; post it to try once more."
 
-_WAITING = "Waiting for a free worker."
-_RUNNING = "Being processed."
+_ATTEMPTS = 2
+_RECENT = 100  # results that are kept in memory, too
 _HANDOVER_BYTES = 64 * 1024 * 1024  # decoded photos that may wait in memory, together
-_UPLOAD_NAME = re.compile(r"[0-9a-f]{64}\.png")
-_TEMPORARY = ".upload-"
+_UPKEEP = 5.0  # seconds between two rounds of upkeep
+_CHECKED = 5.0  # seconds for which a check of disk and store holds
 
 
-class ClosingError(Exception):
-    """The service is stopping and takes no more photos."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """Everything that is remembered of a photo that is Ready.
-
-    Attributes:
-        width, height: size of the upright photo in pixels.
-        type, message: as in `pipeline.Analysis`.
-        parts: as in `pipeline.outline`, with the default tolerance.
-        packed_labels: the label map, compressed; see `labels`.
-    """
-
-    width: int
-    height: int
-    type: CarType | None
-    message: str
-    parts: list[Part]
-    packed_labels: bytes
-
-    @classmethod
-    def of(cls, analysis: Analysis) -> Result:
-        """Outline the parts of an analysis and pack its label map."""
-        height, width = analysis.labels.shape
-        return cls(
-            width=width,
-            height=height,
-            type=analysis.type,
-            message=analysis.message,
-            parts=outline(analysis.labels, analysis.confidences),
-            packed_labels=zlib.compress(np.ascontiguousarray(analysis.labels).data, level=1),
-        )
-
-    def labels(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 label map, read-only."""
-        flat = np.frombuffer(zlib.decompress(self.packed_labels), np.uint8)
-        return flat.reshape(self.height, self.width)
-
-
-class Standing(NamedTuple):
-    """Where one photo stood at the moment of the question."""
-
-    state: State
-    message: str
-    result: Result | None  # there if the state is Ready
-    position: int | None = None  # in the queue while Uploaded; 1 is next
-    stage: Stage | None = None  # what is being done while Processing
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it is Ready or Error."""
-        return self.state in ("Ready", "Error")
-
-
-@dataclass
-class _Job:
-    """The same while it changes; read and written under the lock."""
-
-    number: int  # of all jobs, in the order in which they wait
-    state: State = "Uploaded"
-    message: str = _WAITING
-    stage: Stage | None = None
-    result: Result | None = None
-    waiting: NDArray[np.uint8] | None = field(default=None, repr=False)
-
-
-def rounded(ring: list[tuple[float, float]]) -> list[list[float]]:
-    """A ring as it is sent: [x, y] with two decimals."""
-    return [[round(x, 2), round(y, 2)] for x, y in ring]
+class _CancelledError(Exception):
+    """Nobody waits for this job any more."""
 
 
 class Jobs:
@@ -123,65 +68,110 @@ class Jobs:
     def __init__(
         self,
         stages: Analyser,
+        store: Store,
+        limits: Limits,
         *,
         uploads: Path,
-        masks: Path | None,
-        workers: int,
-        max_pixels: int,
+        masks: Path,
+        write_masks: bool = False,
         processing_status: dict[str, str],
         processed_segments: dict[str, Segments],
+        on_end: Callable[[JobReport], None] = lambda report: None,
     ) -> None:
         """
         Args:
             stages: the networks, safe to call from several threads.
+            store: what remembers; closed by `close`.
+            limits: see `Limits`.
             uploads: folder for the photos that wait or are worked on.
-            masks: folder for one PNG per part, or None to write none.
-            workers: photos worked on at the same time.
-            max_pixels: largest photo.
+            masks: folder for the mask files.
+            write_masks: write one PNG per part into it.
             processing_status: filled with hash -> Uploaded, Processing, Ready or Error.
-            processed_segments: filled with hash -> part -> exteriors of its polygons.
+            processed_segments: filled with hash -> part -> exteriors of its polygons, of the
+                photos that were Ready last.
+            on_end: called once for each job that has ended, from any thread.
         """
-        self._stages = stages
-        self._uploads = uploads
-        self._masks = masks
-        self._max_pixels = max_pixels
-        self._status = processing_status
-        self._segments = processed_segments
-        self._lock = threading.Lock()
+        self._stages, self._store, self._limits = stages, store, limits
+        self._uploads, self._masks = Uploads(uploads), Masks(masks)
+        self._write_masks = write_masks
+        self._status, self._segments = processing_status, processed_segments
+        self._on_end = on_end
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._taken = self._started = 0  # jobs, since the start of the service
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Job] = {}  # not ended, or ended lately
+        self._recent: deque[Job] = deque()
         self._held = 0  # bytes of the decoded photos that wait
+        self._seconds = 0.5  # that a job takes, averaged over the last ones
         self._closing = False
-        self._decoding = threading.BoundedSemaphore(workers)  # bounds the memory of POST
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="worker")
+        self._stop = threading.Event()
+        self._checked: tuple[float, str | None] = (-math.inf, None)
+        self._decoding = threading.BoundedSemaphore(limits.workers)  # bounds the memory of POST
+        self._workers: Workers[Job] = Workers(
+            self._run, self._overrun, count=limits.workers, seconds=limits.job_seconds
+        )
+        threading.Thread(target=self._upkeep, name="upkeep", daemon=True).start()
 
     # --- what the routes use
 
-    def accept(self, data: bytes) -> tuple[str, bool]:
+    def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
         """Take a photo, unless it is known and did not end in Error.
 
+        Args:
+            data: the file.
+            owner: whose photo it is; "" where all see everything.
+
         Returns:
-            The SHA-256 of the bytes in hex, and whether a new job was started.
+            The SHA-256 of the bytes in hex, and whether it is new to this owner.
 
         Raises:
             ImageError: the bytes are no picture that we take.
+            QueueFullError: too many wait.
             ClosingError: the service is stopping.
+            StoreError: it can't be remembered.
         """
         digest = hashlib.sha256(data).hexdigest()
         with self._lock:
             if self._is_known(digest):
-                return digest, False
+                return digest, self._join(digest, owner)
+            self._check_room()
         with self._decoding:
-            rgb = decode_image(data, self._max_pixels)
-            return digest, self._admit(digest, data, rgb)
+            rgb = decode_image(data, self._limits.max_pixels)
+            try:
+                with self._uploads.draft(data) as draft, self._lock:
+                    if self._is_known(digest):
+                        return digest, self._join(digest, owner)
+                    self._check_room()
+                    number = self._store.add(digest, owner)
+                    try:
+                        self._uploads.keep(draft, digest)
+                    except OSError:
+                        self._store.drop(digest)
+                        raise
+                    self._enqueue(digest, number, rgb)
+                    return digest, True
+            except OSError as error:
+                if error.errno not in (ENOSPC, EDQUOT):
+                    raise
+                raise StoreError(NO_ROOM, full=True) from error
 
-    def find(self, digest: str) -> Standing | None:
-        """Where a photo stands, None if it is unknown."""
+    def find(self, digest: str, owner: str = "") -> Standing | None:
+        """Where a photo stands, None if it is unknown to this owner."""
         with self._lock:
-            return self._standing(digest)
+            if not self._is_visible(digest, owner):
+                return None
+            standing = self._standing(digest)
+        if standing is not None:
+            return standing
+        ending = self._store.load(digest)
+        if ending is None:  # dropped or posted anew in this moment
+            with self._lock:
+                return self._standing(digest)
+        result = None if ending.result is None else Result.unpack(ending.result)
+        return Standing(ending.state, ending.message, result)
 
-    def wait(self, digest: str, seen: Standing | None, seconds: float) -> Standing | None:
+    def wait(
+        self, digest: str, seen: Standing | None, seconds: float, owner: str = ""
+    ) -> Standing | None:
         """Where a photo stands, as soon as that is not `seen`, or when the time is over.
 
         Returns at once while the service stops.
@@ -190,36 +180,89 @@ class Jobs:
             self._changed.wait_for(
                 lambda: self._closing or self._standing(digest) != seen, timeout=seconds
             )
-            return self._standing(digest)
+        return self.find(digest, owner)
+
+    def ready(self, owner: str = "") -> list[str]:
+        """Hashes of the photos that are Ready, in the order in which they were taken."""
+        if owner:
+            return self._store.ready(owner)
+        with self._lock:
+            return [digest for digest, state in self._status.items() if state == "Ready"]
+
+    def forget(self, digest: str, owner: str = "") -> bool:
+        """Cancel a photo that waits or is worked on, and forget what is known of it.
+
+        What several owners have posted stays with the others.
+
+        Returns:
+            Whether it was known to this owner.
+
+        Raises:
+            StoreError: it can't be forgotten.
+        """
+        with self._lock:
+            if not self._is_visible(digest, owner):
+                return False
+            if owner and self._store.disown(digest, owner):
+                return True
+            self._store.drop(digest)
+            job = self._jobs.get(digest)
+            self._lose(digest)
+            self._uploads.remove(digest)
+            cancels = job is not None and not job.claimed
+            if job is not None and cancels:
+                job.claimed = True
+                self._release(job)
+                self._workers.cancel(job.ticket)
+            self._changed.notify_all()
+        if job is not None and cancels:
+            self._report(job, "cancelled", "Cancelled.")
+        return True
+
+    def health(self) -> JobsHealth:
+        """How full and how well the service is."""
+        return JobsHealth(
+            waiting=self._workers.waiting,
+            limit=self._limits.queue,
+            running=self._workers.running,
+            stuck=self._workers.stuck,
+            trouble=self._trouble(),
+        )
 
     @property
     def is_closing(self) -> bool:
         """Whether the service is stopping."""
         return self._closing
 
-    def ready(self) -> list[str]:
-        """Hashes of the photos that are Ready, in the order in which they were taken."""
-        with self._lock:
-            return [digest for digest, job in self._jobs.items() if job.state == "Ready"]
-
     # --- start and stop
 
     def resume(self) -> int:
         """Take up the photos that an earlier run of the service left; returns how many."""
-        for leftover in self._uploads.glob(f"{_TEMPORARY}*"):
-            leftover.unlink(missing_ok=True)
+        self._masks.tidy()
+        files = self._uploads.tidy()
         count = 0
-        for path in sorted(self._uploads.glob("*.png"), key=lambda path: path.stat().st_mtime):
-            if not _UPLOAD_NAME.fullmatch(path.name):
-                continue
-            if hashlib.sha256(path.read_bytes()).hexdigest() != path.stem:
-                log.warning("Removed %s: its content does not fit its name", path.name)
-                path.unlink()
-                continue
-            with self._lock:
-                if not self._is_known(path.stem):
-                    self._enqueue(path.stem, None)
+        with self._lock:
+            self._status.update(self._store.ended())
+            unfinished = self._store.unfinished()
+            for row in unfinished:
+                gone = row.digest not in files
+                if not gone and row.attempts < _ATTEMPTS:
+                    self._enqueue(row.digest, row.number, None)
                     count += 1
+                    continue
+                log.warning("Job %s is given up at the start", row.digest)
+                self._store.end(row.number, Ending("Error", LOST if gone else TWICE))
+                self._status[row.digest] = "Error"
+                self._uploads.remove(row.digest)
+            for digest in set(files) - {row.digest for row in unfinished}:
+                if digest in self._status or not self._store.lasting:
+                    # It ended, and then there was no time to remove it; or nothing tells how
+                    # often it was tried, and a photo that ends the service must not do so again.
+                    self._uploads.remove(digest)
+                else:  # from a service without this store
+                    self._enqueue(digest, self._store.add(digest, ""), None)
+                    count += 1
+        self._expire()
         return count
 
     def close(self) -> None:
@@ -227,132 +270,217 @@ class Jobs:
         with self._lock:
             self._closing = True
             self._changed.notify_all()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._workers.close()
+        self._stop.set()
+        self._save_unsaved()
+        self._store.close()
 
-    # --- inside
+    # --- inside: under the lock
+
+    def _is_known(self, digest: str) -> bool:
+        return self._status.get(digest, "Error") != "Error"
+
+    def _is_visible(self, digest: str, owner: str) -> bool:
+        return digest in self._status and (not owner or self._store.owns(digest, owner))
+
+    def _join(self, digest: str, owner: str) -> bool:
+        """A known photo is posted: whether it is new to this owner."""
+        return bool(owner) and self._store.share(digest, owner)
 
     def _standing(self, digest: str) -> Standing | None:
-        """Under the lock: see `find`."""
         job = self._jobs.get(digest)
         if job is None:
             return None
-        position = job.number - self._started if job.state == "Uploaded" else None
+        position = self._workers.position(job.ticket) if job.state == "Uploaded" else None
         return Standing(job.state, job.message, job.result, position, job.stage)
 
-    def _is_known(self, digest: str) -> bool:
-        job = self._jobs.get(digest)
-        return job is not None and job.state != "Error"
+    def _check_room(self) -> None:
+        if self._closing:
+            raise ClosingError
+        waiting, limit = self._workers.waiting, self._limits.queue
+        if waiting >= limit:
+            # until half of them are done
+            seconds = math.ceil(self._seconds * waiting / self._limits.workers / 2)
+            raise QueueFullError(limit, min(300, max(1, seconds)))
 
-    def _admit(self, digest: str, data: bytes, rgb: NDArray[np.uint8]) -> bool:
-        """Write the upload and start its job, unless someone else just did."""
-        with tempfile.NamedTemporaryFile(
-            dir=self._uploads, prefix=_TEMPORARY, delete=False
-        ) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(data)
-                file.close()
-                with self._lock:
-                    if self._closing:
-                        raise ClosingError
-                    if self._is_known(digest):
-                        return False
-                    # Under its final name a file is always whole, and always has a job.
-                    temporary.replace(self._path(digest))
-                    self._enqueue(digest, rgb)
-                    return True
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    def _enqueue(self, digest: str, rgb: NDArray[np.uint8] | None) -> None:
-        """Under the lock: start a job. The decoded photo is kept if not too many wait."""
-        self._taken += 1
-        job = _Job(self._taken)
+    def _enqueue(self, digest: str, number: int, rgb: NDArray[np.uint8] | None) -> None:
+        """Start a job. The decoded photo is kept if not too many wait."""
+        job = Job(digest, number)
         if rgb is not None and (not self._held or self._held + rgb.nbytes <= _HANDOVER_BYTES):
             job.waiting = rgb
             self._held += rgb.nbytes
-        self._jobs.pop(digest, None)  # one that is tried again goes to the end
+        self._lose(digest)  # one that is tried again goes to the end
         self._jobs[digest] = job
         self._status[digest] = job.state
-        self._executor.submit(self._run, digest, job)
+        job.ticket = self._workers.put(job)
 
-    def _run(self, digest: str, job: _Job) -> None:
-        """In a worker: from Uploaded to Ready or Error."""
-        if self._closing or not threading.main_thread().is_alive():
+    def _release(self, job: Job) -> NDArray[np.uint8] | None:
+        """Take the decoded photo out of a job."""
+        rgb, job.waiting = job.waiting, None
+        self._held -= 0 if rgb is None else rgb.nbytes
+        return rgb
+
+    def _lose(self, digest: str) -> None:
+        """Know a photo no more, but for what is in the store."""
+        self._jobs.pop(digest, None)
+        self._status.pop(digest, None)
+        self._segments.pop(digest, None)
+        self._masks.remove(digest)
+
+    # --- inside: in a worker
+
+    def _run(self, job: Job) -> None:
+        """From Uploaded to Ready or Error."""
+        if not threading.main_thread().is_alive():
             return  # the process ends; the file stays for the next start
         with self._lock:
-            rgb, job.waiting = job.waiting, None
-            self._held -= 0 if rgb is None else rgb.nbytes
-            job.state, job.message = "Processing", _RUNNING
-            self._status[digest] = job.state
-            self._started += 1
+            if job.claimed:
+                return
+            rgb = self._release(job)
+            job.state, job.message, job.started = "Processing", RUNNING, time.monotonic()
+            self._status[job.digest] = job.state
             self._changed.notify_all()
         try:
-            result = self._work(digest, job, rgb)
+            self._store.begin(job.number)
+        except StoreError:  # a full disk; the work can go on
+            log.exception("The attempt of job %s could not be counted", job.digest)
+        try:
+            result = self._work(job, rgb)
+        except _CancelledError:
+            pass
         except (ImageError, ModelsError) as error:
-            self._end(digest, job, str(error), None)
-        except Exception:
-            log.exception("Job %s failed", digest)
-            self._end(digest, job, UNEXPECTED, None)
+            self._end(job, "error", str(error))
+        except MemoryError:
+            log.exception("Job %s failed", job.digest)
+            self._end(job, "error", OUT_OF_MEMORY)
+        except BaseException:  # whatever a model may throw, even SystemExit
+            log.exception("Job %s failed", job.digest)
+            self._end(job, "error", UNEXPECTED)
         else:
-            self._end(digest, job, result.message, result)
+            self._end(job, "ready", result.message, result)
 
-    def _work(self, digest: str, job: _Job, rgb: NDArray[np.uint8] | None) -> Result:
+    def _work(self, job: Job, rgb: NDArray[np.uint8] | None) -> Result:
         def at(stage: Stage) -> None:
             with self._lock:
+                if job.claimed:
+                    raise _CancelledError
                 job.stage = stage
+                job.marks.append((stage, time.monotonic()))
                 self._changed.notify_all()
 
         if rgb is None:
-            rgb = decode_image(self._path(digest).read_bytes(), self._max_pixels)
+            rgb = decode_image(self._uploads.read(job.digest), self._limits.max_pixels)
         analysis = self._stages.analyse(rgb, at)
         at("polygons")
-        if self._masks is not None:
-            write_masks(self._masks / digest, analysis.labels)
+        if self._write_masks:
+            self._masks.write(job.digest, analysis.labels)
         return Result.of(analysis)
 
-    def _end(self, digest: str, job: _Job, message: str, result: Result | None) -> None:
-        segments = None if result is None else _exteriors(result.parts)
+    def _overrun(self, job: Job) -> None:
+        """A job is over its time."""
+        self._end(job, "timeout", TOO_SLOW.format(self._limits.job_seconds))
+
+    def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None = None) -> None:
+        """Ready or Error; nothing if something else has ended the job already."""
         with self._lock:
-            # Removed under the lock: the same photo posted again now would write it anew.
+            if job.claimed:
+                if self._jobs.get(job.digest, job) is job:  # no later try has masks of its own
+                    self._masks.remove(job.digest)
+                return
+            job.claimed = True
+        saved = self._save(job, message, result)
+        segments = None if result is None else result.exteriors()
+        with self._lock:
+            if self._jobs.get(job.digest) is not job:
+                outcome = "cancelled"
+            else:
+                job.state = "Error" if result is None else "Ready"
+                job.message, job.stage, job.result = message, None, result
+                job.unsaved = not saved
+                self._status[job.digest] = job.state
+                if segments is not None:
+                    self._segments[job.digest] = segments
+                if saved:  # else the upload is what the next start would have
+                    self._uploads.remove(job.digest)
+                self._remember(job)
+                self._changed.notify_all()
+        self._report(job, outcome, message)
+
+    def _save(self, job: Job, message: str, result: Result | None) -> bool:
+        """Tell the store how a job ended; False where it can't take it now."""
+        packed = None if result is None else result.pack()
+        try:
+            state: Literal["Ready", "Error"] = "Error" if result is None else "Ready"
+            self._store.end(job.number, Ending(state, message, packed))
+        except StoreError:
+            log.exception("The result of job %s could not be stored; it is tried again", job.digest)
+            return False
+        return True
+
+    def _remember(self, job: Job) -> None:
+        """Under the lock: keep a job that has ended in memory, for as long as few came after."""
+        self._recent.append(job)
+        for _ in range(len(self._recent) - _RECENT):
+            old = self._recent.popleft()
+            if old.unsaved:
+                self._recent.append(old)
+            elif self._jobs.get(old.digest) is old:
+                del self._jobs[old.digest]
+                self._segments.pop(old.digest, None)
+
+    def _report(self, job: Job, outcome: Outcome, message: str) -> None:
+        report = job.report(outcome, message)
+        if outcome == "ready":
+            self._seconds += 0.1 * (report.seconds - self._seconds)
+        try:
+            self._on_end(report)
+        except Exception:
+            log.exception("The end of job %s could not be reported", job.digest)
+
+    # --- inside: from time to time
+
+    def _upkeep(self) -> None:
+        while not self._stop.wait(_UPKEEP):
             try:
-                self._path(digest).unlink(missing_ok=True)
-            except OSError:
-                log.exception("The upload of job %s could not be removed", digest)
-            if segments is not None:
-                self._segments[digest] = segments
-            job.state = "Error" if result is None else "Ready"
-            job.message = message
-            job.stage = None
-            job.result = result
-            self._status[digest] = job.state
-            self._changed.notify_all()
+                self._save_unsaved()
+                self._expire()
+            except Exception:
+                log.exception("Upkeep failed; it is tried again")
 
-    def _path(self, digest: str) -> Path:
-        return self._uploads / f"{digest}.png"
+    def _save_unsaved(self) -> None:
+        with self._lock:
+            jobs = [job for job in self._recent if job.unsaved]
+        for job in jobs:
+            if not self._save(job, job.message, job.result):
+                return
+            with self._lock:
+                job.unsaved = False
+                if self._jobs.get(job.digest) is job:
+                    self._uploads.remove(job.digest)
 
+    def _expire(self) -> None:
+        """Forget what is too old or too much."""
+        limits = self._limits
+        with self._lock:
+            gone = self._store.expire(time.time() - limits.keep_days * 86_400, limits.keep_results)
+            for digest in gone:
+                self._lose(digest)
 
-def _exteriors(parts: list[Part]) -> Segments:
-    return {part.name: [rounded(polygon.exterior) for polygon in part.polygons] for part in parts}
-
-
-def write_masks(folder: Path, labels: NDArray[np.uint8]) -> None:
-    """Write one PNG per part that is present: `folder/<part>.png`, 255 where the part is.
-
-    The folder appears when it is complete, and replaces one that is there.
-
-    Args:
-        labels: (H, W) uint8 label map.
-    """
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".masks-"))
-    try:
-        for label in np.unique(labels[labels > 0]).tolist():
-            mask = np.where(labels == label, np.uint8(255), np.uint8(0))
-            path = unfinished / f"{PART_NAMES[label - 1]}.png"
-            path.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
-        unfinished.chmod(0o755)  # mkdtemp's folders are for their owner alone
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+    def _trouble(self) -> str | None:
+        """Why photos can't be taken or results not be kept, as of a few seconds ago."""
+        if self._workers.stuck >= SPARE_THREADS:
+            return "Too many jobs hang; the service must be started anew."
+        when, trouble = self._checked
+        if time.monotonic() - when < _CHECKED:
+            return trouble
+        try:
+            self._uploads.check()
+            self._store.check()
+            trouble = None
+        except OSError as error:
+            full = error.errno in (ENOSPC, EDQUOT)
+            trouble = NO_ROOM if full else "The folder of the uploads can't be written."
+        except StoreError as error:
+            trouble = str(error)
+        self._checked = (time.monotonic(), trouble)
+        return trouble

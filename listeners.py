@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from jobs import Jobs, Standing
+from job import Standing
+from jobs import Jobs
 
 LONGEST_WAIT = 30.0  # seconds that one question for the status may wait
 LONGEST_STREAM = 60.0  # seconds; a browser connects again by itself
@@ -34,7 +35,7 @@ class Listeners:
         self._jobs = jobs
         self._seats = threading.Semaphore(seats)
 
-    def wait(self, digest: str, seconds: float) -> Standing | None:
+    def wait(self, digest: str, seconds: float, owner: str = "") -> Standing | None:
         """Where a photo stands, as soon as it is Ready or Error, or when the time is over.
 
         At once where no seat is free.
@@ -42,11 +43,12 @@ class Listeners:
         Args:
             digest: the photo's hash.
             seconds: longest wait.
+            owner: who asks, as in `Jobs.find`.
 
         Returns:
             As `Jobs.find`.
         """
-        standing = self._jobs.find(digest)
+        standing = self._jobs.find(digest, owner)
         if standing is None or standing.has_ended or seconds <= 0:
             return standing
         if not self._seats.acquire(blocking=False):
@@ -57,13 +59,13 @@ class Listeners:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
-                standing = self._jobs.wait(digest, standing, left)
+                standing = self._jobs.wait(digest, standing, left, owner)
             return standing
         finally:
             self._seats.release()
 
     def stream(
-        self, digest: str, encode: Callable[[Standing], str]
+        self, digest: str, encode: Callable[[Standing], str], owner: str = ""
     ) -> tuple[Iterator[str], Callable[[], None]]:
         """Server-sent events: one for where the photo stands now, one for each change.
 
@@ -72,6 +74,7 @@ class Listeners:
         Args:
             digest: hash of a photo that is known.
             encode: the data of one event, in one line.
+            owner: who listens, as in `Jobs.find`.
 
         Returns:
             The text of the answer in pieces, and what must be called when it is sent or given up.
@@ -87,13 +90,13 @@ class Listeners:
             if once.acquire(blocking=False):  # however often it is called
                 self._seats.release()
 
-        return self._events(digest, encode), leave
+        return self._events(digest, encode, owner), leave
 
-    def _events(self, digest: str, encode: Callable[[Standing], str]) -> Iterator[str]:
+    def _events(self, digest: str, encode: Callable[[Standing], str], owner: str) -> Iterator[str]:
         deadline = time.monotonic() + LONGEST_STREAM
         seen: Standing | None = None
         while True:
-            now = self._jobs.wait(digest, seen, HEARTBEAT)
+            now = self._jobs.wait(digest, seen, HEARTBEAT, owner)
             if now is None:
                 return
             if now != seen:

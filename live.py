@@ -8,9 +8,11 @@ import math
 from flask import Response, jsonify, request
 
 import schema
+from access import current_owner
 from api_docs import Api
 from errors import ApiError, unknown_photo
-from jobs import Jobs, Standing
+from job import Standing
+from jobs import Jobs
 from listeners import LONGEST_WAIT, RETRY_AFTER, Listeners, NoSeatError
 from schema import ImagePath, WaitQuery
 
@@ -37,7 +39,8 @@ def add_live(app: Api, jobs: Jobs, seats: int) -> None:
         With `wait` the answer comes when the photo is Ready or Error, or after that many seconds.
         While many others wait it comes at once.
         """
-        standing = listeners.wait(path.image_hash, _seconds(request.args.getlist("wait")))
+        seconds = _seconds(request.args.getlist("wait"))
+        standing = listeners.wait(path.image_hash, seconds, current_owner())
         if standing is None:
             raise unknown_photo()
         return jsonify(_status(standing))
@@ -52,13 +55,16 @@ def add_live(app: Api, jobs: Jobs, seats: int) -> None:
 
         They end with Ready or Error. 503 while as many listen as the service has room for: poll.
         """
-        if jobs.find(path.image_hash) is None:
+        owner = current_owner()
+        if jobs.find(path.image_hash, owner) is None:
             raise unknown_photo()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":
             return Response(mimetype="text/event-stream", headers=headers)
         try:
-            lines, leave = listeners.stream(path.image_hash, lambda now: json.dumps(_status(now)))
+            lines, leave = listeners.stream(
+                path.image_hash, lambda now: json.dumps(_status(now)), owner
+            )
         except NoSeatError:
             answer = jsonify(error="Too many are listening; ask for the status instead.")
             answer.status_code = 503

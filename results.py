@@ -10,14 +10,17 @@ from pydantic import BaseModel
 from werkzeug.datastructures import MIMEAccept
 
 import schema
+from access import current_owner
 from api_docs import Api
 from errors import ApiError, unknown_photo
 from exports import FORMATS, Format, export, find_format
 from exports.pictures import label_map_png, mask_png, overlay_png
 from exports.scene import scene_of
 from img_to_segments import PART_NAMES
-from jobs import Jobs, Result, Standing
+from job import Standing
+from jobs import Jobs
 from options import PLAIN, OptionError, parse
+from photo_result import Result
 from schema import ImagePath, MaskPath, SegmentsQuery
 
 Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
@@ -67,8 +70,8 @@ def add_results(app: Api, jobs: Jobs) -> None:
 
 
 def find_photo(jobs: Jobs, image_hash: str) -> Standing:
-    """Where a photo stands. Raises ApiError if it is unknown."""
-    standing = jobs.find(image_hash)
+    """Where a photo stands. Raises ApiError if it is unknown to who asks."""
+    standing = jobs.find(image_hash, current_owner())
     if standing is None:
         raise unknown_photo()
     return standing

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
 from exports import FORMATS
-from jobs import State
 from listeners import LONGEST_WAIT
 from options import KNOBS
 from pipeline import Stage
+from store import State
 
 Point = tuple[float, float]
 
@@ -134,6 +134,12 @@ class ResultAnswer(BaseModel):
     parts: list[PartAnswer]
 
 
+class Health(BaseModel):
+    """How the service is."""
+
+    status: Literal["alive", "ready"]
+
+
 class ErrorAnswer(BaseModel):
     """What went wrong, for people."""
 
@@ -157,6 +163,10 @@ EVENTS: dict[str, Any] = {
 PNG: dict[str, Any] = {
     "description": "OK",
     "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+}
+TEXT: dict[str, Any] = {
+    "description": "OK",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
 }
 ANY_OBJECT: dict[str, Any] = {
     "description": "OK",

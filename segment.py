@@ -17,8 +17,9 @@ import click
 
 from exports import FORMATS, Format, export
 from exports.yolo import data_file
-from jobs import UNEXPECTED, Result
+from jobs import UNEXPECTED
 from options import KNOBS, OptionError, Options, parse
+from photo_result import Result
 from pipeline import ModelsError, Pipeline
 from segment_interface import ImageError, decode_image
 from settings import load_settings, usable_cores
@@ -75,7 +76,12 @@ def _knobs(command: Callable[..., None]) -> Callable[..., None]:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the results; without it the result of one photo goes to standard output.",
 )
-@click.option("--server", metavar="URL", help="Let the service at this address do the work.")
+@click.option(
+    "--server",
+    metavar="URL",
+    help="Let the service at this address do the work; its key, if any, is read from "
+    "CARSEG_API_KEY.",
+)
 @_knobs
 def main(
     photos: tuple[Path, ...], name: str, out: Path | None, server: str | None, **knobs: str | None
@@ -185,7 +191,8 @@ def _remote(url: str, chosen: Format) -> Iterator[tuple[Segment, int]]:
         raise click.ClickException(
             "--server needs one more package: pip install requests"
         ) from None
-    with CarSeg(url) as service:
+    # Not an option: everybody on the machine can read the command lines of others.
+    with CarSeg(url, api_key=os.environ.get("CARSEG_API_KEY") or None) as service:
         try:
             service.ready()
         except CarSegError as error:

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         default=5000, ge=0, le=65535, description="port to listen on; 0 takes a free one"
     )
     data_dir: Path = Field(
-        default=REPOSITORY, description="folder that holds `img/` and `seg_img/`"
+        default=REPOSITORY, description="folder that holds `img/`, `seg_img/` and `results.sqlite`"
     )
     workers: int = Field(
         default_factory=_default_workers,
@@ -68,6 +68,19 @@ class Settings(BaseSettings):
     http_threads: int = Field(
         default=8, ge=1, le=256, description="requests answered at the same time"
     )
+    connections: int = Field(
+        default=1000,
+        ge=16,
+        le=100_000,
+        description="connections that may be open; beyond it the one idle for longest is closed",
+    )
+    client_seconds: float = Field(
+        default=30,
+        gt=0,
+        le=3600,
+        description="seconds in which a client must send its headers, and move 16 kB of a body or "
+        "an answer; idle connections are closed after four times as long",
+    )
     max_upload_mb: float = Field(
         default=20, gt=0, le=1024, description="largest photo in MB (1 MB = 1,048,576 bytes)"
     )
@@ -77,6 +90,29 @@ class Settings(BaseSettings):
         ge=1,
         le=89_000_000,
         description="largest photo in pixels, width x height",
+    )
+    queue: int = Field(
+        default=200,
+        ge=1,
+        le=1_000_000,
+        description="photos that may wait for a free worker; further ones are refused (503)",
+    )
+    job_seconds: float = Field(
+        default=120, gt=0, le=86_400, description="longest time to work on one photo, in seconds"
+    )
+    store: Literal["sqlite", "memory"] = Field(
+        default="sqlite",
+        description="where results are kept: `sqlite`, in the file `results.sqlite`, or `memory`, "
+        "which ends with the process",
+    )
+    keep_days: float = Field(
+        default=30, gt=0, le=36_500, description="days after which a result is forgotten"
+    )
+    keep_results: int = Field(
+        default=10_000,
+        ge=1,
+        le=10_000_000,
+        description="results that are kept at most; beyond it the oldest are forgotten",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("localhost",),
@@ -198,6 +234,11 @@ class Settings(BaseSettings):
     def masks(self) -> Path:
         """Folder of the mask files."""
         return self.data_dir / "seg_img"
+
+    @property
+    def results(self) -> Path:
+        """File of the results."""
+        return self.data_dir / "results.sqlite"
 
     def prepare_folders(self) -> None:
         """Create both folders and try to write into them. Raises SettingsError."""

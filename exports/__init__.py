@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from exports import answer, coco, cvat, geojson, labelme, labelstudio, svg, yolo
 from exports.scene import Scene, scene_of
-from jobs import Result
 from options import OptionError, Options
+from photo_result import Result
 
 JSON = "application/json"
 

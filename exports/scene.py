@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from car_classification import CarType
 from img_to_segments import PART_NAMES
-from jobs import Result
 from options import Options
+from photo_result import Result
 from pipeline import Part, outline
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from car_classification import CarType
 from exports.scene import Scene, scene_of
 from img_to_segments import PART_NAMES
-from jobs import Result
 from options import Options
+from photo_result import Result
 from pipeline import Analysis, Pipeline
 from poligons_from_seg import rasterize
 from segment_interface import decode_image

@@ -10,8 +10,8 @@ import pytest
 from exports import FORMATS, export
 from exports.answer import write
 from exports.scene import Scene, scene_of
-from jobs import Result
 from options import Options
+from photo_result import Result
 from schema import ResultAnswer
 
 pytest_plugins = ["scenes"]

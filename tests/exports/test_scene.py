@@ -8,8 +8,8 @@ import shapely
 
 from exports.scene import Scene, scene_of
 from img_to_segments import PART_NAMES
-from jobs import Result
 from options import Options
+from photo_result import Result
 from poligons_from_seg import rasterize
 
 pytest_plugins = ["scenes"]

@@ -1,0 +1,103 @@
+"""What is remembered of a photo that is Ready, and its form in a store: one piece of bytes."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from car_classification import CarType
+from pipeline import Analysis, Part, outline
+from poligons_from_seg import Polygon, Ring
+
+Segments = dict[str, list[list[list[float]]]]  # part -> polygons -> points [x, y]
+
+_LENGTH = 4  # bytes that tell how long the text before the label map is
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that is remembered of a photo that is Ready.
+
+    Attributes:
+        width, height: size of the upright photo in pixels.
+        type, message: as in `pipeline.Analysis`.
+        parts: as in `pipeline.outline`, with the default tolerance.
+        packed_labels: the label map, compressed; see `labels`.
+    """
+
+    width: int
+    height: int
+    type: CarType | None
+    message: str
+    parts: list[Part]
+    packed_labels: bytes
+
+    @classmethod
+    def of(cls, analysis: Analysis) -> Result:
+        """Outline the parts of an analysis and pack its label map."""
+        height, width = analysis.labels.shape
+        return cls(
+            width=width,
+            height=height,
+            type=analysis.type,
+            message=analysis.message,
+            parts=outline(analysis.labels, analysis.confidences),
+            packed_labels=zlib.compress(np.ascontiguousarray(analysis.labels).data, level=1),
+        )
+
+    def labels(self) -> NDArray[np.uint8]:
+        """(H, W) uint8 label map, read-only."""
+        flat = np.frombuffer(zlib.decompress(self.packed_labels), np.uint8)
+        return flat.reshape(self.height, self.width)
+
+    def exteriors(self) -> Segments:
+        """The outlines of all parts, without holes, as they are sent."""
+        return {
+            part.name: [rounded(polygon.exterior) for polygon in part.polygons]
+            for part in self.parts
+        }
+
+    def pack(self) -> bytes:
+        """All of it as bytes, from which `unpack` makes an equal result."""
+        fields = {name: value for name, value in asdict(self).items() if name != "packed_labels"}
+        text = zlib.compress(json.dumps(fields, separators=(",", ":")).encode(), level=1)
+        return len(text).to_bytes(_LENGTH, "big") + text + self.packed_labels
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Result:
+        """The result that `pack` was called on."""
+        end = _LENGTH + int.from_bytes(data[:_LENGTH], "big")
+        fields: dict[str, Any] = json.loads(zlib.decompress(data[_LENGTH:end]))
+        return cls(
+            width=fields["width"],
+            height=fields["height"],
+            type=None if fields["type"] is None else CarType(**fields["type"]),
+            message=fields["message"],
+            parts=[_part(part) for part in fields["parts"]],
+            packed_labels=data[end:],
+        )
+
+
+def rounded(ring: Ring) -> list[list[float]]:
+    """A ring as it is sent: [x, y] with two decimals."""
+    return [[round(x, 2), round(y, 2)] for x, y in ring]
+
+
+def _part(fields: dict[str, Any]) -> Part:
+    x, y, width, height = fields["bbox"]
+    polygons = [
+        Polygon(_ring(polygon["exterior"]), [_ring(hole) for hole in polygon["holes"]])
+        for polygon in fields["polygons"]
+    ]
+    return Part(
+        fields["name"], fields["confidence"], fields["area"], (x, y, width, height), polygons
+    )
+
+
+def _ring(points: list[list[float]]) -> Ring:
+    return [(x, y) for x, y in points]

@@ -1,0 +1,246 @@
+"""What every store promises, each test on each kind of store; and what the file adds to it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import REPOSITORY
+
+from car_classification import CarType
+from img_to_segments import PART_NAMES
+from photo_result import Result
+from pipeline import Analysis
+from sqlite_store import SqliteStore
+from store import Ending, MemoryStore, Store, StoreError, Unfinished
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+READY = Ending("Ready", "1 part was found.", b"packed")
+ERROR = Ending("Error", "broken")
+
+Open = Callable[[], Store]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    made = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "results.sqlite")
+    yield made
+    made.close()
+
+
+def test_a_photo_is_unfinished_until_it_ends(store: Store) -> None:
+    number = store.add(A, "")
+    assert store.unfinished() == [Unfinished(A, number, 0)]
+    store.begin(number)
+    assert store.unfinished() == [Unfinished(A, number, 1)]
+    assert store.load(A) is None
+    assert store.end(number, READY)
+    assert store.unfinished() == []
+    assert store.load(A) == READY
+    assert store.ended() == {A: "Ready"}
+
+
+def test_ready_lists_in_the_order_of_posting(store: Store) -> None:
+    numbers = {digest: store.add(digest, "") for digest in (B, A, C)}
+    for digest in (C, B, A):
+        store.end(numbers[digest], ERROR if digest == A else READY)
+    assert store.ready() == [B, C]
+    assert list(store.ended().items()) == [(B, "Ready"), (A, "Error"), (C, "Ready")]
+
+
+def test_an_earlier_try_changes_nothing(store: Store) -> None:
+    first = store.add(A, "")
+    store.end(first, ERROR)
+    second = store.add(A, "")
+    assert second != first
+    assert store.load(A) is None
+    assert not store.end(first, READY)
+    assert store.load(A) is None
+    store.begin(first)
+    assert store.unfinished() == [Unfinished(A, second, 0)]
+
+
+def test_what_is_dropped_stays_dropped(store: Store) -> None:
+    number = store.add(A, "")
+    store.drop(A)
+    assert not store.end(number, READY)
+    assert store.load(A) is None
+    assert store.unfinished() == []
+    assert store.add(A, "") > number
+
+
+def test_owners(store: Store) -> None:
+    number = store.add(A, "ann")
+    store.add(B, "bob")
+    assert store.owns(A, "ann")
+    assert not store.owns(A, "bob")
+    assert not store.owns(C, "ann")
+    assert store.share(A, "bob")
+    assert not store.share(A, "bob")
+    assert not store.share(C, "bob")
+    store.end(number, READY)
+    assert store.ready("ann") == store.ready("bob") == store.ready() == [A]
+    assert store.disown(A, "ann") == 1
+    assert not store.owns(A, "ann")
+    assert store.ready("ann") == []
+    assert store.disown(A, "bob") == 0
+    store.drop(A)
+    assert not store.share(A, "ann")
+
+
+def test_a_new_try_keeps_its_owners(store: Store) -> None:
+    store.end(store.add(A, "ann"), ERROR)
+    store.add(A, "bob")
+    assert store.owns(A, "ann")
+    assert store.owns(A, "bob")
+
+
+def test_old_and_surplus_photos_expire(store: Store) -> None:
+    for digest in (C, A, B):
+        store.end(store.add(digest, "ann"), READY)
+        time.sleep(0.01)
+    waiting = store.add("d" * 64, "ann")
+    assert store.expire(before=0, keep=3) == []
+    assert store.expire(before=0, keep=2) == [C]
+    assert not store.owns(C, "ann")
+    assert sorted(store.expire(before=time.time() + 1, keep=100)) == [A, B]
+    assert store.unfinished() == [Unfinished("d" * 64, waiting, 0)]
+
+
+def test_threads_share_a_store(store: Store) -> None:
+    def work(name: str) -> None:
+        for i in range(30):
+            number = store.add(f"{name}{i}", name)
+            store.begin(number)
+            assert store.end(number, Ending("Ready", name, name.encode()))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "wxyz"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.ready()) == 120
+    assert len(store.ready("x")) == 30
+    assert store.load("y7") == Ending("Ready", "y", b"y")
+
+
+# --- the file
+
+
+def test_the_file_remembers(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    first = SqliteStore(path)
+    first.end(first.add(A, "ann"), READY)
+    number = first.add(B, "ann")
+    first.begin(number)
+    first.close()
+    second = SqliteStore(path)
+    assert second.load(A) == READY
+    assert second.owns(A, "ann")
+    assert second.unfinished() == [Unfinished(B, number, 1)]
+    assert second.add(C, "") > number
+    second.close()
+
+
+def test_a_kill_leaves_whole_transactions(tmp_path: Path) -> None:
+    """Rows and owners of a writer that was killed are whole, as many as it said it had written."""
+    path = tmp_path / "results.sqlite"
+    script = (
+        "import sys; from pathlib import Path; from sqlite_store import SqliteStore\n"
+        "from store import Ending\n"
+        "store = SqliteStore(Path(sys.argv[1]))\n"
+        "i = 0\n"
+        "while True:\n"
+        "    number = store.add(f'{i:064x}', 'ann')\n"
+        "    store.end(number, Ending('Ready', str(i), bytes([i % 256]) * 20_000))\n"
+        "    print(i, flush=True); i += 1\n"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert writer.stdout is not None
+    said = [int(writer.stdout.readline()) for _ in range(200)]
+    writer.kill()
+    said += [int(line) for line in writer.stdout.read().split()]
+    writer.wait()
+    writer.stdout.close()
+    store = SqliteStore(path)
+    ready = store.ready("ann")
+    assert ready[: len(said)] == [f"{i:064x}" for i in said]
+    assert len(ready) <= len(said) + 1
+    for i, digest in enumerate(ready):
+        assert store.load(digest) == Ending("Ready", str(i), bytes([i % 256]) * 20_000)
+    store.close()
+
+
+def test_one_service_alone_uses_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    first = SqliteStore(path)
+    with pytest.raises(StoreError, match="another service uses it"):
+        SqliteStore(path)
+    first.check()
+    first.close()
+    SqliteStore(path).close()
+
+
+def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    path.write_bytes(b"this is no database" * 1000)
+    with pytest.raises(StoreError, match=r"results\.sqlite is damaged; move it away"):
+        SqliteStore(path)
+    assert path.read_bytes() == b"this is no database" * 1000
+
+
+def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    SqliteStore(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="newer version"):
+        SqliteStore(path)
+
+
+def test_a_closed_file_says_so(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "results.sqlite")
+    store.close()
+    with pytest.raises(StoreError, match="stopping"):
+        store.load(A)
+
+
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        SqliteStore(tmp_path / "results.sqlite").close()
+    (tmp_path / "bad.sqlite").write_bytes(b"x" * 5000)
+    with pytest.raises(StoreError):
+        SqliteStore(tmp_path / "bad.sqlite")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# --- what is stored
+
+
+def test_a_result_comes_back_equal() -> None:
+    labels = np.zeros((61, 83), np.uint8)
+    labels[10:50, 10:70] = 1 + PART_NAMES.index("hood")
+    labels[25:35, 30:50] = 0
+    labels[2:5, 2:6] = 1 + PART_NAMES.index("wheel")
+    scores = {"sedan": 0.1 + 0.2, "van": 1 / 3}
+    analysis = Analysis(CarType("van", 1 / 3, scores), labels, {"hood": 0.7, "wheel": 1 / 7}, "é")
+    result = Result.of(analysis)
+    back = Result.unpack(result.pack())
+    assert back == result
+    assert back.pack() == result.pack()
+    assert np.array_equal(back.labels(), labels)
+    empty = Result.of(Analysis(None, np.zeros((3, 4), np.uint8), {}, "none"))
+    assert Result.unpack(empty.pack()) == empty
