@@ -1,0 +1,106 @@
+"""COCO mask AP by pycocotools, also for each part, and for photos drawn anew (bootstrap)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from img_to_segments import PART_NAMES
+from pipeline import Part
+from poligons_from_seg import rasterize
+
+
+class MaskPrecision:
+    """Average precision of answers: one instance per part and photo, scored by its confidence.
+
+    Args:
+        answers: the parts that were found in each photo, and its true label map (H, W) uint8.
+    """
+
+    def __init__(self, answers: Sequence[tuple[list[Part], NDArray[np.uint8]]]) -> None:
+        images, annotations, results = _documents(answers)
+        truth = _indexed(images, annotations)
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+            found = truth.loadRes(results) if results else _indexed(images, [])
+            self._evaluation = COCOeval(truth, found, "segm")
+            self._evaluation.params.areaRng = [[0, 1e10]]
+            self._evaluation.params.areaRngLbl = ["all"]
+            self._evaluation.params.maxDets = [100]
+            self._evaluation.evaluate()
+        # pycocotools keeps what it matched part by part, and photo by photo within a part.
+        matches = np.empty(len(PART_NAMES) * len(images), object)
+        matches[:] = self._evaluation.evalImgs
+        self._matches = matches.reshape(len(PART_NAMES), len(images))
+
+    def by_part(self, chosen: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """AP 0.50:0.95 and AP50 of each part: (parts, 2), NaN where no photo shows it.
+
+        The mean over the parts is the AP that COCO reports.
+
+        Args:
+            chosen: which photos count, as many as there are, some several times; None for all.
+        """
+        matches = self._matches if chosen is None else self._matches[:, chosen]
+        self._evaluation.evalImgs = matches.ravel().tolist()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._evaluation.accumulate()
+        # (IoU thresholds, recalls, parts, areas, most detections); -1 where a part is missing
+        precision = self._evaluation.eval["precision"][..., 0, 0]
+        precision = np.where(precision < 0, np.nan, precision)
+        return np.stack([precision.mean((0, 1)), precision[0].mean(0)], axis=1)
+
+
+def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """COCO run lengths of a mask (H, W)."""
+    rle: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return rle
+
+
+def _documents(
+    answers: Sequence[tuple[list[Part], NDArray[np.uint8]]],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Images, annotations and results in COCO's form."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for number, (parts, truth) in enumerate(answers, start=1):
+        height, width = truth.shape
+        images.append({"id": number, "height": height, "width": width})
+        for label in np.unique(truth[truth > 0]).tolist():
+            rle = encode(truth == label)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1, "image_id": number, "category_id": label,
+                    "segmentation": rle, "area": float(coco_mask.area(rle)),
+                    "bbox": coco_mask.toBbox(rle).tolist(), "iscrowd": 0,
+                }
+            )  # fmt: skip
+        for part in parts:
+            results.append(
+                {
+                    "image_id": number, "category_id": PART_NAMES.index(part.name) + 1,
+                    "segmentation": encode(rasterize(part.polygons, height, width)),
+                    "score": part.confidence,
+                }
+            )  # fmt: skip
+    return images, annotations, results
+
+
+def _indexed(images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> COCO:
+    coco = COCO()
+    coco.dataset = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": i, "name": name} for i, name in enumerate(PART_NAMES, start=1)],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco

@@ -1,0 +1,66 @@
+"""Write what is known about the models into a folder: tables, plots, worst cases."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from car_classification import TYPE_NAMES
+from img_to_segments import PART_NAMES
+from training.answers import Answer, TypeAnswer
+from training.calibration import Verdicts, calibration_error, reliability
+from training.contact_sheet import worst_parts, worst_types
+from training.figures import (
+    Estimate,
+    confusions,
+    part_estimates,
+    part_verdicts,
+    type_confusion,
+    type_verdicts,
+)
+from training.plots import draw_confusion, draw_reliability
+
+
+def write_parts(found: Sequence[Answer], out: Path) -> None:
+    """Write `parts.md`, the pixels' confusion, the reliability and `worst_parts.jpg`."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "parts.md").write_text(as_markdown(part_estimates(found)), encoding="utf-8")
+    _confusion(confusions(found).sum(0), ("background", *PART_NAMES), out / "parts_confusion")
+    _reliability(part_verdicts(found), "parts", out)
+    worst_parts(found, out / "worst_parts.jpg")
+
+
+def write_types(found: Sequence[TypeAnswer], out: Path) -> None:
+    """Write the types' confusion, the reliability and `worst_types.jpg`."""
+    out.mkdir(parents=True, exist_ok=True)
+    _confusion(type_confusion(found), (*TYPE_NAMES, "no_car"), out / "types_confusion")
+    _reliability(type_verdicts(found), "types", out)
+    worst_types(found, out / "worst_types.jpg")
+
+
+def as_markdown(estimates: dict[str, Estimate]) -> str:
+    """A table with a row per part, the lowest IoU first; 95 % intervals in brackets."""
+    lines = ["| part | IoU | AP | AP50 |", "|---|---|---|---|"]
+    for name in sorted(PART_NAMES, key=lambda name: estimates[f"iou_{name}"].value):
+        row = (estimates[f"{figure}_{name}"] for figure in ("iou", "ap", "ap50"))
+        cells = (f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f})" for e in row)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _confusion(counts: NDArray[np.int64], labels: Sequence[str], out: Path) -> None:
+    with out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["true \\ given", *labels])
+        writer.writerows([name, *row] for name, row in zip(labels, counts.tolist(), strict=True))
+    draw_confusion(counts, labels, out.with_suffix(".png"))
+
+
+def _reliability(verdicts: Verdicts, name: str, out: Path) -> None:
+    bins = reliability(verdicts.confidence, verdicts.right)
+    error = calibration_error(verdicts.confidence, verdicts.right)
+    draw_reliability(bins, error, name, out / f"{name}_reliability.png")
