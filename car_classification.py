@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from letterbox import fit_box
-from model_files import ModelDescription, load_network, normalise, read_description
+from model_files import MODELS, ModelDescription, load_network, normalise, read_description
 
 TYPE_NAMES = ("convertible", "coupe", "hatchback", "pickup", "sedan", "suv", "van", "wagon")
 
@@ -30,9 +31,9 @@ class TypeClassifier:
         ModelError: if the model's files can't be used.
     """
 
-    def __init__(self, description: ModelDescription | None = None) -> None:
-        self.description = description or read_description("types")
-        self._network = load_network(self.description)
+    def __init__(self, description: ModelDescription | None = None, folder: Path = MODELS) -> None:
+        self.description = description or read_description("types", folder)
+        self._network = load_network(self.description, folder)
 
     def __call__(
         self, rgb: NDArray[np.uint8], box: tuple[float, float, float, float] | None = None
@@ -44,27 +45,35 @@ class TypeClassifier:
             box: x0, y0, x1, y1 in pixels around the car's parts; the roof, which is no part,
                 is given room above it. None takes the whole photo.
         """
-        scores = self.scores(rgb, box)
-        if scores[-1] > self.description.thresholds["no_car"]:
+        thresholds = self.description.thresholds
+        logits = self.logits(rgb, box)
+        if _softmax(logits)[-1] > thresholds["no_car"]:
             return None
-        cars = scores[:-1] / scores[:-1].sum()
+        # The temperature (Guo et al. 2017) makes probabilities of types true, on the validation
+        # photos; it changes no answer.
+        cars = _softmax(logits[:-1] / thresholds["temperature"])
         best = int(cars.argmax())
         named = dict(zip(TYPE_NAMES, cars.tolist(), strict=True))
         return CarType(TYPE_NAMES[best], named[TYPE_NAMES[best]], named)
 
-    def scores(
+    def logits(
         self, rgb: NDArray[np.uint8], box: tuple[float, float, float, float] | None = None
     ) -> NDArray[np.float64]:
-        """Probabilities (9,) float64 of the eight types and of no car at all."""
+        """Logits (9,) float64 of the eight types and of no car at all; see `__call__`."""
         fields = self.description.input
         height, width = rgb.shape[:2]
         box = (0, 0, width, height) if box is None else _with_margin(box, fields["margin"])
         pixels = fit_box(rgb, box, (fields["height"], fields["width"]))
         with torch.inference_mode():
-            logits = self._network(normalise(pixels, self.description))[0].double()
-            logits = logits / self.description.thresholds["temperature"]
-            scores: NDArray[np.float64] = logits.softmax(0).numpy()
-        return scores
+            output = self._network(normalise(pixels, self.description))[0].double()
+        logits: NDArray[np.float64] = output.numpy()
+        return logits
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    values = np.exp(logits - logits.max())
+    result: NDArray[np.float64] = values / values.sum()
+    return result
 
 
 def _with_margin(

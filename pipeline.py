@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import cv2
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from car_classification import CarType, TypeClassifier
 from img_to_segments import PART_NAMES, PartSegmenter
+from model_files import MODELS
 from poligons_from_seg import DEFAULT_TOLERANCE, Polygon, Topology, label_map_to_polygons
 
 log = logging.getLogger(__name__)
@@ -81,21 +83,23 @@ class Analyser(Protocol):
 class Pipeline:
     """The models, loaded once in the background, and the way through them."""
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, folder: Path = MODELS) -> None:
         """Start to load.
 
         Args:
             threads: cores that one call may use. It is a setting of the whole process, because
                 torch and OpenCV have only one.
+            folder: holds the models.
         """
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
         self._models: Future[tuple[PartSegmenter, TypeClassifier]] = Future()
-        threading.Thread(target=self._load, name="load-models").start()
+        threading.Thread(target=self._load, args=(folder,), name="load-models").start()
 
-    def _load(self) -> None:
+    def _load(self, folder: Path) -> None:
         try:
-            self._models.set_result((PartSegmenter(), TypeClassifier()))
+            models = PartSegmenter(folder=folder), TypeClassifier(folder=folder)
+            self._models.set_result(models)
         except Exception as error:
             log.exception("The models could not be loaded")
             self._models.set_exception(error)

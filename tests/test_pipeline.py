@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_threads_share_the_models(pipeline: Pipeline, sample: bytes) -> None:
 
 
 def test_models_that_do_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(folder: Path) -> None:
         raise OSError("secret path")
 
     monkeypatch.setattr(pipeline_module, "PartSegmenter", fail)
