@@ -86,6 +86,7 @@ def run(
         "network": network, "ema": ema, "optimizer": optimizer, "schedule": schedule
     }  # fmt: skip
     first = _resume(state, options.out / "last.pt")
+    _cut_log(options.out / "log.csv", first)
     for epoch in range(first, options.epochs):
         torch.manual_seed(options.seed * 1000 + epoch)
         started = time.time()
@@ -157,6 +158,13 @@ def _save(state: dict[str, Any], epoch: int, out: Path) -> None:
     for name, content in (("last.pt", saved), ("ema.pt", state["ema"].module.state_dict())):
         torch.save(content, out / f"{name}.new")
         (out / f"{name}.new").replace(out / name)
+
+
+def _cut_log(path: Path, first: int) -> None:
+    """Drop the line of an epoch that was cut after it was logged and before it was saved."""
+    if path.exists():
+        header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text(header + "".join(lines[:first]), encoding="utf-8")
 
 
 def _log(path: Path, row: dict[str, float]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -98,46 +98,78 @@ def photos(data: Path, limit: int | None) -> list[tuple[Path, str]]:
     return [found[i] for i in order[:limit]]
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class LabelRun:
+    """One labelling of the car type photos.
+
+    Attributes:
+        data: folder of the data sets.
+        out: folder for label maps and `index.json`; a run that was cut goes on from there.
+        teacher: models folders whose part networks are averaged.
+        longest: longest sides of a 4:3 photo at which each of them looks.
+        limit: label only so many photos; None for all.
+        threads: cores to use.
+    """
+
+    data: Path
+    out: Path = Path("runs/pseudo")
+    teacher: Sequence[Path] = (MODELS,)
+    longest: Sequence[int] = (384,)
+    limit: int | None = None
+    threads: int = 2
+
+
+def label_photos(options: LabelRun) -> None:
     """Label all photos; goes on where it was stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("runs/pseudo"))
-    parser.add_argument("--teacher", type=Path, nargs="*", default=[MODELS])
-    parser.add_argument("--longest", type=int, nargs="*", default=[384])
-    parser.add_argument("--limit", type=int, help="label only so many photos")
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(options.threads)
     teacher = flip_averaged(
         [
             PartSegmenter(_at_size(folder, longest), folder)
-            for folder in arguments.teacher
-            for longest in arguments.longest
+            for folder in options.teacher
+            for longest in options.longest
         ]
     )
-    (arguments.out / "labels").mkdir(parents=True, exist_ok=True)
+    (options.out / "labels").mkdir(parents=True, exist_ok=True)
     rows = []
     for number, (path, car_type) in enumerate(
-        tqdm(photos(arguments.data, arguments.limit), mininterval=10)
+        tqdm(photos(options.data, options.limit), mininterval=10)
     ):
-        note = arguments.out / "labels" / f"{number:05d}.json"
+        note = options.out / "labels" / f"{number:05d}.json"
         if not note.exists():
             with torch.autocast("cpu", torch.bfloat16):
                 probabilities = teacher(rgb := read_rgb(path))
             labels, sure = label(use_type(probabilities, car_type), rgb.shape[0], rgb.shape[1])
             cv2.imwrite(str(note.with_suffix(".png")), labels)
-            note.write_text(json.dumps({"confidence": round(sure, 4)}), encoding="utf-8")
+            _write(note, {"confidence": round(sure, 4)})
         sure = json.loads(note.read_text(encoding="utf-8"))["confidence"]
         if sure >= SURE_CAR:
             rows.append({"image": str(path), "labels": f"labels/{note.stem}.png", "sure": sure})
-    (arguments.out / "index.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    _write(options.out / "index.json", rows)
+
+
+def _write(path: Path, content: object) -> None:
+    """Write JSON; a kill at any moment leaves the whole file or none."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    fresh.replace(path)
 
 
 def _at_size(folder: Path, longest: int) -> ModelDescription:
     """The description of a teacher, fed at another size."""
     description = read_description("parts", folder)
     return replace(description, input=description.input | {"area": area_of(longest)})
+
+
+def main() -> None:
+    """Read the command line and label."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=LabelRun.out)
+    parser.add_argument("--teacher", type=Path, nargs="*", default=LabelRun.teacher)
+    parser.add_argument("--longest", type=int, nargs="*", default=LabelRun.longest)
+    parser.add_argument("--limit", type=int, help="label only so many photos")
+    parser.add_argument("--threads", type=int, default=LabelRun.threads)
+    label_photos(LabelRun(**vars(parser.parse_args())))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from img_to_segments import PART_NAMES
 from letterbox import fit_area
 from networks import build_network
-from training.evaluate import widen
+from training.answers import widen
 from training.imagenet import load_imagenet
 from training.loop import Batch, LoopOptions, run
 from training.parts_augment import NATURAL, SQUASHED, augment
@@ -165,41 +165,75 @@ def start_from(network: nn.Module, weights: Path) -> None:
     network.load_state_dict(state, strict=weights.suffix != ".safetensors")
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class PartsRun:
+    """One training of the part network.
+
+    Attributes:
+        data: folder of the data sets.
+        out: folder of checkpoints and log; a run that was cut goes on from there.
+        pseudo: folder written by `training.pseudo_labels`, or None for annotated photos only.
+        weights: where to start from, see `start_from`; None for ImageNet's.
+        epochs, photos: how many passes, each of how many drawn photos.
+        batch: photos per step.
+        rate: peak learning rate.
+        cache: folder of the label maps and the split.
+        threads: cores to use.
+    """
+
+    data: Path
+    out: Path = Path("runs/parts")
+    pseudo: Path | None = None
+    weights: Path | None = None
+    epochs: int = 40
+    photos: int = 800
+    batch: int = 8
+    rate: float = 1.5e-3
+    cache: Path = Path("runs/cache")
+    threads: int = 2
+
+
+def train(options: PartsRun) -> None:
     """Train from ImageNet weights or those given, or go on where the last run stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("runs/parts"))
-    parser.add_argument("--pseudo", type=Path, help="folder written by training.pseudo_labels")
-    parser.add_argument("--weights", type=Path, help="start from these instead of ImageNet's")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--photos", type=int, default=800, help="photos per epoch")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    arguments = parser.parse_args()
     torch.manual_seed(0)
-    train, val = annotated_samples(arguments.data, Path("runs/cache"))
-    if arguments.pseudo:
-        index = json.loads((arguments.pseudo / "index.json").read_text(encoding="utf-8"))
-        train += [
-            PartsSample(Path(row["image"]), arguments.pseudo / row["labels"], "pseudo")
+    samples, val = annotated_samples(options.data, options.cache)
+    if options.pseudo:
+        index = json.loads((options.pseudo / "index.json").read_text(encoding="utf-8"))
+        samples += [
+            PartsSample(Path(row["image"]), options.pseudo / row["labels"], "pseudo")
             for row in index
         ]
-    train += [PartsSample(path, None, "empty") for path in list_empty(arguments.data, "train")]
-    steps = arguments.photos // arguments.batch
+    samples += [PartsSample(path, None, "empty") for path in list_empty(options.data, "train")]
+    steps = options.photos // options.batch
 
     def batches(epoch: int) -> Iterable[Batch]:
-        size = later_size_of(epoch) if arguments.weights else size_of(epoch, arguments.epochs)
-        dataset = PartsDataset(train, size, steps * arguments.batch, epoch, Mix())
-        return DataLoader(dataset, batch_size=arguments.batch, num_workers=1)
+        size = later_size_of(epoch) if options.weights else size_of(epoch, options.epochs)
+        dataset = PartsDataset(samples, size, steps * options.batch, epoch, Mix())
+        return DataLoader(dataset, batch_size=options.batch, num_workers=1)
 
     network = build_network("pyramid", OPTIONS)
-    if arguments.weights:
-        start_from(network, arguments.weights)
+    if options.weights:
+        start_from(network, options.weights)
     else:
         load_imagenet(network, BACKBONE)
-    options = LoopOptions(arguments.out, arguments.epochs, steps, rate=arguments.rate)
-    run(network, batches, parts_loss, lambda net: measure(net, val, area_of(512)), options)
+    loop = LoopOptions(
+        options.out, options.epochs, steps, rate=options.rate, threads=options.threads
+    )
+    run(network, batches, parts_loss, lambda net: measure(net, val, area_of(512)), loop)
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=PartsRun.out)
+    parser.add_argument("--pseudo", type=Path, help="folder written by training.pseudo_labels")
+    parser.add_argument("--weights", type=Path, help="start from these instead of ImageNet's")
+    parser.add_argument("--epochs", type=int, default=PartsRun.epochs)
+    parser.add_argument("--photos", type=int, default=PartsRun.photos, help="photos per epoch")
+    parser.add_argument("--batch", type=int, default=PartsRun.batch)
+    parser.add_argument("--rate", type=float, default=PartsRun.rate)
+    train(PartsRun(**vars(parser.parse_args())))
 
 
 if __name__ == "__main__":

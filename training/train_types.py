@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +20,8 @@ from training.loop import Batch, LoopOptions, run
 from training.type_data import NO_CAR, TYPES, TypeDataset, TypeSample, list_samples
 
 SIZE = (192, 288)
-BATCH = 32
 BACKBONE = "tf_efficientnet_lite0"
+OPTIONS: dict[str, Any] = {"model_name": BACKBONE, "num_classes": NO_CAR + 1}
 
 
 def weights_of(samples: list[TypeSample]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -74,33 +76,58 @@ def measure(network: nn.Module, samples: list[TypeSample]) -> dict[str, float]:
     }
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class TypesRun:
+    """One training of the type network.
+
+    Attributes:
+        data: folder of the data sets.
+        out: folder of checkpoints and log; a run that was cut goes on from there.
+        epochs: how many passes.
+        photos: photos drawn per pass; None for as many as there are.
+        batch: photos per step.
+        threads: cores to use.
+    """
+
+    data: Path
+    out: Path = Path("runs/types")
+    epochs: int = 10
+    photos: int | None = None
+    batch: int = 32
+    threads: int = 2
+
+
+def train(options: TypesRun) -> None:
     """Train from ImageNet weights, or go on where the last run stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("runs/types"))
-    parser.add_argument("--epochs", type=int, default=10)
-    arguments = parser.parse_args()
     torch.manual_seed(0)
-    train, val = list_samples(arguments.data, "train"), list_samples(arguments.data, "val")
-    chance = weights_of(train)
-    steps = len(train) // BATCH
+    samples, val = list_samples(options.data, "train"), list_samples(options.data, "val")
+    chance = weights_of(samples)
+    steps = max(1, (options.photos or len(samples)) // options.batch)
 
     def batches(epoch: int) -> Iterable[Batch]:
         rng = np.random.default_rng(epoch)
-        chosen = rng.choice(len(train), steps * BATCH, p=chance)
-        dataset = Subset(TypeDataset(train, SIZE, epoch), chosen.tolist())
-        return DataLoader(dataset, batch_size=BATCH, num_workers=1)
+        chosen = rng.choice(len(samples), steps * options.batch, p=chance)
+        dataset = Subset(TypeDataset(samples, SIZE, epoch), chosen.tolist())
+        return DataLoader(dataset, batch_size=options.batch, num_workers=1)
 
-    network = build_network(
-        "classifier", {"model_name": BACKBONE, "num_classes": NO_CAR + 1, "drop_rate": 0.2}
-    )
+    network = build_network("classifier", OPTIONS | {"drop_rate": 0.2})
     load_imagenet(network, BACKBONE)
-    options = LoopOptions(arguments.out, arguments.epochs, steps, rate=2e-3, encoder_factor=0.4)
+    loop = LoopOptions(
+        options.out, options.epochs, steps, rate=2e-3, encoder_factor=0.4, threads=options.threads
+    )
     run(
-        network, batches, mixed_loss, lambda net: measure(net, val), options,
+        network, batches, mixed_loss, lambda net: measure(net, val), loop,
         is_encoder=lambda name: not name.startswith("classifier"),
     )  # fmt: skip
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=TypesRun.out)
+    parser.add_argument("--epochs", type=int, default=TypesRun.epochs)
+    train(TypesRun(**vars(parser.parse_args())))
 
 
 if __name__ == "__main__":
