@@ -1,0 +1,78 @@
+"""A small folder of data in the form that `training/` reads: drawn cars, no photos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+SIZE = 96
+# Boxes x0, y0, x1, y1 of the parts of a drawn car, in a photo of SIZE x SIZE.
+BOXES = {
+    "front_glass": (30, 20, 66, 38),
+    "hood": (20, 38, 76, 56),
+    "front_bumper": (16, 56, 80, 72),
+    "front_left_light": (66, 44, 78, 54),
+    "wheel": (18, 70, 34, 86),
+}
+
+
+def write_data(folder: Path, count: int = 8) -> Path:
+    """Write `count` annotated photos, and a few of each other kind; returns `folder`."""
+    rng = np.random.default_rng(0)
+    _annotated(folder / "car_parts", count, rng)
+    for part, each in (("train", 2), ("val", 1)):
+        for car_type in ("sedan", "suv"):
+            for number in range(each):
+                place = folder / "car_types" / part / car_type
+                _write(place / f"{part}{car_type}{number}.jpg", _photo(rng)[:, :, ::-1])
+    rows = ["file,type,make_model,x1,y1,x2,y2,w,h"]
+    for part in ("train", "val"):
+        file = f"{part}/sedan/{part}sedan0.jpg"
+        _write(folder / "car_types_in_context" / file, _photo(rng))
+        rows.append(f"{file},sedan,Drawn,14,18,82,88,{SIZE},{SIZE}")
+    (folder / "car_types_in_context" / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    for number in range(6):
+        _write(folder / "not_cars" / f"{number}.jpg", _ground(rng))
+    return folder
+
+
+def _annotated(folder: Path, count: int, rng: np.random.Generator) -> None:
+    names = list(BOXES)
+    document: dict[str, list[dict[str, object]]] = {
+        "images": [], "annotations": [],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(names)],
+    }  # fmt: skip
+    for number in range(count):
+        file = f"drawn{number}.png"
+        _write(folder / "images" / file, _photo(rng))
+        document["images"].append({"id": number, "file_name": file, "width": SIZE, "height": SIZE})
+        for category, (x0, y0, x1, y1) in enumerate(BOXES.values()):
+            document["annotations"].append(
+                {
+                    "id": len(document["annotations"]), "image_id": number,
+                    "category_id": category, "area": (x1 - x0) * (y1 - y0),
+                    "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]],
+                }
+            )  # fmt: skip
+    (folder / "annotations.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+def _ground(rng: np.random.Generator) -> NDArray[np.uint8]:
+    coarse = rng.integers(60, 200, (6, 6, 3), np.uint8)
+    return cv2.resize(coarse, (SIZE, SIZE)).astype(np.uint8)
+
+
+def _photo(rng: np.random.Generator) -> NDArray[np.uint8]:
+    photo = _ground(rng)
+    for x0, y0, x1, y1 in BOXES.values():
+        photo[y0:y1, x0:x1] = rng.integers(0, 256, 3, np.uint8)
+    return photo
+
+
+def _write(path: Path, image: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image)

@@ -1,0 +1,267 @@
+"""From data to the files in `models/`: `python -m training.everything --data DATA`.
+
+The stages of `plan` run one after the other. One that is done leaves a mark; one that was cut
+goes on from its checkpoint. So the same command goes on after any stop, a kill too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from model_files import MANIFEST, MODELS
+from pipeline import Pipeline
+from training import pseudo_labels, train_parts, train_types
+from training.calibrate import calibrate_parts, calibrate_types
+from training.evaluate import evaluate
+from training.export import export_checkpoint
+from training.plots import draw_curves
+
+RUNS = ("parts1", "parts2", "parts3", "types")
+LOOKS = (384, 512)  # longest sides at which a teacher looks at each photo
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What the command line sets.
+
+    Attributes:
+        data: folder of the data sets.
+        out: folder of everything on the way; git ignores it.
+        models: folder that the models are written to in the end.
+        scale: epochs and photos against those in `plan`; small values are for tests.
+        batch: photos per step of the part network; the type network takes four times as many.
+        threads: cores to use.
+    """
+
+    data: Path
+    out: Path = Path("runs/train")
+    models: Path = MODELS
+    scale: float = 1.0
+    batch: int = 8
+    threads: int = 2
+
+    def epochs(self, count: int) -> int:
+        """Epochs at this scale; two are the least."""
+        return max(2, round(count * self.scale))
+
+    def photos(self, count: int, batch: int) -> int:
+        """Photos per epoch, or to label, at this scale; two batches are the least."""
+        return max(2 * batch, round(count * self.scale))
+
+
+class OtherKnobsError(Exception):
+    """The folder holds stages of a plan with other knobs; the message is for people."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the plan; `run` can be cut and called again."""
+
+    name: str
+    run: Callable[[], None]
+
+
+def plan(knobs: Knobs) -> list[Stage]:
+    """What is done, in order; the lengths are those of training/EXPERIMENTS.md."""
+    out = knobs.out
+    return [
+        Stage("parts1", lambda: parts(knobs, "parts1", 40, 400, 1.5e-3)),
+        Stage("teacher1", lambda: teacher(out, "parts1", "teacher1")),
+        Stage("labels1", lambda: labels(knobs, "teacher1", "labels1")),
+        Stage("parts2", lambda: parts(knobs, "parts2", 22, 720, 1.5e-3, pseudo="labels1")),
+        Stage("teacher2", lambda: teacher(out, "parts2", "teacher2")),
+        Stage("labels2", lambda: labels(knobs, "teacher2", "labels2")),
+        Stage(
+            "parts3",
+            lambda: parts(knobs, "parts3", 26, 720, 7e-4, pseudo="labels2", start="parts2"),
+        ),
+        Stage("types", lambda: types(knobs)),
+        Stage("models", lambda: models(out)),
+        Stage("calibration", lambda: calibration(knobs)),
+        Stage("figures", lambda: figures(knobs)),
+        Stage("curves", lambda: curves(out)),
+        Stage("install", lambda: install(out / "models", knobs.models)),
+    ]
+
+
+def parts(
+    knobs: Knobs,
+    name: str,
+    epochs: int,
+    photos: int,
+    rate: float,
+    pseudo: str | None = None,
+    start: str | None = None,
+) -> None:
+    """Train the part network, on the labels of stage `pseudo` and from the weights of `start`."""
+    train_parts.train(
+        train_parts.PartsRun(
+            knobs.data,
+            knobs.out / name,
+            pseudo=knobs.out / pseudo if pseudo else None,
+            weights=knobs.out / start / "ema.pt" if start else None,
+            epochs=knobs.epochs(epochs),
+            photos=knobs.photos(photos, knobs.batch),
+            batch=knobs.batch,
+            rate=rate,
+            cache=knobs.out / "cache",
+            threads=knobs.threads,
+        )
+    )
+
+
+def teacher(out: Path, run: str, name: str) -> None:
+    """Make a models folder of the part network of `run`."""
+    (out / name).mkdir(exist_ok=True)
+    _describe("parts", out / name, {"options": train_parts.OPTIONS})
+    export_checkpoint(out / run / "ema.pt", "parts.safetensors", out / name)
+
+
+def labels(knobs: Knobs, teacher: str, name: str) -> None:
+    """Let a teacher label the car type photos."""
+    pseudo_labels.label_photos(
+        pseudo_labels.LabelRun(
+            knobs.data,
+            knobs.out / name,
+            [knobs.out / teacher],
+            LOOKS,
+            # All photos; at a smaller scale fewer.
+            limit=knobs.photos(8000, knobs.batch) if knobs.scale < 1 else None,
+            threads=knobs.threads,
+        )
+    )
+
+
+def types(knobs: Knobs) -> None:
+    """Train the type network."""
+    batch = 4 * knobs.batch
+    train_types.train(
+        train_types.TypesRun(
+            knobs.data,
+            knobs.out / "types",
+            epochs=knobs.epochs(6),
+            photos=knobs.photos(7648, batch),
+            batch=batch,
+            threads=knobs.threads,
+        )
+    )
+
+
+def models(out: Path) -> None:
+    """Make the folder of both networks with their descriptions, still without figures."""
+    shutil.rmtree(out / "models", ignore_errors=True)
+    teacher(out, "parts3", "models")
+    _describe("types", out / "models", {"options": train_types.OPTIONS})
+    export_checkpoint(out / "types" / "ema.pt", "types.safetensors", out / "models")
+
+
+def _describe(name: str, folder: Path, changes: dict[str, Any]) -> None:
+    """Write the description of a new network: that of `models/` without what was measured."""
+    fields = json.loads((MODELS / f"{name}.json").read_text(encoding="utf-8"))
+    fields |= {"metrics": {}} | changes
+    identity = {"confidence_slope": 1.0, "confidence_offset": 0.0, "temperature": 1.0}
+    fields["thresholds"] = {
+        key: identity.get(key, value) for key, value in fields["thresholds"].items()
+    }
+    _write_description(fields, folder / f"{name}.json")
+
+
+def _write_description(fields: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+
+
+def calibration(knobs: Knobs) -> None:
+    """Fit the confidences to the validation photos."""
+    folder = knobs.out / "models"
+    errors = calibrate_parts(knobs.data, folder, knobs.out / "cache")
+    errors |= calibrate_types(knobs.data, folder)
+    print("\n".join(f"{name} {value:.4f}" for name, value in errors.items()))
+
+
+def figures(knobs: Knobs) -> None:
+    """Measure the new models through the service, and write the figures beside them."""
+    folder = knobs.out / "models"
+    pipeline = Pipeline(threads=knobs.threads, folder=folder)
+    measured = evaluate(
+        pipeline, knobs.data, report=knobs.out / "report", cache=knobs.out / "cache"
+    )
+    for name in ("parts", "types"):
+        write_metrics(measured, name, folder)
+
+
+def write_metrics(measured: dict[str, float], name: str, folder: Path) -> None:
+    """Put the figures about "parts" or "types" into the description of that network."""
+    path = folder / f"{name}.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    about_types = ("type", "f1_", "cars_missed", "empty_told")
+    fields["metrics"] = {
+        figure: round(value, 4)
+        for figure, value in measured.items()
+        if figure.startswith(about_types) == (name == "types") and value == value  # no NaN in JSON
+    }
+    _write_description(fields, path)
+
+
+def curves(out: Path) -> None:
+    """Draw the curves of all trainings into the report."""
+    for name in RUNS:
+        draw_curves(out / name / "log.csv", out / "report" / f"{name}_curves.png")
+
+
+def install(source: Path, target: Path) -> None:
+    """Copy the new models over the old ones, the manifest last."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir(), key=lambda path: path.name == MANIFEST):
+        shutil.copy(path, target / path.name)
+
+
+def run_plan(knobs: Knobs) -> None:
+    """Run all stages that are not done yet.
+
+    Raises:
+        OtherKnobsError: if `knobs.out` was begun with other knobs.
+    """
+    knobs.out.mkdir(parents=True, exist_ok=True)
+    begun, now = knobs.out / "knobs.json", json.dumps(asdict(knobs), default=str, indent=2)
+    if begun.exists() and begun.read_text(encoding="utf-8") != now:
+        raise OtherKnobsError(
+            f"{knobs.out} was begun with other options (see {begun}); "
+            "give the same ones, or another --out"
+        )
+    begun.write_text(now, encoding="utf-8")
+    for stage in plan(knobs):
+        mark = knobs.out / f"{stage.name}.done"
+        if mark.exists():
+            print(f"{stage.name}: done before", flush=True)
+            continue
+        print(f"{stage.name} ...", flush=True)
+        stage.run()
+        mark.touch()
+
+
+def main() -> None:
+    """Read the command line and run the plan."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Knobs.out)
+    parser.add_argument("--models", type=Path, default=Knobs.models)
+    parser.add_argument("--scale", type=float, default=Knobs.scale, help="less than 1 to try it")
+    parser.add_argument("--batch", type=int, default=Knobs.batch)
+    parser.add_argument("--threads", type=int, default=Knobs.threads)
+    knobs = Knobs(**vars(parser.parse_args()))
+    try:
+        run_plan(knobs)
+    except OtherKnobsError as error:
+        sys.exit(str(error))
+    print(f"Done: {knobs.models} and {knobs.out / 'report'}. The model cards want the new figures.")
+
+
+if __name__ == "__main__":
+    main()
