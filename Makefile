@@ -4,6 +4,8 @@
 # make lint     ruff and mypy
 # make screenshot  takes the README's picture of the page
 # make readers  reads exports with the programs they are made for (another environment, 2 GB)
+# make train DATA=folder     from data to the files in models/; goes on after any stop
+# make evaluate DATA=folder  figures of models/ on the validation photos, and runs/report/
 # make demo     starts the service, posts sample/car.png (or IMAGE=photo.jpg), writes demo.png
 
 PYTHON ?= python3
@@ -11,7 +13,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IMAGE  ?= sample/car.png
 
-.PHONY: run install dev test lint readers demo screenshot clean
+.PHONY: run install dev test lint readers demo screenshot train evaluate clean
 .DEFAULT_GOAL := run
 
 # The stamp files are younger than the requirements once these are installed, so nothing is
@@ -22,8 +24,12 @@ $(VENV)/.installed: requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-train.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.installed-train: requirements-train.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-train.txt
 	touch $@
 
 install: $(VENV)/.installed
@@ -60,6 +66,23 @@ demo: install
 
 screenshot: dev
 	$(BIN)/python tests/ui/screenshot.py
+
+# Huge pages, and memory that is kept instead of given back: several times as fast on Linux
+# (training/EXPERIMENTS.md), without effect elsewhere.
+QUICK := GLIBC_TUNABLES=glibc.malloc.hugetlb=1 MALLOC_MMAP_MAX_=0 \
+	MALLOC_TRIM_THRESHOLD_=30000000000 MALLOC_TOP_PAD_=500000000
+
+train evaluate: has-data $(VENV)/.installed-train
+
+.PHONY: has-data
+has-data:
+	@test -d "$(DATA)/car_parts" || { echo "make $(MAKECMDGOALS) DATA=folder: see training/README.md"; exit 1; }
+
+train:
+	$(QUICK) $(BIN)/python -m training.everything --data "$(DATA)" $(ARGS)
+
+evaluate:
+	$(QUICK) $(BIN)/python -m training.evaluate --data "$(DATA)" --report runs/report $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
