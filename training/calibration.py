@@ -24,6 +24,7 @@ from torch import Tensor
 EDGE = 1e-4  # confidences are rounded to four digits; 0 and 1 have no logit
 FOLDS = 5
 BINS = 10
+TEMPERATURES = (0.1, 10.0)  # more is no calibration; a network that knows nothing asks for it
 
 Array = NDArray[np.float64]
 
@@ -86,7 +87,7 @@ def fit_temperature(logits: Array, labels: NDArray[np.int64]) -> float:
     [log_temperature] = _minimise(
         lambda p: torch.nn.functional.cross_entropy(x / p[0].exp(), y), [0.0]
     )
-    return float(np.exp(log_temperature))
+    return float(np.clip(np.exp(log_temperature), *TEMPERATURES))
 
 
 def _minimise(loss: Callable[[Tensor], Tensor], start: list[float]) -> list[float]:

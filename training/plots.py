@@ -59,7 +59,8 @@ def draw_reliability(bins: Sequence[Bin], error: float, title: str, out: Path) -
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     axes.plot([b.confidence for b in bins], [b.right for b in bins], marker="o")
     for b in bins:
-        axes.annotate(str(b.count), (b.confidence, b.right), (4, -10), textcoords="offset points")
+        offset = (4, -10) if b.right > 0.5 else (4, 4)
+        axes.annotate(str(b.count), (b.confidence, b.right), offset, textcoords="offset points")
     axes.set(
         xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="share right",
         title=f"{title}: expected calibration error {error:.3f}",
