@@ -43,6 +43,8 @@ class Api(OpenAPI):
         for operations in self.spec_json["paths"].values():
             for operation in operations.values():
                 operation["responses"].pop(self.validation_error_status)
+        if self.spec_json["components"].get("securitySchemes") is None:
+            self.spec_json["components"].pop("securitySchemes", None)  # null is not allowed there
 
 
 def add_docs(app: Api) -> None:

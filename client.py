@@ -19,6 +19,7 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 from urllib3.util.retry import Retry
 
 from options import PLAIN, Options
@@ -121,6 +122,7 @@ class CarSeg:
         self,
         url: str,
         *,
+        api_key: str | None = None,
         retries: int = 8,
         timeout: float = 60,
         headers: Mapping[str, str] | None = None,
@@ -128,13 +130,15 @@ class CarSeg:
         """
         Args:
             url: address of the service, such as `http://127.0.0.1:5000`.
+            api_key: sent with each request, where the service asks for a key.
             retries: how often a request is sent again at most.
             timeout: seconds without any answer after which a request has failed.
-            headers: sent with each request, such as a key.
+            headers: sent with each request.
         """
         self._url = url.rstrip("/")
         self._timeout = timeout
         self._headers = dict(headers or {})
+        self._auth = None if api_key is None else _Bearer(api_key)
         self._retry = Retry(
             total=retries,
             connect=min(retries, 3),  # nobody there, or no answer: that seldom heals
@@ -252,11 +256,23 @@ class CarSeg:
         if session is None:
             session = requests.Session()
             session.headers.update(self._headers)
+            session.auth = self._auth
             for scheme in ("http://", "https://"):
                 session.mount(scheme, HTTPAdapter(max_retries=self._retry))
             self._local.session = session
             self._sessions.append(session)
         return session
+
+
+class _Bearer(AuthBase):
+    """As `auth` of a session, a key is kept from other hosts and not replaced out of ~/.netrc."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
 
 
 def _json(answer: requests.Response) -> Any:

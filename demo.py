@@ -6,6 +6,7 @@ import argparse
 import base64
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from overlay import draw_parts
 from segment_interface import ImageError, decode_image
 from settings import REPOSITORY, Settings
 
+_KEY = secrets.token_hex(24)  # of our own service, so that it does not matter which others are set
+
 
 class DemoError(Exception):
     """Why there is no result, in one sentence."""
@@ -32,7 +35,12 @@ class DemoError(Exception):
 def service() -> Iterator[str]:
     """A service of its own, on a free port and with a folder of its own; gives its address."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "CARSEG_PORT": "0", "CARSEG_DATA_DIR": folder}
+        environment = {
+            **os.environ,
+            "CARSEG_PORT": "0",
+            "CARSEG_DATA_DIR": folder,
+            "CARSEG_API_KEYS": _KEY,
+        }
         process = subprocess.Popen(  # noqa: S603 (our own program)
             [sys.executable, REPOSITORY / "app.py"],
             env=environment,
@@ -58,7 +66,7 @@ def ask(url: str, body: dict[str, str] | None = None) -> dict[str, Any]:
     request = urllib.request.Request(  # noqa: S310 (the address is our own)
         url,
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json", "X-API-Key": _KEY},
     )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310

@@ -106,6 +106,16 @@ class Pipeline:
         else:
             log.info("Models are loaded")
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the models can be used."""
+        return self._models.done() and self._models.exception() is None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the models could not be loaded."""
+        return self._models.done() and self._models.exception() is not None
+
     def analyse(
         self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
     ) -> Analysis:

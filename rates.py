@@ -62,7 +62,8 @@ def add_limits(app: Flask, rate: str) -> None:
     for rule in app.url_map.iter_rules():
         costs = filter(None, (_costs(rule.rule, method) for method in rule.methods or ()))
         for cost in costs:
-            app.view_functions[rule.endpoint] = limits[cost](app.view_functions[rule.endpoint])
+            view: Any = app.view_functions[rule.endpoint]  # its type is beyond both libraries
+            app.view_functions[rule.endpoint] = limits[cost](view)
 
     @app.errorhandler(RateLimitExceeded)
     def exceeded(error: RateLimitExceeded) -> Response:

@@ -73,11 +73,11 @@ def serve(app: Flask, jobs: Jobs, settings: Settings, sockets: list[socket.socke
         if isinstance(listener, TcpWSGIServer):
             listener.channel_class = _Channel
     _stop_on_signals(jobs, server.task_dispatcher)
-    _announce(sockets[0])
+    _announce(sockets[0], with_key=bool(settings.api_keys))
     server.run()
 
 
-def _announce(listener: socket.socket) -> None:
+def _announce(listener: socket.socket, *, with_key: bool) -> None:
     """Print where the service is and a line to try it."""
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -85,9 +85,10 @@ def _announce(listener: socket.socket) -> None:
         f"The service is at {url}, its page at {url}/ui, its API at {url}/docs. "
         "Ctrl-C stops it. Try:"
     )
+    header = '-H "X-API-Key: $CARSEG_API_KEY" ' if with_key else ""
     print(
         """  (printf '{"image": "'; base64 < sample/car.png | tr -d '\\n'; printf '"}') | """
-        f"curl -H 'Content-Type: application/json' --data-binary @- {url}/",
+        f"curl -H 'Content-Type: application/json' {header}--data-binary @- {url}/",
         flush=True,
     )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from helpers import REPOSITORY, SAMPLE, Server, body, encoded, noise
+from helpers import REPOSITORY, SAMPLE, Server, body, clean_environment, encoded, noise
 
 from client import CarSeg, CarSegError, Options, Result
 
@@ -119,6 +121,83 @@ def test_errors_are_those_of_the_service(service: CarSeg) -> None:
         service.export(service.submit(SAMPLE), "png")
     with pytest.raises(FileNotFoundError):
         service.submit("no such file")
+
+
+KEY = "key-of-the-clients-0123"
+
+
+@pytest.fixture(scope="module")
+def locked(
+    start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A service that asks for a key."""
+    server = start_server(tmp_path_factory.mktemp("locked"), CARSEG_API_KEYS=KEY)
+    yield server
+    assert server.stop(signal.SIGTERM) == 0
+
+
+def test_a_key(locked: Server) -> None:
+    with CarSeg(locked.url, api_key=KEY) as client:
+        result = client.segment(encoded(noise(32, 32)))
+        assert client.ready() == [result.image_hash]
+    for key in (None, "not-the-key-0123456789"):
+        with CarSeg(locked.url, api_key=key) as client:
+            with pytest.raises(CarSegError) as caught:
+                client.ready()
+            assert caught.value.status == 401
+            assert str(key) not in str(caught.value)
+
+
+def test_a_key_is_kept_from_other_hosts_and_goes_before_netrc(
+    busy: Busy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with CarSeg(busy.url, api_key=KEY) as client:
+        client.submit(b"photo")
+        assert busy.headers["Authorization"] == f"Bearer {KEY}"
+        elsewhere = f"http://localhost:{busy.server_address[1]}/"
+        busy.refusals = [(302, {"Location": elsewhere})]
+        client.ready()
+        assert KEY not in str(busy.headers)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
+def test_a_key_with_javascript(locked: Server) -> None:
+    program = """
+        import { CarSeg } from "./web/carseg.js";
+        const [url, key] = process.argv.slice(1);
+        const ready = await new CarSeg(url, { apiKey: key }).ready();
+        const status = await new CarSeg(url).ready().catch((error) => error.status);
+        console.log(JSON.stringify([ready.length >= 0, status]));
+    """
+    ended = subprocess.run(
+        ["node", "--input-type=module", "-e", program, locked.url, KEY],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert json.loads(ended.stdout) == [True, 401]
+
+
+def test_a_key_on_the_command_line(locked: Server, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encoded(noise(32, 32)))
+    for key, status, words in ((KEY, 0, '"image_hash"'), ("", 1, "Send a key.")):
+        ended = subprocess.run(
+            [sys.executable, "segment.py", str(photo), "--server", locked.url],
+            cwd=REPOSITORY,
+            env=clean_environment() | {"CARSEG_API_KEY": key},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ended.returncode == status, ended.stderr
+        assert words in ended.stdout + ended.stderr
 
 
 def test_shared_by_threads(service: CarSeg) -> None:

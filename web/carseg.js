@@ -34,13 +34,13 @@ export class CarSegError extends Error {
 export class CarSeg {
   /**
    * @param {string} url address of the service, such as "http://127.0.0.1:5000"
-   * @param {{retries?: number, headers?: Object<string, string>}} [options] how often a request is
-   *   sent again at most, and headers for each, such as a key
+   * @param {{apiKey?: string, retries?: number, headers?: Object<string, string>}} [options] the key,
+   *   where the service asks for one, how often a request is sent again at most, and more headers
    */
-  constructor(url, { retries = 8, headers = {} } = {}) {
+  constructor(url, { apiKey, retries = 8, headers = {} } = {}) {
     this.url = String(url).replace(/\/+$/, "");
     this.retries = retries;
-    this.headers = headers;
+    this.headers = apiKey ? { Authorization: `Bearer ${apiKey}`, ...headers } : headers;
   }
 
   /**
