@@ -25,7 +25,7 @@ from rates import add_limits, describe_limits
 from results import add_results
 from segment_interface import ImageError, decode_base64
 from server import listen, serve
-from settings import PREFIX, Settings, SettingsError, load_settings, usable_cores
+from settings import PREFIX, Settings, SettingsError, load_settings, network_threads, usable_cores
 from sqlite_store import SqliteStore
 from store import MemoryStore, Store, StoreError
 from ui import add_ui
@@ -61,7 +61,7 @@ def create_app(
     settings = config or load_settings()
     settings.prepare_folders()
     workers = min(settings.workers, usable_cores())
-    stages = pipeline or Pipeline(threads=usable_cores() // workers)
+    stages = pipeline or Pipeline(threads=network_threads())
     metrics = Metrics(VERSION)
     jobs = Jobs(
         stages,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from job import ClosingError, QueueFullError
 from segment_interface import ImageError
@@ -48,6 +48,8 @@ def register_errors(app: Flask, *, too_large: str) -> None:
 
     def from_http(error: HTTPException) -> Response:
         status = error.code or 500
+        if status == 405 and request.method in ("GET", "HEAD"):
+            return from_http(NotFound())  # what can only be deleted is nothing to look at
         if status == 405:
             message = f"{request.method} is not possible here."
         elif status >= 500:

@@ -22,7 +22,7 @@ from options import KNOBS, OptionError, Options, parse
 from photo_result import Result
 from pipeline import ModelsError, Pipeline
 from segment_interface import ImageError, decode_image
-from settings import load_settings, usable_cores
+from settings import load_settings, network_threads, usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def _local(chosen: Format) -> Iterator[tuple[Segment, int]]:
     """Do the work here, as the service does it: same stages, same number of threads."""
     settings = load_settings()
     workers = min(settings.workers, usable_cores())
-    pipeline = Pipeline(threads=usable_cores() // workers)
+    pipeline = Pipeline(threads=network_threads())
 
     def segment(data: bytes, options: Options) -> bytes:
         try:

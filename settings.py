@@ -40,9 +40,18 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def network_threads() -> int:
+    """Threads that one call of a network uses: two where there are two cores.
+
+    It does not depend on the number of workers, because sums differ in their last digits with
+    the number of threads, and one photo must give the same result whatever the settings. A
+    network gains from a second thread, but less from each further one.
+    """
+    return min(2, usable_cores())
+
+
 def _default_workers() -> int:
-    # A network gains from a second thread, but less from each further one.
-    return max(1, min(8, usable_cores() // 2))
+    return max(1, min(8, usable_cores() // network_threads()))
 
 
 class Settings(BaseSettings):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from api_docs import Api
 from app import create_app
 from pipeline import Analyser, Analysis, Pipeline, Stage
-from settings import Settings, usable_cores
+from settings import Settings, network_threads, usable_cores
 
 pytest_plugins = ["browser"]  # the fixtures of tests/ui
 
@@ -59,7 +59,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def pipeline() -> Pipeline:
-    return Pipeline(threads=usable_cores() // WORKERS)
+    return Pipeline(threads=network_threads())
 
 
 @pytest.fixture

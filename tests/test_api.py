@@ -360,6 +360,10 @@ def test_the_openapi_document(client: FlaskClient) -> None:
     assert document["openapi"].startswith("3.")
     assert set(document["paths"]) == {
         "/",
+        "/health",
+        "/metrics",
+        "/ready",
+        "/{image_hash}",
         "/{image_hash}/status",
         "/{image_hash}/events",
         "/{image_hash}/segments",

@@ -11,7 +11,7 @@ import pytest
 import pipeline as pipeline_module
 from pipeline import ModelsError, Pipeline, outline
 from segment_interface import decode_image
-from settings import usable_cores
+from settings import network_threads
 
 
 def test_the_parts_of_the_sample(pipeline: Pipeline, sample: bytes) -> None:
@@ -39,7 +39,7 @@ def test_models_that_do_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("secret path")
 
     monkeypatch.setattr(pipeline_module, "PartSegmenter", fail)
-    broken = Pipeline(threads=max(1, usable_cores() // 2))
+    broken = Pipeline(threads=network_threads())
     with pytest.raises(ModelsError, match="could not load its models") as caught:
         broken.analyse(np.zeros((9, 9, 3), np.uint8))
     assert "secret" not in str(caught.value)
