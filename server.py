@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import os
+import resource
 import signal
 import socket
+import tempfile
 import threading
 import time
-from io import BytesIO
+from functools import partial
 from types import FrameType
 from typing import Any
 
-from flask import Flask
+from flask import Flask, request
 from waitress import create_server
-from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask, ThreadedTaskDispatcher
-from waitress.utilities import RequestEntityTooLarge
+from waitress.task import ThreadedTaskDispatcher
 
-from headers import SECURITY_HEADERS
+from connections import NO_ROOM, Bodies, Channel, Limits
+from errors import ApiError
 from jobs import Jobs
 from settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
-_DISCARD_LIMIT = 1 << 30  # bytes of a body that is too large which are read and thrown away
+_BODIES = 16  # of the largest size that fit into the budget of bodies on the way
+_DESCRIPTORS = 3  # files that a connection may need: its socket, a body, an answer
 _GRACE = 5.0  # seconds that requests have to be answered in when the service stops
 
 
@@ -58,23 +59,63 @@ def serve(app: Flask, jobs: Jobs, settings: Settings, sockets: list[socket.socke
 
     A second signal ends the process at once; what is unfinished is on disk for the next start.
     """
+    limits = Limits(
+        seconds=settings.client_seconds,
+        connections=_allowed_connections(settings.connections),
+        bodies=_BODIES * settings.max_body_bytes,
+    )
+    # Bodies on the way are kept in files without names; /tmp is memory on many machines.
+    tempfile.tempdir = str(settings.uploads)
+    app.before_request(_refuse_without_room)
     connections: dict[int, Any] = {}
     server = create_server(
         app,
         map=connections,
         sockets=sockets,
         threads=settings.http_threads,
+        max_request_header_size=64 * 1024,
         max_request_body_size=settings.max_body_bytes + 1,
+        recv_bytes=128 * 1024,
+        inbuf_overflow=64 * 1024,
+        outbuf_high_watermark=256 * 1024 * 1024,  # no thread waits for a client; see _MOST_QUEUED
+        channel_timeout=math.ceil(4 * limits.seconds),  # of a connection without a request
+        cleanup_interval=math.ceil(limits.seconds),
+        connection_limit=limits.connections + 64,  # beyond ours connections are closed, not refused
+        asyncore_use_poll=True,  # select() knows no more than 1024 files
+        log_socket_errors=False,
         ident="",
         # else waitress removes them before the app can ask whether they may be believed
         clear_untrusted_proxy_headers=not settings.trusted_proxies,
     )
+    channel = partial(Channel, limits=limits, bodies=Bodies(limits.bodies))
     for listener in list(connections.values()):
         if isinstance(listener, TcpWSGIServer):
-            listener.channel_class = _Channel
+            listener.channel_class = channel
     _stop_on_signals(jobs, server.task_dispatcher)
     _announce(sockets[0], with_key=bool(settings.api_keys))
     server.run()
+
+
+def _allowed_connections(wanted: int) -> int:
+    """As many connections as there may be open files, at most `wanted`; asks for more files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted * _DESCRIPTORS + 256
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < needed:
+            wanted = max(16, (soft - 256) // _DESCRIPTORS)
+            log.warning("CARSEG_CONNECTIONS: the system allows only %d connections", wanted)
+    return wanted
+
+
+def _refuse_without_room() -> None:
+    """Answer a request whose body could not be kept. Raises ApiError."""
+    reason = request.environ.get(NO_ROOM)
+    if reason == "full":
+        raise ApiError(507, "The service has no room on its disk for this request.")
+    if reason:
+        raise ApiError(503, "The service receives too many photos; try again in a moment.")
 
 
 def _announce(listener: socket.socket, *, with_key: bool) -> None:
@@ -121,77 +162,3 @@ def _stop_on_signals(jobs: Jobs, dispatcher: ThreadedTaskDispatcher) -> None:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-
-
-class _Nothing:
-    """A buffer that keeps nothing of what it is given."""
-
-    def append(self, data: bytes) -> None:
-        pass
-
-    def __len__(self) -> int:
-        return 0
-
-    def getfile(self) -> BytesIO:
-        return BytesIO()
-
-    def close(self) -> None:
-        pass
-
-
-class _Parser(HTTPRequestParser):
-    """Reads a body that is too large to its end, keeping nothing of it.
-
-    If the server closed at once, the kernel would reset the connection while the client still
-    sends, and the client would never see the 413. This way the request arrives at Flask, which
-    refuses it by its length, in our shape and with CORS headers.
-    """
-
-    error: Any
-    _discarding = False
-
-    def received(self, data: bytes) -> int:
-        if self._discarding:
-            return self._discard(data)
-        consumed: int = super().received(data)
-        if (
-            isinstance(self.error, RequestEntityTooLarge)
-            and self.body_rcv is not None
-            and self.content_length <= _DISCARD_LIMIT
-        ):
-            self.error = None
-            self.completed = False
-            self._discarding = True
-            self.body_rcv.getbuf().close()
-            self.body_rcv.buf = _Nothing()
-        return consumed
-
-    def _discard(self, data: bytes) -> int:
-        consumed: int = self.body_rcv.received(data)
-        self.body_bytes_received += consumed
-        if self.body_rcv.error:
-            self.error = self.body_rcv.error
-        elif self.body_bytes_received > _DISCARD_LIMIT:
-            self.error = RequestEntityTooLarge("")
-        self.completed = bool(self.error or self.body_rcv.completed)
-        if self.chunked:
-            self.headers["CONTENT_LENGTH"] = str(self.body_bytes_received)
-        return consumed
-
-
-class _JsonErrorTask(ErrorTask):
-    """Answers what is no HTTP request at all, in the shape of all our errors."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        body = json.dumps({"error": f"{error.reason}."}).encode()
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers += [("Content-Type", "application/json"), *SECURITY_HEADERS.items()]
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-class _Channel(HTTPChannel):
-    parser_class = _Parser
-    error_task_class = _JsonErrorTask

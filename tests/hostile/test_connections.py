@@ -1,0 +1,241 @@
+"""Slow, silent and vanishing clients against the real server: the others are still served."""
+
+from __future__ import annotations
+
+import json
+import resource
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+from helpers import Server, body, encoded, noise
+
+CONNECTIONS = 600
+SECONDS = 2.0
+
+
+@pytest.fixture(scope="module")
+def impatient(
+    start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A service that waits 2 seconds for its clients, with room for 2 MB photos."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    server = start_server(
+        tmp_path_factory.mktemp("impatient"),
+        CARSEG_CLIENT_SECONDS=str(SECONDS),
+        CARSEG_CONNECTIONS=str(CONNECTIONS),
+        CARSEG_MAX_UPLOAD_MB="2",
+    )
+    server.wait(server.post(photo()))  # models are loaded
+    yield server
+    server.process.terminate()
+    assert server.process.wait(60) == 0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def photo(seed: int = 0) -> bytes:
+    return encoded(noise(30, 40, seed))
+
+
+def connect(server: Server, sent: bytes = b"") -> socket.socket:
+    """A connection on which something was sent."""
+    host, port = server.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=60)
+    connection.sendall(sent)
+    return connection
+
+
+def posting(length: int, sent: int = 0) -> bytes:
+    """The start of a POST."""
+    head = (
+        f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}"
+    )
+    return f"{head}\r\n\r\n".encode() + b" " * sent
+
+
+def answer(connection: socket.socket) -> tuple[int, bytes]:
+    """Status and content of what comes until the server closes."""
+    received = b""
+    while chunk := connection.recv(65_536):
+        received += chunk
+    head, _, content = received.partition(b"\r\n\r\n")
+    return int(head.split()[1]), content
+
+
+def error(connection: socket.socket) -> int:
+    """Status of an error of our shape, with which the connection ends."""
+    status, content = answer(connection)
+    assert set(json.loads(content)) == {"error"}
+    return status
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the server ends a connection before a minute is over."""
+    try:
+        while connection.recv(65_536):
+            pass
+    except ConnectionResetError:
+        pass
+    return True  # else recv has raised TimeoutError
+
+
+def works(server: Server, seed: int) -> None:
+    """A photo is taken and worked on, on new connections."""
+    server.wait(server.post(photo(seed)))
+
+
+def memory(server: Server) -> float:
+    """Most memory that the service has had, in MB."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def test_five_hundred_idle_connections(impatient: Server) -> None:
+    with ExitStack() as stack:
+        for _ in range(500):
+            stack.enter_context(connect(impatient))
+        works(impatient, 1)
+
+
+def test_headers_and_bodies_that_never_end(impatient: Server) -> None:
+    starts = [b"G", b"GET / HTTP/1.1\r\nHost: x\r\nX: ", posting(1000), posting(2_000_000, 10_000)]
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(impatient, start)) for start in starts * 50]
+        works(impatient, 2)
+        alive = set(slow)
+        statuses = []
+        deadline = time.monotonic() + 60
+        while alive and time.monotonic() < deadline:
+            answered, _, _ = select.select(alive, [], [], 0.1)
+            statuses += [error(connection) for connection in answered]
+            alive -= set(answered)
+            for connection in alive:
+                connection.send(b"a")  # a little from time to time is not enough
+        assert statuses == [408] * 200
+
+
+def test_more_connections_than_allowed(impatient: Server) -> None:
+    with ExitStack() as stack:
+        held = [stack.enter_context(connect(impatient)) for _ in range(CONNECTIONS + 50)]
+        works(impatient, 3)
+        assert is_closed(held[0])
+
+
+def test_a_slow_upload_outlives_idle_connections(impatient: Server) -> None:
+    data = json.dumps(body(photo(4))).encode()
+    with ExitStack() as stack:
+        upload = stack.enter_context(connect(impatient, posting(len(data)) + data[:100]))
+        for _ in range(CONNECTIONS + 50):
+            stack.enter_context(connect(impatient))
+        upload.sendall(data[100:])
+        upload.shutdown(socket.SHUT_WR)
+        assert answer(upload)[0] == 200
+
+
+def test_a_half_closed_connection_gets_its_answer(impatient: Server) -> None:
+    with connect(impatient, b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n") as connection:
+        connection.shutdown(socket.SHUT_WR)
+        status, content = answer(connection)
+    assert status == 200
+    assert json.loads(content)["openapi"]
+
+
+def test_clients_that_never_read(impatient: Server) -> None:
+    """Each asks for much more than the kernel takes; more of them than there are threads."""
+    page = b"GET /docs/swagger/js/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert len(requests.get(f"{impatient.url}{page.split()[1].decode()}", timeout=60).content) > 1e6
+    with ExitStack() as stack:
+        silent = [stack.enter_context(connect(impatient, page * 100)) for _ in range(20)]
+        works(impatient, 5)
+        time.sleep(2 * SECONDS)
+        for connection in silent:
+            assert is_closed(connection)
+
+
+def test_clients_that_go_away(impatient: Server) -> None:
+    image_hash = impatient.post(photo(6))
+    for start in (
+        b"",
+        b"GET",
+        posting(1000, 10),
+        posting(10, 10),
+        b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 3,
+        f"GET /{image_hash}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+        f"GET /{image_hash}/status?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+    ):
+        for reset in (False, True):
+            connection = connect(impatient, start)
+            if reset:
+                linger = (1).to_bytes(4, "little") + bytes(4)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            connection.close()
+    works(impatient, 7)
+
+
+def test_unfinished_uploads_fill_neither_memory_nor_the_budget(impatient: Server) -> None:
+    """80 MB of uploads that stop just before their end; the budget is 50 MB."""
+    before = memory(impatient)
+    with ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(connect(impatient, posting(2_000_001, 2_000_000)))
+        works(impatient, 8)
+        # What was given up is read on, and gets an answer that says so.
+        victim = stack.enter_context(connect(impatient, posting(2_000_001, 2_000_000)))
+        victim.sendall(b" ")
+        victim.shutdown(socket.SHUT_WR)
+        assert error(victim) in (400, 503)
+    assert memory(impatient) - before < 40
+
+
+@pytest.mark.parametrize(
+    ("chunks", "status"),
+    [
+        (b"5;" + b"x" * 500_000, 400),
+        (b"1\r\na\r\n" * 100_000, 400),
+        (b"0\r\n" + b"X: y\r\n" * 50_000, 400),
+        (b"5\r\naaaaaa\r\n", 400),
+        (b"-5\r\naaaaa\r\n", 400),
+    ],
+)
+def test_chunks_that_only_cost(impatient: Server, chunks: bytes, status: int) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connect(impatient, head + chunks) as connection:
+        assert error(connection) == status
+
+
+def test_a_flood_of_headers(impatient: Server) -> None:
+    """The client sends all of it before it reads; it still sees the answer."""
+    flood = b"".join(b"X-%d: %s\r\n" % (i, b"a" * 100) for i in range(10_000))
+    with connect(impatient, b"GET / HTTP/1.1\r\nHost: x\r\n" + flood + b"\r\n") as connection:
+        assert error(connection) == 431
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_hundred_megabytes(impatient: Server, chunked: bool) -> None:
+    before = memory(impatient)
+    piece = b"A" * 1_000_000
+    answer = requests.post(
+        impatient.url,
+        data=(piece for _ in range(100)) if chunked else piece * 100,
+        headers={"Content-Type": "application/json"},
+        timeout=120,
+    )
+    assert answer.status_code == 413
+    assert set(answer.json()) == {"error"}
+    assert memory(impatient) - before < 40
+
+
+def test_a_length_that_is_a_lie(impatient: Server) -> None:
+    with connect(impatient, posting(100_000_000, 1000)) as connection:
+        assert error(connection) == 408
+    with connect(impatient, posting(10, 1000)) as connection:  # the rest is another "request"
+        connection.shutdown(socket.SHUT_WR)
+        assert answer(connection)[0] == 400
+    works(impatient, 9)
