@@ -89,5 +89,6 @@ def configure_log(settings: Settings) -> None:
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a short queue is no trouble
+    logging.getLogger("flask-limiter").setLevel(logging.WARNING)  # a line per refusal fills disks
     for variable in unknown_variables():
         log.warning("%s is set, but there is no such setting", variable)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import requests
 from flask.testing import FlaskClient
+from helpers import Server
 from pydantic import SecretStr
 
 from api_docs import Api
@@ -102,6 +106,18 @@ def test_forwarded_addresses_count_only_from_a_trusted_proxy(
         for number in range(3)
     ]
     assert seen[-1] == 429
+
+
+def test_forwarded_addresses_get_through_the_real_server(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start_server(tmp_path / "data", CARSEG_TRUSTED_PROXIES="1", CARSEG_RATE_LIMIT="1/hour")
+    seen = [
+        requests.post(server.url, headers={"X-Forwarded-For": address}, timeout=60).status_code
+        for address in ("10.0.0.1", "10.0.0.2", "10.0.0.1")
+    ]
+    assert seen == [415, 415, 429]
+    assert server.stop(signal.SIGTERM) == 0
 
 
 def test_two_apps_have_nothing_in_common(make_app: Callable[..., Api], limited: Settings) -> None:

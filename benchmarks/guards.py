@@ -1,0 +1,90 @@
+"""What keys, limits, headers and counting cost: `python -m benchmarks.guards`.
+
+Asks apps in this process for the same small answer in turns, so that whatever else the machine does
+slows down all of them: a bare Flask app, and the service without keys, with ten keys, and with ten
+keys and a limit. Prints the median time of a request, and its ratio to that of the bare app.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from flask import Flask, Response, jsonify
+from numpy.typing import NDArray
+from pydantic import SecretStr
+
+from app import create_app
+from pipeline import Analysis, Stage
+from settings import Settings
+
+ROUNDS, REQUESTS = 60, 50
+KEYS = tuple(SecretStr(f"key-number-{number}-0123456789") for number in range(10))
+HEADERS = {"X-API-Key": KEYS[-1].get_secret_value()}
+ADDRESS = f"/{'0' * 64}/mask.png"  # of a photo that is not known, so that nothing is computed
+
+
+class NoModels:
+    """No photo is posted here."""
+
+    def analyse(
+        self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
+        """Not called."""
+        raise NotImplementedError
+
+
+def bare() -> Flask:
+    """The least that Flask does: one route, one small JSON."""
+    app = Flask("bare")
+
+    @app.get("/<image_hash>/mask.png")
+    def unknown(image_hash: str) -> tuple[Response, int]:
+        return jsonify(error="No photo with this hash is known."), 404
+
+    return app
+
+
+def seconds(app: Flask) -> float:
+    """Median time of one request."""
+    client = app.test_client()
+    times = []
+    for _ in range(REQUESTS):
+        start = time.perf_counter()
+        client.get(ADDRESS, headers=HEADERS)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Settings(data_dir=Path(folder), store="memory")
+        keys = plain.model_copy(update={"api_keys": KEYS})
+        limit = keys.model_copy(update={"rate_limit": "1000000/second"})
+        apps: dict[str, Flask] = {"bare Flask": bare()}
+        for name, settings in (
+            ("service", plain),
+            ("service, 10 keys", keys),
+            ("service, 10 keys, limit", limit),
+        ):
+            apps[name] = create_app(settings, pipeline=NoModels(), status={}, segments={})
+        taken: dict[str, list[float]] = {name: [] for name in apps}
+        for _ in range(ROUNDS):
+            for name, app in apps.items():
+                taken[name].append(seconds(app))
+        base = statistics.median(taken["bare Flask"])
+        for name, times in taken.items():
+            middle = statistics.median(times)
+            print(f"{name:24} {middle * 1e6:6.0f} us  {middle / base:5.2f}")
+        for app in apps.values():
+            if "jobs" in app.extensions:
+                app.extensions["jobs"].close()
+
+
+if __name__ == "__main__":
+    main()
