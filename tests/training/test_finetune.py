@@ -46,6 +46,7 @@ def test_own_photos_give_a_models_folder_that_loads(tmp_path: Path) -> None:
     rgb = read_rgb(tmp_path / "a.png")
     change = np.abs(after.logits(rgb) - before.logits(rgb)).max()
     assert 0.01 < change < 50
+    assert json.loads((out / "parts.json").read_text(encoding="utf-8"))["metrics"] == {}
     figures = (tmp_path / "run" / "log.csv").read_text(encoding="utf-8")
     assert "iou_hood" in figures
 

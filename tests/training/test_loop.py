@@ -57,11 +57,14 @@ def test_resuming_gives_the_same_weights(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole")
     with pytest.raises(StoppedError):
         train(tmp_path / "parts", stop_after=2)
+    with (tmp_path / "parts" / "log.csv").open("a", encoding="utf-8") as log:
+        log.write("2,9,9,9\n")  # the third epoch was logged, but cut before it was saved
     resumed = train(tmp_path / "parts")
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=0, atol=0)
     lines = (tmp_path / "parts" / "log.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in lines] == ["epoch", "0", "1", "2"]
+    assert "9,9,9" not in lines[-1]
 
 
 def description(**changes: object) -> ModelDescription:

@@ -1,0 +1,113 @@
+"""Confidences become true, and nothing else changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from car_classification import TypeClassifier
+from model_files import read_description
+from segment_interface import decode_image
+from training.calibration import (
+    Platt,
+    Verdicts,
+    calibration_error,
+    fit_platt,
+    fit_temperature,
+    folds_of,
+    logit,
+    reliability,
+    softmax,
+    unseen_platt,
+    unseen_temperature,
+)
+
+
+def verdicts(count: int, slope: float, offset: float) -> Verdicts:
+    """Confidences whose answers are right as often as `Platt(slope, offset)` says."""
+    rng = np.random.default_rng(3)
+    confidence = rng.uniform(0.05, 0.99, count)
+    right = rng.random(count) < Platt(slope, offset)(confidence)
+    return Verdicts(confidence, right, np.arange(count) // 8)
+
+
+def test_error_by_hand() -> None:
+    confidence = np.array([0.95, 0.93, 0.55, 0.55, 1.0])
+    right = np.array([True, True, True, False, False])
+    low, high = reliability(confidence, right)
+    assert (low.confidence, low.right, low.count) == pytest.approx((0.55, 0.5, 2))
+    assert (high.confidence, high.right, high.count) == pytest.approx((0.96, 2 / 3, 3))
+    error = (2 * 0.05 + 3 * (0.96 - 2 / 3)) / 5
+    assert calibration_error(confidence, right) == pytest.approx(error)
+
+
+def test_the_map_is_found_again() -> None:
+    seen = verdicts(20_000, 2.5, -1.2)
+    platt = fit_platt(seen.confidence, seen.right)
+    assert platt.slope == pytest.approx(2.5, abs=0.15)
+    assert platt.offset == pytest.approx(-1.2, abs=0.15)
+
+
+def test_unseen_photos_gain() -> None:
+    seen = verdicts(600, 3.0, -2.0)
+    before = calibration_error(seen.confidence, seen.right)
+    after = calibration_error(unseen_platt(seen), seen.right)
+    assert before > 0.1
+    assert after < before / 2
+
+
+@pytest.mark.parametrize("wrong", [0, 30])
+def test_the_order_stays_even_where_nothing_is_to_be_learnt(wrong: int) -> None:
+    confidence = np.linspace(0.01, 0.99, 60)
+    platt = fit_platt(confidence, np.arange(60) >= wrong)
+    assert np.isfinite([platt.slope, platt.offset]).all()
+    assert (np.diff(platt(confidence)) >= 0).all()
+    # A network that is less sure where it is right must not be turned around.
+    assert fit_platt(confidence, np.arange(60) < 30).slope > 0
+
+
+def test_identity_and_edges() -> None:
+    values = np.array([0.1, 0.5, 0.9])
+    np.testing.assert_allclose(Platt()(values), values)
+    assert np.isfinite(logit(np.array([0.0, 1.0]))).all()
+
+
+def test_photos_stay_in_one_fold() -> None:
+    groups = np.repeat(np.arange(23), 4)
+    folds = folds_of(groups)
+    assert all(len(set(folds[groups == group])) == 1 for group in range(23))
+    assert np.bincount(folds).tolist() == [20, 20, 20, 16, 16]
+
+
+def labelled_logits(temperature: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 2, (8000, 8))
+    labels = np.array([rng.choice(8, p=row) for row in softmax(true)])
+    return true * temperature, labels
+
+
+def test_the_temperature_is_found_again() -> None:
+    logits, labels = labelled_logits(1.7)
+    assert fit_temperature(logits, labels) == pytest.approx(1.7, abs=0.08)
+    right = logits.argmax(1) == labels
+    after = unseen_temperature(logits, labels, np.arange(len(labels)))
+    assert calibration_error(after.max(1), right) < 0.02
+    assert calibration_error(softmax(logits).max(1), right) > 0.05
+
+
+def test_the_temperature_changes_no_answer(sample: bytes) -> None:
+    rgb = decode_image(sample, 50_000_000)
+    description = read_description("types")
+    answers = [
+        TypeClassifier(replace(description, thresholds=description.thresholds | changes))(rgb)
+        for changes in ({"temperature": 1.0}, {"temperature": 3.0})
+    ]
+    sharp, soft = answers
+    assert sharp is not None
+    assert soft is not None
+    assert sharp.name == soft.name
+    assert 1 / 8 < soft.confidence < sharp.confidence
+    assert sum(soft.scores.values()) == pytest.approx(1)
