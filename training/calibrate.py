@@ -8,7 +8,6 @@ calibration error before, and after by cross-validation.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,17 +33,22 @@ from training.calibration import (
     unseen_platt,
     unseen_temperature,
 )
+from training.export import read_fields, write_fields
 from training.figures import part_verdicts
 from training.parts_data import annotated_samples, read_labels, read_rgb
 from training.type_data import NO_CAR, list_samples
 
 
+def raw_thresholds(thresholds: Mapping[str, float]) -> dict[str, float]:
+    """Thresholds that leave confidences as the network gives them."""
+    identity = {"confidence_slope": 1.0, "confidence_offset": 0.0, "temperature": 1.0}
+    return {key: identity.get(key, value) for key, value in thresholds.items()}
+
+
 def raw_description(name: str, folder: Path) -> ModelDescription:
     """A description whose confidences are as the network gives them."""
     description = read_description(name, folder)
-    identity = {"confidence_slope": 1.0, "confidence_offset": 0.0, "temperature": 1.0}
-    kept = {key: identity.get(key, value) for key, value in description.thresholds.items()}
-    return replace(description, thresholds=kept)
+    return replace(description, thresholds=raw_thresholds(description.thresholds))
 
 
 def raw_verdicts(data: Path, folder: Path, cache: Path) -> Verdicts:
@@ -103,10 +107,9 @@ def calibrate_types(data: Path, folder: Path) -> dict[str, float]:
 
 def write_thresholds(name: str, folder: Path, fitted: Mapping[str, float]) -> None:
     """Put rounded values among the thresholds of `<folder>/<name>.json`."""
-    path = folder / f"{name}.json"
-    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields = read_fields(name, folder)
     fields["thresholds"] |= {key: round(value, 4) for key, value in fitted.items()}
-    path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    write_fields(fields, name, folder)
 
 
 def main() -> None:

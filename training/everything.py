@@ -18,13 +18,15 @@ from typing import Any
 from model_files import MANIFEST, MODELS
 from pipeline import Pipeline
 from training import pseudo_labels, train_parts, train_types
-from training.calibrate import calibrate_parts, calibrate_types
+from training.calibrate import calibrate_parts, calibrate_types, raw_thresholds
 from training.evaluate import evaluate
-from training.export import export_checkpoint
+from training.export import export_checkpoint, read_fields, write_fields
 from training.plots import draw_curves
 
 RUNS = ("parts1", "parts2", "parts3", "types")
-LOOKS = (384, 512)  # longest sides at which a teacher looks at each photo
+LOOKS = (
+    512,
+)  # longest sides of a 4:3 photo at which a teacher looks at it, and at its mirror image
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def parts(
 def teacher(out: Path, run: str, name: str) -> None:
     """Make a models folder of the part network of `run`."""
     (out / name).mkdir(exist_ok=True)
-    _describe("parts", out / name, {"options": train_parts.OPTIONS})
+    _describe("parts", out / name, train_parts.OPTIONS)
     export_checkpoint(out / run / "ema.pt", "parts.safetensors", out / name)
 
 
@@ -158,23 +160,15 @@ def models(out: Path) -> None:
     """Make the folder of both networks with their descriptions, still without figures."""
     shutil.rmtree(out / "models", ignore_errors=True)
     teacher(out, "parts3", "models")
-    _describe("types", out / "models", {"options": train_types.OPTIONS})
+    _describe("types", out / "models", train_types.OPTIONS)
     export_checkpoint(out / "types" / "ema.pt", "types.safetensors", out / "models")
 
 
-def _describe(name: str, folder: Path, changes: dict[str, Any]) -> None:
+def _describe(name: str, folder: Path, options: dict[str, Any]) -> None:
     """Write the description of a new network: that of `models/` without what was measured."""
-    fields = json.loads((MODELS / f"{name}.json").read_text(encoding="utf-8"))
-    fields |= {"metrics": {}} | changes
-    identity = {"confidence_slope": 1.0, "confidence_offset": 0.0, "temperature": 1.0}
-    fields["thresholds"] = {
-        key: identity.get(key, value) for key, value in fields["thresholds"].items()
-    }
-    _write_description(fields, folder / f"{name}.json")
-
-
-def _write_description(fields: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    fields = read_fields(name) | {"options": options, "metrics": {}}
+    fields["thresholds"] = raw_thresholds(fields["thresholds"])
+    write_fields(fields, name, folder)
 
 
 def calibration(knobs: Knobs) -> None:
@@ -198,15 +192,13 @@ def figures(knobs: Knobs) -> None:
 
 def write_metrics(measured: dict[str, float], name: str, folder: Path) -> None:
     """Put the figures about "parts" or "types" into the description of that network."""
-    path = folder / f"{name}.json"
-    fields = json.loads(path.read_text(encoding="utf-8"))
     about_types = ("type", "f1_", "cars_missed", "empty_told")
-    fields["metrics"] = {
+    metrics = {
         figure: round(value, 4)
         for figure, value in measured.items()
         if figure.startswith(about_types) == (name == "types") and value == value  # no NaN in JSON
     }
-    _write_description(fields, path)
+    write_fields(read_fields(name, folder) | {"metrics": metrics}, name, folder)
 
 
 def curves(out: Path) -> None:

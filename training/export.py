@@ -1,10 +1,12 @@
-"""Write weights and their checksum into `models/`: float16 safetensors, and the manifest."""
+"""Write a models folder: weights as float16 safetensors, the manifest, descriptions."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -37,3 +39,15 @@ def export_weights(state: dict[str, Tensor], file: str, folder: Path = MODELS) -
 def export_checkpoint(checkpoint: Path, file: str, folder: Path = MODELS) -> str:
     """Export the averaged weights (`ema.pt`) of a training run; see `export_weights`."""
     return export_weights(torch.load(checkpoint, weights_only=True), file, folder)
+
+
+def read_fields(name: str, folder: Path = MODELS) -> dict[str, Any]:
+    """The fields of a description, `<folder>/<name>.json`."""
+    fields: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return fields
+
+
+def write_fields(fields: Mapping[str, Any], name: str, folder: Path) -> None:
+    """Write `<folder>/<name>.json`."""
+    text = json.dumps(fields, indent=2) + "\n"
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")

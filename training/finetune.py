@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from model_files import MANIFEST, MODELS, load_network, read_description
-from training.export import export_checkpoint
+from training.export import export_checkpoint, read_fields, write_fields
 from training.loop import Batch, LoopOptions, run
 from training.parts_data import PartsSample, has_rare_part, rasterise_coco
 from training.train_parts import Mix, PartsDataset, measure, parts_loss
@@ -58,8 +58,10 @@ def finetune(
 
     run(network, batches, parts_loss, evaluate if val else None, options)
     out.mkdir(parents=True, exist_ok=True)
-    for file in ("parts.json", "types.json", "types.safetensors", MANIFEST):
+    for file in ("types.json", "types.safetensors", MANIFEST):
         shutil.copy(MODELS / file, out / file)
+    # What was measured of the old network says nothing about the new one.
+    write_fields(read_fields("parts") | {"metrics": {}}, "parts", out)
     export_checkpoint(options.out / "ema.pt", description.weights, out)
 
 
