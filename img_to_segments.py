@@ -5,6 +5,7 @@ The parts are disjoint, so all masks together are one label map.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,9 +93,8 @@ class PartSegmenter:
         labels = _label_map(logits, coarse, height, width)
         present = set(np.unique(labels).tolist())
         names = {i: name for i, name in enumerate(PART_NAMES, 1) if i in present}
-        return Segmentation(
-            labels, {name: confidences[i] for i, name in names.items() if i in confidences}
-        )
+        known = {name: confidences[i] for i, name in names.items() if i in confidences}
+        return Segmentation(labels, {n: _calibrated(c, thresholds) for n, c in known.items()})
 
 
 def _cover(output: NDArray[np.float32], placed: Letterbox) -> NDArray[np.float32]:
@@ -148,6 +148,16 @@ def _confidences(logits: NDArray[np.float32], coarse: NDArray[np.uint8]) -> dict
         outside = float(probabilities[label].sum()) - inside
         confidences[label] = float(inside / (np.count_nonzero(held) + outside))
     return confidences
+
+
+def _calibrated(confidence: float, thresholds: dict[str, float]) -> float:
+    """The share of parts with this confidence that are right, by the model's description.
+
+    Platt scaling (1999) on the logit, fitted by `training/calibrate.py`; it changes no order.
+    """
+    p = min(max(confidence, 1e-6), 1 - 1e-6)
+    slope, offset = thresholds.get("confidence_slope", 1.0), thresholds.get("confidence_offset", 0.0)
+    return 1 / (1 + math.exp(-(slope * math.log(p / (1 - p)) + offset)))
 
 
 def _label_map(

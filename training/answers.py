@@ -16,7 +16,7 @@ from img_to_segments import PART_NAMES
 from pipeline import Part, Pipeline, outline
 from poligons_from_seg import rasterize
 from training.parts_data import annotated_samples, read_labels, read_rgb
-from training.type_data import NO_CAR, list_empty, list_samples
+from training.type_data import NO_CAR, list_empty, list_samples, list_street
 
 STRETCH = 4 / 3  # the annotated photos are squares; real ones are about this wide
 
@@ -80,8 +80,23 @@ def type_answers(pipeline: Pipeline, data: Path) -> Iterator[TypeAnswer]:
     photos = [(s.path, s.label) for s in list_samples(data, "val") if s.label != NO_CAR]
     photos += [(path, NO_CAR) for path in list_empty(data, "val")]
     for path, label in tqdm(photos, desc="types"):
-        car_type = pipeline.analyse(read_rgb(path)).type
-        scores = None
-        if car_type is not None:
-            scores = np.array([car_type.scores[name] for name in TYPE_NAMES])
-        yield TypeAnswer(path, label, scores)
+        yield _type_answer(pipeline, path, label, read_rgb(path))
+
+
+def street_answers(
+    pipeline: Pipeline, data: Path, cache: Path = Path("runs/cache")
+) -> Iterator[TypeAnswer]:
+    """The service's types on the annotated validation photos, which are from other sources."""
+    for sample in tqdm(list_street(data, "val", cache), desc="types, street"):
+        rgb = widen(read_rgb(sample.path), cv2.INTER_LINEAR)
+        yield _type_answer(pipeline, sample.path, sample.label, rgb)
+
+
+def _type_answer(
+    pipeline: Pipeline, path: Path, label: int, rgb: NDArray[np.uint8]
+) -> TypeAnswer:
+    car_type = pipeline.analyse(rgb).type
+    scores = None
+    if car_type is not None:
+        scores = np.array([car_type.scores[name] for name in TYPE_NAMES])
+    return TypeAnswer(path, label, scores)

@@ -11,8 +11,10 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+
 from pipeline import Pipeline
-from training.answers import Answer, answers, drawn, type_answers, widen
+from training.answers import Answer, answers, drawn, street_answers, type_answers, widen
 from training.figures import part_figures, type_figures
 
 
@@ -39,6 +41,9 @@ def evaluate(
     if only != "parts":
         types = list(type_answers(pipeline, data))
         figures |= type_figures(types)
+        street = list(street_answers(pipeline, data, cache))
+        if street:
+            figures["street_accuracy"] = float(np.mean([a.guess == a.label for a in street]))
     if report is not None:
         from training import report as writer  # matplotlib, which takes a while to load
 

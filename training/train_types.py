@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader, Subset
 from networks import build_network
 from training.imagenet import load_imagenet
 from training.loop import Batch, LoopOptions, run
-from training.type_data import NO_CAR, TYPES, TypeDataset, TypeSample, list_samples
+from training.type_data import NO_CAR, TYPES, TypeDataset, TypeSample, list_samples, list_street
 
 SIZE = (192, 288)
+CACHE = Path("runs/cache")
 BACKBONE = "tf_efficientnet_lite0"
 OPTIONS: dict[str, Any] = {"model_name": BACKBONE, "num_classes": NO_CAR + 1}
 
@@ -30,7 +31,8 @@ def weights_of(samples: list[TypeSample]) -> np.ndarray[tuple[int], np.dtype[np.
     counts = np.bincount(labels, minlength=NO_CAR + 1).astype(float)
     weights = 1.0 / np.sqrt(np.maximum(counts, 1.0))[labels]
     in_context = np.array([sample.box is not None for sample in samples])
-    weights = weights * np.where(in_context, 2.0, 1.0)
+    street = np.array([sample.squashed for sample in samples])  # few, and what users have
+    weights = weights * np.where(street, 6.0, np.where(in_context, 2.0, 1.0))
     return np.asarray(weights / weights.sum())
 
 
@@ -76,6 +78,11 @@ def measure(network: nn.Module, samples: list[TypeSample]) -> dict[str, float]:
     }
 
 
+def street_figures(network: nn.Module, samples: list[TypeSample]) -> dict[str, float]:
+    """Accuracy on photos from other sources, where there are some."""
+    return {"street": measure(network, samples)["accuracy"]} if samples else {}
+
+
 @dataclass(frozen=True)
 class TypesRun:
     """One training of the type network.
@@ -83,6 +90,8 @@ class TypesRun:
     Attributes:
         data: folder of the data sets.
         out: folder of checkpoints and log; a run that was cut goes on from there.
+        weights: start from these (`ema.pt` of an earlier run) instead of ImageNet's.
+        rate: peak learning rate of the last layer; the others get 0.4 of it.
         epochs: how many passes.
         photos: photos drawn per pass; None for as many as there are.
         batch: photos per step.
@@ -91,6 +100,8 @@ class TypesRun:
 
     data: Path
     out: Path = Path("runs/types")
+    weights: Path | None = None
+    rate: float = 2e-3
     epochs: int = 10
     photos: int | None = None
     batch: int = 32
@@ -101,6 +112,8 @@ def train(options: TypesRun) -> None:
     """Train from ImageNet weights, or go on where the last run stopped."""
     torch.manual_seed(0)
     samples, val = list_samples(options.data, "train"), list_samples(options.data, "val")
+    samples += list_street(options.data, "train", CACHE)
+    street = list_street(options.data, "val", CACHE)
     chance = weights_of(samples)
     steps = max(1, (options.photos or len(samples)) // options.batch)
 
@@ -111,12 +124,17 @@ def train(options: TypesRun) -> None:
         return DataLoader(dataset, batch_size=options.batch, num_workers=1)
 
     network = build_network("classifier", OPTIONS | {"drop_rate": 0.2})
-    load_imagenet(network, BACKBONE)
+    if options.weights:
+        network.load_state_dict(torch.load(options.weights, weights_only=True))
+    else:
+        load_imagenet(network, BACKBONE)
     loop = LoopOptions(
-        options.out, options.epochs, steps, rate=2e-3, encoder_factor=0.4, threads=options.threads
-    )
+        options.out, options.epochs, steps, rate=options.rate, threads=options.threads,
+        encoder_factor=0.4,
+    )  # fmt: skip
     run(
-        network, batches, mixed_loss, lambda net: measure(net, val), loop,
+        network, batches, mixed_loss,
+        lambda net: measure(net, val) | street_figures(net, street), loop,
         is_encoder=lambda name: not name.startswith("classifier"),
     )  # fmt: skip
 
@@ -126,6 +144,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=TypesRun.out)
+    parser.add_argument("--weights", type=Path, help="start from these instead of ImageNet's")
+    parser.add_argument("--rate", type=float, default=TypesRun.rate)
+    parser.add_argument("--photos", type=int, help="photos per epoch")
     parser.add_argument("--epochs", type=int, default=TypesRun.epochs)
     train(TypesRun(**vars(parser.parse_args())))
 

@@ -14,19 +14,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from model_files import read_description
+from training.parts_data import annotated_samples, read_labels
 from training.photometric import change_light, change_quality, hide_patches
 
 TYPES = ("convertible", "coupe", "hatchback", "pickup", "sedan", "suv", "van", "wagon")
 NO_CAR = len(TYPES)
+STREET_TYPES = Path(__file__).with_name("car_parts_types.csv")
+STRETCH = 4 / 3  # what gives a squashed photo the width that most have
 
 
 @dataclass(frozen=True)
 class TypeSample:
-    """A photo with the car's box (x0, y0, x1, y1) in pixels, or None for the whole photo."""
+    """A photo and the type of its car.
+
+    Attributes:
+        path: the photo's file.
+        label: index in TYPES, or NO_CAR.
+        box: of the car (x0, y0, x1, y1) in pixels, None for the whole photo.
+        squashed: the photo was squashed to a square and has lost its width.
+    """
 
     path: Path
     label: int
     box: tuple[float, float, float, float] | None = None
+    squashed: bool = False
 
 
 def list_samples(data: Path, part: str) -> list[TypeSample]:
@@ -48,6 +60,41 @@ def list_samples(data: Path, part: str) -> list[TypeSample]:
     return samples + [TypeSample(path, NO_CAR) for path in list_empty(data, part)]
 
 
+def list_street(data: Path, part: str, cache: Path) -> list[TypeSample]:
+    """The photos of `part` with annotated car parts, whose types people have told by eye.
+
+    They are photos by dealers and owners of cars that the other sets lack. They are split as
+    for the part network (`parts_data.annotated_samples`). The box is that of the parts, with the
+    margin that the service gives it.
+    """
+    train, val = annotated_samples(data, cache)
+    with STREET_TYPES.open() as file:
+        types = {row["file"]: TYPES.index(row["type"]) for row in csv.DictReader(file)}
+    margin = read_description("types").input["margin"]
+    samples = []
+    for sample in train if part == "train" else val:
+        if sample.image.name in types:
+            box = car_box(read_labels(sample.labels, (0, 0)), margin)
+            samples.append(TypeSample(sample.image, types[sample.image.name], box, squashed=True))
+    return samples
+
+
+def car_box(
+    labels: NDArray[np.uint8], margin: dict[str, float]
+) -> tuple[float, float, float, float]:
+    """The box around all parts of a label map, grown by shares of its width and height."""
+    ys, xs = np.nonzero(labels)
+    x0, y0, x1, y1 = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+    side, top, bottom = (margin[name] for name in ("side", "top", "bottom"))
+    width, height = x1 - x0, y1 - y0
+    return (
+        float(x0 - side * width),
+        float(y0 - top * height),
+        float(x1 + side * width),
+        float(y1 + bottom * height),
+    )
+
+
 def list_empty(data: Path, part: str) -> list[Path]:
     """Photos without a road vehicle of `part` ("train" or "val")."""
     paths = sorted((data / "not_cars").glob("*.jpg"))
@@ -59,12 +106,16 @@ def warp(
     box: tuple[float, float, float, float],
     size: tuple[int, int],
     rng: Generator | None,
+    stretch: float = 1.0,
 ) -> NDArray[np.uint8]:
-    """Letterbox the box of a photo into (height, width), jittered where `rng` is given."""
+    """Letterbox the box of a photo into (height, width), jittered where `rng` is given.
+
+    `stretch` widens the photo first, in the mean where there is jitter.
+    """
     height, width = size
     x0, y0, x1, y1 = box
-    scale = min(width / (x1 - x0), height / (y1 - y0))
-    matrix = np.array([[scale, 0.0], [0.0, scale]])
+    scale = min(width / ((x1 - x0) * stretch), height / (y1 - y0))
+    matrix = np.array([[scale * stretch, 0.0], [0.0, scale]])
     centre = np.array([width / 2, height / 2])
     if rng is not None:
         matrix *= rng.uniform(0.7, 1.2)
@@ -109,13 +160,14 @@ class TypeDataset(Dataset[tuple[Tensor, int]]):
         image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8)
         height, width = image.shape[:2]
         box = sample.box or (0.0, 0.0, float(width), float(height))
+        stretch = STRETCH if sample.squashed else 1.0
         if self.epoch is None:
-            out = warp(image, box, self.size, None)
+            out = warp(image, box, self.size, None, stretch)
         else:
             rng = np.random.default_rng((self.epoch, index))
             if sample.label == NO_CAR:
                 box = _random_box(width, height, rng)
-            out = warp(image, box, self.size, rng)
+            out = warp(image, box, self.size, rng, stretch)
             out = change_quality(change_light(out, rng), rng)
             if rng.random() < 0.25:
                 out = hide_patches(out, rng)
