@@ -2,6 +2,8 @@
 # make install  only makes the environment
 # make test     environment for development, then all tests (ARGS="-k name" for some)
 # make lint     ruff and mypy
+# make audit    known vulnerabilities of the requirements, unsafe code of our own
+# make lock     writes requirements.lock after a change of requirements.txt
 # make screenshot  takes the README's picture of the page
 # make readers  reads exports with the programs they are made for (another environment, 2 GB)
 # make train DATA=folder     from data to the files in models/; goes on after any stop
@@ -13,15 +15,24 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IMAGE  ?= sample/car.png
 
-.PHONY: run install dev test lint readers demo screenshot train evaluate clean
+.PHONY: run install dev test lint audit lock readers demo screenshot train evaluate clean
 .DEFAULT_GOAL := run
+
+# Everything that is installed must have a hash that requirements.lock names. LOCKED=no takes
+# requirements.txt instead, for builds of torch that are not on PyPI.
+LOCKED ?= yes
+ifeq ($(LOCKED),yes)
+REQUIREMENTS := --require-hashes -r requirements.lock
+else
+REQUIREMENTS := -r requirements.txt
+endif
 
 # The stamp files are younger than the requirements once these are installed, so nothing is
 # installed twice.
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; choose one with make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
 	touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt requirements-train.txt $(VENV)/.installed
@@ -45,6 +56,15 @@ test: dev
 lint: dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy .
+
+audit: dev
+	$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml .
+	$(BIN)/python .ci/audit.py
+
+# Only what changed in requirements.txt changes: versions of the others stay as they are.
+lock: dev
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header requirements.txt --output-file requirements.lock
 
 READERS := $(VENV)/readers
 

@@ -32,6 +32,8 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "DATA_DIR": str(tmp_path),
         "WORKERS": "3",
         "HTTP_THREADS": "5",
+        "CONNECTIONS": "50",
+        "CLIENT_SECONDS": "3.5",
         "MAX_UPLOAD_MB": "1.5",
         "MAX_PIXELS": "1000",
         "QUEUE": "7",

@@ -1,0 +1,84 @@
+"""What we ship is what we tested: requirements by hash, weights by manifest."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import REPOSITORY, encoded, noise, post, wait
+
+from api_docs import Api
+from model_files import MANIFEST, MODELS, read_description
+from pipeline import MODELS_FAILED, Pipeline
+
+LOCK = (REPOSITORY / "requirements.lock").read_text()
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
+
+
+def normal(name: str) -> str:
+    """A package's name as indexes compare it."""
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def test_the_lock_fits_the_requirements() -> None:
+    """If this fails: make lock."""
+    wanted = PIN.findall((REPOSITORY / "requirements.txt").read_text())
+    blocks = re.split(r"\n(?=\S)", LOCK)
+    direct = [PIN.findall(block)[0] for block in blocks if "-r requirements.txt" in block]
+    assert {normal(name): version for name, version in wanted} == dict(direct)
+
+
+def test_everything_in_the_lock_has_a_hash() -> None:
+    for block in re.split(r"\n(?=[^\s#])", LOCK):
+        assert PIN.match(block), block
+        assert "--hash=sha256:" in block
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def forget(path: Path) -> None:
+    (path.parent / MANIFEST).write_text(json.dumps({}))
+
+
+PARTS = read_description("parts").weights
+TYPES = read_description("types").weights
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil"),
+    [(PARTS, flip), (PARTS, Path.unlink), (PARTS, forget), (TYPES, cut), (MANIFEST, Path.unlink)],
+)
+def test_changed_models_are_not_used(
+    make_app: Callable[..., Api],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    file: str,
+    spoil: Callable[[Path], None],
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(MODELS, models)
+    spoil(models / file)
+    client = make_app(stages=Pipeline(folder=models)).test_client()
+    image_hash = post(client, encoded(noise(30, 40)))
+    assert wait(client, image_hash, "Error")["message"] == MODELS_FAILED
+    named = PARTS if file == MANIFEST else file
+    assert f"models/{named}" in caplog.text
+    assert str(tmp_path) not in client.get(f"/{image_hash}/status").text
+
+
+def test_models_that_did_not_change_are_used(make_app: Callable[..., Api], tmp_path: Path) -> None:
+    shutil.copytree(MODELS, tmp_path / "models")
+    client = make_app(stages=Pipeline(folder=tmp_path / "models")).test_client()
+    wait(client, post(client, encoded(noise(30, 40))))
