@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
 
+from img_to_segments import PART_NAMES
 from model_files import MANIFEST, MODELS, load_network, read_description
 from training.export import export_checkpoint, read_fields, write_fields
 from training.loop import Batch, LoopOptions, run
@@ -22,21 +24,46 @@ from training.parts_data import PartsSample, has_rare_part, rasterise_coco
 from training.train_parts import Mix, PartsDataset, measure, parts_loss
 
 
+class OwnDataError(Exception):
+    """Users' data can't be trained on; the message says why."""
+
+
 def own_samples(coco: Path, photos: Path, cache: Path) -> list[PartsSample]:
     """The photos of a COCO file with their label maps, which are written to `cache`.
 
     Raises:
-        FileNotFoundError: if a photo that the file names is not in `photos`.
+        OwnDataError: if the file or a photo that it names can't be used.
     """
-    names = [image["file_name"] for image in json.loads(coco.read_text("utf-8"))["images"]]
-    missing = [name for name in names if not (photos / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{len(missing)} photos are not in {photos}: {missing[:3]}")
+    names = _checked(coco, photos)
     labels = rasterise_coco(coco, cache)
     return [
         PartsSample(photos / name, path, "annotated", rare=has_rare_part(path))
         for name, path in zip(names, labels, strict=True)
     ]
+
+
+def _checked(coco: Path, photos: Path) -> list[str]:
+    """The names of the photos in a COCO file, if all in it can be used."""
+    try:
+        document = json.loads(coco.read_text(encoding="utf-8"))
+        names = [str(image["file_name"]) for image in document["images"]]
+        categories = {str(category["name"]) for category in document["categories"]}
+        outlines = [annotation["segmentation"] for annotation in document["annotations"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OwnDataError(f"{coco} is no COCO file with polygons: {error!r}") from error
+    missing = [name for name in names if not (photos / name).is_file()]
+    if not names:
+        raise OwnDataError(f"{coco} names no photos")
+    if missing:
+        raise OwnDataError(f"{len(missing)} photos of {coco} are not in {photos}: {missing[:3]}")
+    if not categories & set(PART_NAMES):
+        raise OwnDataError(
+            f"no category of {coco} is a part; theirs are {sorted(categories)}, "
+            f"parts are {', '.join(PART_NAMES)}"
+        )
+    if not all(isinstance(outline, list) for outline in outlines):
+        raise OwnDataError(f"{coco} has masks as run lengths; export it with polygons")
+    return names
 
 
 def finetune(
@@ -77,6 +104,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=3e-4)
     arguments = parser.parse_args()
+    try:
+        _train(arguments)
+    except OwnDataError as error:
+        sys.exit(str(error))
+    print(f"The new network is in {arguments.out}; copy it over models/ to serve it.")
+
+
+def _train(arguments: argparse.Namespace) -> None:
     photos = arguments.photos or arguments.coco.parent
     train = own_samples(arguments.coco, photos, arguments.runs / "labels")
     val = []
@@ -85,7 +120,6 @@ def main() -> None:
     steps = max(1, 2 * len(train) // arguments.batch)
     options = LoopOptions(arguments.runs, arguments.epochs, steps, rate=arguments.rate)
     finetune(train, val, arguments.out, options, arguments.batch)
-    print(f"The new network is in {arguments.out}; copy it over models/ to serve it.")
 
 
 if __name__ == "__main__":

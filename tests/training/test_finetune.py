@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from img_to_segments import PartSegmenter
-from training.finetune import finetune, own_samples
+from training.finetune import OwnDataError, finetune, own_samples
 from training.loop import LoopOptions
 from training.parts_data import read_rgb
 
@@ -54,5 +54,24 @@ def test_own_photos_give_a_models_folder_that_loads(tmp_path: Path) -> None:
 def test_a_missing_photo_is_named(tmp_path: Path) -> None:
     coco = write_coco(tmp_path)
     (tmp_path / "a.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"a\.png"):
+    with pytest.raises(OwnDataError, match=r"a\.png"):
+        own_samples(coco, tmp_path, tmp_path / "labels")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"hood"', '"bonnet"', "no category .* is a part; theirs are .'bonnet'"),
+        ('"annotations"', '"labels"', "no COCO file .* KeyError"),
+        ('"segmentation": [', '"segmentation": {"counts": [', "JSONDecodeError"),
+        ("[[20, 30, 90, 30, 90, 60, 20, 60]]", '{"counts": "x"}', "run lengths"),
+        ('"file_name": "a.png"', '"file_name": "b.png"', r"b\.png"),
+    ],
+)
+def test_data_that_cant_be_used(tmp_path: Path, old: str, new: str, told: str) -> None:
+    coco = write_coco(tmp_path)
+    text = coco.read_text(encoding="utf-8")
+    assert old in text
+    coco.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(OwnDataError, match=told):
         own_samples(coco, tmp_path, tmp_path / "labels")
