@@ -9,7 +9,7 @@ import pytest
 import requests
 from browser import Visit, photo
 from helpers import Server, encoded, noise
-from playwright.sync_api import Error, expect
+from playwright.sync_api import Browser, Error, expect
 
 KEY = "key-of-the-people-012345"
 CREDENTIALS = {"http_credentials": {"username": "me", "password": KEY}}
@@ -33,13 +33,13 @@ def test_the_page_works_with_a_key(visitor: Callable[..., Visit], locked: Server
     assert image_hash in answer.json()
 
 
-def test_without_a_key_there_is_no_page(visitor: Callable[..., Visit], locked: Server) -> None:
-    visit = visitor(locked.url)
-    visit.failed_loads_are_fine = True
+def test_without_a_key_there_is_no_page(chromium: Browser, locked: Server) -> None:
     for path in ("/ui", "/docs"):
-        # Chromium's name for: it asked for name and password, and nobody was there to give them.
-        with pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"):
-            visit.page.goto(locked.url + path)
+        with chromium.new_context() as context:
+            page = context.new_page()
+            # Chromium's name for: it asked for name and password, and nobody gave them.
+            with pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"):
+                page.goto(locked.url + path)
 
 
 def test_the_docs_work_with_a_key_and_their_policy(
