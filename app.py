@@ -32,6 +32,9 @@ from ui import add_ui
 
 VERSION = "0.1.0"
 
+# In the JSON of a photo, where one is needed: each takes 20 times the memory of its two letters.
+_MOST_VALUES = 10_000
+
 # State of the one service in this process; `Jobs` writes both under its lock.
 processing_status: dict[str, str] = {}
 processed_segments: dict[str, Segments] = {}
@@ -164,8 +167,11 @@ def _posted_text() -> str:
         raise ApiError(415, "A compressed request (Content-Encoding) is not supported.")
     if not request.is_json:
         raise ApiError(415, "Send JSON, with the header Content-Type: application/json.")
+    data = request.get_data(cache=False)
+    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > _MOST_VALUES:
+        raise ApiError(400, "The JSON has too many values.")
     try:
-        document = json.loads(request.get_data(cache=False), strict=False)
+        document = json.loads(data, strict=False)
     except (ValueError, RecursionError):
         raise ApiError(400, "The request is not valid JSON.") from None
     image = document.get("image") if isinstance(document, dict) else None
