@@ -156,7 +156,8 @@ def _calibrated(confidence: float, thresholds: dict[str, float]) -> float:
     Platt scaling (1999) on the logit, fitted by `training/calibrate.py`; it changes no order.
     """
     p = min(max(confidence, 1e-6), 1 - 1e-6)
-    slope, offset = thresholds.get("confidence_slope", 1.0), thresholds.get("confidence_offset", 0.0)
+    slope = thresholds.get("confidence_slope", 1.0)
+    offset = thresholds.get("confidence_offset", 0.0)
     return 1 / (1 + math.exp(-(slope * math.log(p / (1 - p)) + offset)))
 
 

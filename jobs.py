@@ -15,51 +15,40 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from folders import Masks, Uploads
 from job import (
-    RUNNING,
     ClosingError,
     Job,
     JobReport,
     JobsHealth,
     Limits,
-    Outcome,
     QueueFullError,
     Standing,
 )
+from known import Known
 from photo_result import Result, Segments
-from pipeline import Analyser, ModelsError, Stage
-from segment_interface import ImageError, decode_image
+from pipeline import Analyser
+from segment_interface import decode_image
 from store import Ending, Store, StoreError
+from work import Work
 from workers import SPARE_THREADS, Workers
 
 log = logging.getLogger(__name__)
 
-UNEXPECTED = "The photo could not be processed because of an error in the service."
-OUT_OF_MEMORY = "The photo could not be processed: the service has too little memory for it."
 NO_ROOM = "The disk of the service is full; nothing was stored. Try again later."
-TOO_SLOW = "The photo took longer than {:g} seconds; work on it was given up."
 LOST = "The photo was lost before work on it began; post it again."
 TWICE = "The service stopped twice while it worked on this photo; post it to try once more."
 
 _ATTEMPTS = 2
-_RECENT = 100  # results that are kept in memory, too
-_HANDOVER_BYTES = 64 * 1024 * 1024  # decoded photos that may wait in memory, together
 _UPKEEP = 5.0  # seconds between two rounds of upkeep
 _CHECKED = 5.0  # seconds for which a check of disk and store holds
-
-
-class _CancelledError(Exception):
-    """Nobody waits for this job any more."""
 
 
 class Jobs:
@@ -91,23 +80,31 @@ class Jobs:
                 photos that were Ready last.
             on_end: called once for each job that has ended, from any thread.
         """
-        self._stages, self._store, self._limits = stages, store, limits
+        self._store, self._limits = store, limits
         self._uploads, self._masks = Uploads(uploads), Masks(masks)
-        self._write_masks = write_masks
-        self._status, self._segments = processing_status, processed_segments
-        self._on_end = on_end
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._jobs: dict[str, Job] = {}  # not ended, or ended lately
-        self._recent: deque[Job] = deque()
-        self._held = 0  # bytes of the decoded photos that wait
-        self._seconds = 0.5  # that a job takes, averaged over the last ones
         self._closing = False
         self._stop = threading.Event()
         self._checked: tuple[float, str | None] = (-math.inf, None)
         self._decoding = threading.BoundedSemaphore(limits.workers)  # bounds the memory of POST
         self._workers: Workers[Job] = Workers(
-            self._run, self._overrun, count=limits.workers, seconds=limits.job_seconds
+            lambda job: self._work.run(job),
+            lambda job: self._work.overrun(job),
+            count=limits.workers,
+            seconds=limits.job_seconds,
+        )
+        self._known = Known(store, self._workers, processing_status, processed_segments)
+        self._work = Work(
+            stages,
+            store,
+            self._known,
+            self._changed,
+            limits,
+            uploads=self._uploads,
+            masks=self._masks,
+            write_masks=write_masks,
+            on_end=on_end,
         )
         threading.Thread(target=self._upkeep, name="upkeep", daemon=True).start()
 
@@ -131,14 +128,14 @@ class Jobs:
         """
         digest = hashlib.sha256(data).hexdigest()
         with self._lock:
-            if self._is_known(digest):
+            if self._known.is_good(digest):
                 return digest, self._join(digest, owner)
             self._check_room()
         with self._decoding:
             rgb = decode_image(data, self._limits.max_pixels)
             try:
                 with self._uploads.draft(data) as draft, self._lock:
-                    if self._is_known(digest):
+                    if self._known.is_good(digest):
                         return digest, self._join(digest, owner)
                     self._check_room()
                     number = self._store.add(digest, owner)
@@ -157,15 +154,15 @@ class Jobs:
     def find(self, digest: str, owner: str = "") -> Standing | None:
         """Where a photo stands, None if it is unknown to this owner."""
         with self._lock:
-            if not self._is_visible(digest, owner):
+            if not self._known.is_visible(digest, owner):
                 return None
-            standing = self._standing(digest)
+            standing = self._known.standing(digest)
         if standing is not None:
             return standing
         ending = self._store.load(digest)
         if ending is None:  # dropped or posted anew in this moment
             with self._lock:
-                return self._standing(digest)
+                return self._known.standing(digest)
         result = None if ending.result is None else Result.unpack(ending.result)
         return Standing(ending.state, ending.message, result)
 
@@ -178,7 +175,7 @@ class Jobs:
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: self._closing or self._standing(digest) != seen, timeout=seconds
+                lambda: self._closing or self._known.standing(digest) != seen, timeout=seconds
             )
         return self.find(digest, owner)
 
@@ -187,7 +184,7 @@ class Jobs:
         if owner:
             return self._store.ready(owner)
         with self._lock:
-            return [digest for digest, state in self._status.items() if state == "Ready"]
+            return self._known.ready()
 
     def forget(self, digest: str, owner: str = "") -> bool:
         """Cancel a photo that waits or is worked on, and forget what is known of it.
@@ -201,22 +198,23 @@ class Jobs:
             StoreError: it can't be forgotten.
         """
         with self._lock:
-            if not self._is_visible(digest, owner):
+            if not self._known.is_visible(digest, owner):
                 return False
             if owner and self._store.disown(digest, owner):
                 return True
             self._store.drop(digest)
-            job = self._jobs.get(digest)
-            self._lose(digest)
+            job = self._known.job(digest)
+            self._known.lose(digest)
+            self._masks.remove(digest)
             self._uploads.remove(digest)
             cancels = job is not None and not job.claimed
             if job is not None and cancels:
                 job.claimed = True
-                self._release(job)
+                self._known.release(job)
                 self._workers.cancel(job.ticket)
             self._changed.notify_all()
         if job is not None and cancels:
-            self._report(job, "cancelled", "Cancelled.")
+            self._work.report(job, "cancelled", "Cancelled.")
         return True
 
     def health(self) -> JobsHealth:
@@ -242,7 +240,7 @@ class Jobs:
         files = self._uploads.tidy()
         count = 0
         with self._lock:
-            self._status.update(self._store.ended())
+            self._known.load(self._store.ended())
             unfinished = self._store.unfinished()
             for row in unfinished:
                 gone = row.digest not in files
@@ -252,10 +250,10 @@ class Jobs:
                     continue
                 log.warning("Job %s is given up at the start", row.digest)
                 self._store.end(row.number, Ending("Error", LOST if gone else TWICE))
-                self._status[row.digest] = "Error"
+                self._known.load({row.digest: "Error"})
                 self._uploads.remove(row.digest)
             for digest in set(files) - {row.digest for row in unfinished}:
-                if digest in self._status or not self._store.lasting:
+                if digest in self._known or not self._store.lasting:
                     # It ended, and then there was no time to remove it; or nothing tells how
                     # often it was tried, and a photo that ends the service must not do so again.
                     self._uploads.remove(digest)
@@ -272,27 +270,14 @@ class Jobs:
             self._changed.notify_all()
         self._workers.close()
         self._stop.set()
-        self._save_unsaved()
+        self._work.save_unsaved()
         self._store.close()
 
     # --- inside: under the lock
 
-    def _is_known(self, digest: str) -> bool:
-        return self._status.get(digest, "Error") != "Error"
-
-    def _is_visible(self, digest: str, owner: str) -> bool:
-        return digest in self._status and (not owner or self._store.owns(digest, owner))
-
     def _join(self, digest: str, owner: str) -> bool:
         """A known photo is posted: whether it is new to this owner."""
         return bool(owner) and self._store.share(digest, owner)
-
-    def _standing(self, digest: str) -> Standing | None:
-        job = self._jobs.get(digest)
-        if job is None:
-            return None
-        position = self._workers.position(job.ticket) if job.state == "Uploaded" else None
-        return Standing(job.state, job.message, job.result, position, job.stage)
 
     def _check_room(self) -> None:
         if self._closing:
@@ -300,163 +285,23 @@ class Jobs:
         waiting, limit = self._workers.waiting, self._limits.queue
         if waiting >= limit:
             # until half of them are done
-            seconds = math.ceil(self._seconds * waiting / self._limits.workers / 2)
+            seconds = math.ceil(self._work.seconds * waiting / self._limits.workers / 2)
             raise QueueFullError(limit, min(300, max(1, seconds)))
 
     def _enqueue(self, digest: str, number: int, rgb: NDArray[np.uint8] | None) -> None:
-        """Start a job. The decoded photo is kept if not too many wait."""
         job = Job(digest, number)
-        if rgb is not None and (not self._held or self._held + rgb.nbytes <= _HANDOVER_BYTES):
-            job.waiting = rgb
-            self._held += rgb.nbytes
-        self._lose(digest)  # one that is tried again goes to the end
-        self._jobs[digest] = job
-        self._status[digest] = job.state
+        self._known.add(job, rgb)
         job.ticket = self._workers.put(job)
-
-    def _release(self, job: Job) -> NDArray[np.uint8] | None:
-        """Take the decoded photo out of a job."""
-        rgb, job.waiting = job.waiting, None
-        self._held -= 0 if rgb is None else rgb.nbytes
-        return rgb
-
-    def _lose(self, digest: str) -> None:
-        """Know a photo no more, but for what is in the store."""
-        self._jobs.pop(digest, None)
-        self._status.pop(digest, None)
-        self._segments.pop(digest, None)
-        self._masks.remove(digest)
-
-    # --- inside: in a worker
-
-    def _run(self, job: Job) -> None:
-        """From Uploaded to Ready or Error."""
-        if not threading.main_thread().is_alive():
-            return  # the process ends; the file stays for the next start
-        with self._lock:
-            if job.claimed:
-                return
-            rgb = self._release(job)
-            job.state, job.message, job.started = "Processing", RUNNING, time.monotonic()
-            self._status[job.digest] = job.state
-            self._changed.notify_all()
-        try:
-            self._store.begin(job.number)
-        except StoreError:  # a full disk; the work can go on
-            log.exception("The attempt of job %s could not be counted", job.digest)
-        try:
-            result = self._work(job, rgb)
-        except _CancelledError:
-            pass
-        except (ImageError, ModelsError) as error:
-            self._end(job, "error", str(error))
-        except MemoryError:
-            log.exception("Job %s failed", job.digest)
-            self._end(job, "error", OUT_OF_MEMORY)
-        except BaseException:  # whatever a model may throw, even SystemExit
-            log.exception("Job %s failed", job.digest)
-            self._end(job, "error", UNEXPECTED)
-        else:
-            self._end(job, "ready", result.message, result)
-
-    def _work(self, job: Job, rgb: NDArray[np.uint8] | None) -> Result:
-        def at(stage: Stage) -> None:
-            with self._lock:
-                if job.claimed:
-                    raise _CancelledError
-                job.stage = stage
-                job.marks.append((stage, time.monotonic()))
-                self._changed.notify_all()
-
-        if rgb is None:
-            rgb = decode_image(self._uploads.read(job.digest), self._limits.max_pixels)
-        analysis = self._stages.analyse(rgb, at)
-        at("polygons")
-        if self._write_masks:
-            self._masks.write(job.digest, analysis.labels)
-        return Result.of(analysis)
-
-    def _overrun(self, job: Job) -> None:
-        """A job is over its time."""
-        self._end(job, "timeout", TOO_SLOW.format(self._limits.job_seconds))
-
-    def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None = None) -> None:
-        """Ready or Error; nothing if something else has ended the job already."""
-        with self._lock:
-            if job.claimed:
-                if self._jobs.get(job.digest, job) is job:  # no later try has masks of its own
-                    self._masks.remove(job.digest)
-                return
-            job.claimed = True
-        saved = self._save(job, message, result)
-        segments = None if result is None else result.exteriors()
-        with self._lock:
-            if self._jobs.get(job.digest) is not job:
-                outcome = "cancelled"
-            else:
-                job.state = "Error" if result is None else "Ready"
-                job.message, job.stage, job.result = message, None, result
-                job.unsaved = not saved
-                self._status[job.digest] = job.state
-                if segments is not None:
-                    self._segments[job.digest] = segments
-                if saved:  # else the upload is what the next start would have
-                    self._uploads.remove(job.digest)
-                self._remember(job)
-                self._changed.notify_all()
-        self._report(job, outcome, message)
-
-    def _save(self, job: Job, message: str, result: Result | None) -> bool:
-        """Tell the store how a job ended; False where it can't take it now."""
-        packed = None if result is None else result.pack()
-        try:
-            state: Literal["Ready", "Error"] = "Error" if result is None else "Ready"
-            self._store.end(job.number, Ending(state, message, packed))
-        except StoreError:
-            log.exception("The result of job %s could not be stored; it is tried again", job.digest)
-            return False
-        return True
-
-    def _remember(self, job: Job) -> None:
-        """Under the lock: keep a job that has ended in memory, for as long as few came after."""
-        self._recent.append(job)
-        for _ in range(len(self._recent) - _RECENT):
-            old = self._recent.popleft()
-            if old.unsaved:
-                self._recent.append(old)
-            elif self._jobs.get(old.digest) is old:
-                del self._jobs[old.digest]
-                self._segments.pop(old.digest, None)
-
-    def _report(self, job: Job, outcome: Outcome, message: str) -> None:
-        report = job.report(outcome, message)
-        if outcome == "ready":
-            self._seconds += 0.1 * (report.seconds - self._seconds)
-        try:
-            self._on_end(report)
-        except Exception:
-            log.exception("The end of job %s could not be reported", job.digest)
 
     # --- inside: from time to time
 
     def _upkeep(self) -> None:
         while not self._stop.wait(_UPKEEP):
             try:
-                self._save_unsaved()
+                self._work.save_unsaved()
                 self._expire()
             except Exception:
                 log.exception("Upkeep failed; it is tried again")
-
-    def _save_unsaved(self) -> None:
-        with self._lock:
-            jobs = [job for job in self._recent if job.unsaved]
-        for job in jobs:
-            if not self._save(job, job.message, job.result):
-                return
-            with self._lock:
-                job.unsaved = False
-                if self._jobs.get(job.digest) is job:
-                    self._uploads.remove(job.digest)
 
     def _expire(self) -> None:
         """Forget what is too old or too much."""
@@ -464,7 +309,8 @@ class Jobs:
         with self._lock:
             gone = self._store.expire(time.time() - limits.keep_days * 86_400, limits.keep_results)
             for digest in gone:
-                self._lose(digest)
+                self._known.lose(digest)
+                self._masks.remove(digest)
 
     def _trouble(self) -> str | None:
         """Why photos can't be taken or results not be kept, as of a few seconds ago."""

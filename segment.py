@@ -17,12 +17,12 @@ import click
 
 from exports import FORMATS, Format, export
 from exports.yolo import data_file
-from jobs import UNEXPECTED
 from options import KNOBS, OptionError, Options, parse
 from photo_result import Result
 from pipeline import ModelsError, Pipeline
 from segment_interface import ImageError, decode_image
 from settings import load_settings, network_threads, usable_cores
+from work import UNEXPECTED
 
 log = logging.getLogger(__name__)
 

@@ -22,13 +22,13 @@ from api_docs import Api
 from car_classification import TYPE_NAMES
 from exports import FORMATS, export
 from img_to_segments import PART_NAMES
-from jobs import UNEXPECTED
 from options import PLAIN
 from photo_result import Result
 from pipeline import MODELS_FAILED, NO_CAR, ModelsError, Pipeline
 from schema import ResultAnswer
 from segment_interface import decode_image
 from settings import Settings, usable_cores
+from work import UNEXPECTED
 
 UNKNOWN = "0" * 64
 

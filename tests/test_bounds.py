@@ -17,15 +17,17 @@ from helpers import body, encoded, noise, post, wait
 from numpy.typing import NDArray
 
 import jobs as jobs_module
+import known
 from api_docs import Api
 from img_to_segments import PART_NAMES
 from job import JobReport, Limits, QueueFullError
-from jobs import LOST, NO_ROOM, TWICE, UNEXPECTED, Jobs
+from jobs import LOST, NO_ROOM, TWICE, Jobs
 from photo_result import Segments
 from pipeline import Analysis, Stage
 from settings import Settings
 from sqlite_store import SqliteStore
 from store import Ending, MemoryStore, Store, StoreError
+from work import UNEXPECTED
 from workers import SPARE_THREADS
 
 
@@ -220,7 +222,7 @@ def test_a_waiting_photo_is_cancelled(make: Make, stages: Stages, settings: Sett
     assert [(r.digest, r.outcome) for r in service.reports] == [
         (cancelled, "cancelled"), (running, "ready"), (last, "ready")
     ]  # fmt: skip
-    assert service.jobs._held == 0
+    assert service.jobs._known.held == 0
 
 
 def test_a_running_photo_is_cancelled_and_can_come_again(
@@ -415,12 +417,12 @@ def test_old_results_are_forgotten(
 def test_few_results_stay_in_memory_and_all_can_be_fetched(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "_RECENT", 2)
+    monkeypatch.setattr(known, "_RECENT", 2)
     service = make(SqliteStore(tmp_path / "results.sqlite"))
     digests = [service.post(width) for width in range(30, 36)]
     service.wait(digests[-1])
     assert set(service.segments) == set(digests[-2:])
-    assert set(service.jobs._jobs) == set(digests[-2:])
+    assert set(service.jobs._known._jobs) == set(digests[-2:])
     assert set(service.status) == set(digests)
     for width, digest in zip(range(30, 36), digests, strict=True):
         standing = service.jobs.find(digest)

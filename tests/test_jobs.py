@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from helpers import body, encoded, noise, post, segments, wait
 from numpy.typing import NDArray
 
-import jobs as jobs_module
+import known
 from api_docs import Api
 from img_to_segments import PART_NAMES
 from job import ClosingError, Limits
@@ -165,18 +165,18 @@ def _jobs(settings: Settings, stages: Painter | Gate, workers: int = 1) -> Jobs:
 def test_few_decoded_photos_wait_in_memory(
     settings: Settings, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "_HANDOVER_BYTES", 3 * 30 * 40 * 3)
+    monkeypatch.setattr(known, "_HANDOVER_BYTES", 3 * 30 * 40 * 3)
     jobs = _jobs(settings, gate)
     hashes = [jobs.accept(encoded(noise(30, 40, 0)))[0]]
     assert gate.entered.wait(60)
     hashes += [jobs.accept(encoded(noise(30, 40, seed)))[0] for seed in range(1, 8)]
-    assert sum(job.waiting is not None for job in jobs._jobs.values()) == 3
+    assert sum(job.waiting is not None for job in jobs._known._jobs.values()) == 3
     gate.open.set()
     while len(jobs.ready()) < 8:
         pass
     jobs.close()
     assert jobs.ready() == hashes
-    assert jobs._held == 0
+    assert jobs._known.held == 0
 
 
 def test_a_closed_service_takes_nothing(settings: Settings) -> None:

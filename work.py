@@ -1,0 +1,170 @@
+"""What a worker does with one photo: from Uploaded to Ready or Error, and the store's knowledge."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from folders import Masks, Uploads
+from job import RUNNING, Job, JobReport, Limits, Outcome
+from known import Known
+from photo_result import Result
+from pipeline import Analyser, ModelsError, Stage
+from segment_interface import ImageError, decode_image
+from store import Ending, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+UNEXPECTED = "The photo could not be processed because of an error in the service."
+OUT_OF_MEMORY = "The photo could not be processed: the service has too little memory for it."
+TOO_SLOW = "The photo took longer than {:g} seconds; work on it was given up."
+
+
+class _CancelledError(Exception):
+    """Nobody waits for this job any more."""
+
+
+class Work:
+    """The work on all photos, under the lock of `jobs.Jobs` where it touches what is known.
+
+    Attributes:
+        seconds: that a job takes, averaged over the last ones.
+    """
+
+    def __init__(
+        self,
+        stages: Analyser,
+        store: Store,
+        known: Known,
+        changed: threading.Condition,
+        limits: Limits,
+        *,
+        uploads: Uploads,
+        masks: Masks,
+        write_masks: bool,
+        on_end: Callable[[JobReport], None],
+    ) -> None:
+        """
+        Args:
+            stages: the networks.
+            store, known, uploads, masks: what the service knows and has.
+            changed: the lock over `known`, notified of each change.
+            limits: see `Limits`.
+            write_masks: write one PNG per part.
+            on_end: called once for each job that has ended.
+        """
+        self._stages, self._store, self._known, self._limits = stages, store, known, limits
+        self._changed = changed
+        self._uploads, self._masks, self._write_masks = uploads, masks, write_masks
+        self._on_end = on_end
+        self.seconds = 0.5
+
+    def run(self, job: Job) -> None:
+        """From Uploaded to Ready or Error."""
+        if not threading.main_thread().is_alive():
+            return  # the process ends; the file stays for the next start
+        with self._changed:
+            if job.claimed:
+                return
+            rgb = self._known.release(job)
+            job.started = time.monotonic()
+            self._known.change(job, "Processing", RUNNING)
+            self._changed.notify_all()
+        try:
+            self._store.begin(job.number)
+        except StoreError:  # a full disk; the work can go on
+            log.exception("The attempt of job %s could not be counted", job.digest)
+        try:
+            result = self._work(job, rgb)
+        except _CancelledError:
+            pass
+        except (ImageError, ModelsError) as error:
+            self._end(job, "error", str(error))
+        except MemoryError:
+            log.exception("Job %s failed", job.digest)
+            self._end(job, "error", OUT_OF_MEMORY)
+        except BaseException:  # whatever a model may throw, even SystemExit
+            log.exception("Job %s failed", job.digest)
+            self._end(job, "error", UNEXPECTED)
+        else:
+            self._end(job, "ready", result.message, result)
+
+    def _work(self, job: Job, rgb: NDArray[np.uint8] | None) -> Result:
+        def at(stage: Stage) -> None:
+            with self._changed:
+                if job.claimed:
+                    raise _CancelledError
+                job.stage = stage
+                job.marks.append((stage, time.monotonic()))
+                self._changed.notify_all()
+
+        if rgb is None:
+            rgb = decode_image(self._uploads.read(job.digest), self._limits.max_pixels)
+        analysis = self._stages.analyse(rgb, at)
+        at("polygons")
+        if self._write_masks:
+            self._masks.write(job.digest, analysis.labels)
+        return Result.of(analysis)
+
+    def overrun(self, job: Job) -> None:
+        """A job is over its time."""
+        self._end(job, "timeout", TOO_SLOW.format(self._limits.job_seconds))
+
+    def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None = None) -> None:
+        """Ready or Error; nothing if something else has ended the job already."""
+        with self._changed:
+            if job.claimed:
+                if self._known.job(job.digest) in (job, None):  # no later try has masks of its own
+                    self._masks.remove(job.digest)
+                return
+            job.claimed = True
+        saved = self._save(job, message, result)
+        segments = None if result is None else result.exteriors()
+        with self._changed:
+            if self._known.job(job.digest) is not job:
+                outcome = "cancelled"
+            else:
+                job.unsaved = not saved
+                self._known.end(job, message, result, segments)
+                if saved:  # else the upload is what the next start would have
+                    self._uploads.remove(job.digest)
+                self._changed.notify_all()
+        self.report(job, outcome, message)
+
+    def _save(self, job: Job, message: str, result: Result | None) -> bool:
+        """Tell the store how a job ended; False where it can't take it now."""
+        packed = None if result is None else result.pack()
+        try:
+            state: Literal["Ready", "Error"] = "Error" if result is None else "Ready"
+            self._store.end(job.number, Ending(state, message, packed))
+        except StoreError:
+            log.exception("The result of job %s could not be stored; it is tried again", job.digest)
+            return False
+        return True
+
+    def report(self, job: Job, outcome: Outcome, message: str) -> None:
+        report = job.report(outcome, message)
+        if outcome == "ready":
+            self.seconds += 0.1 * (report.seconds - self.seconds)
+        try:
+            self._on_end(report)
+        except Exception:
+            log.exception("The end of job %s could not be reported", job.digest)
+
+    def save_unsaved(self) -> None:
+        """Tell the store what it could not take before."""
+        with self._changed:
+            jobs = self._known.unsaved()
+        for job in jobs:
+            if not self._save(job, job.message, job.result):
+                return
+            with self._changed:
+                job.unsaved = False
+                if self._known.job(job.digest) is job:
+                    self._uploads.remove(job.digest)
