@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,16 @@ def rasterise_coco(annotations: Path, out: Path) -> list[Path]:
             if name in PART_NAMES:
                 _draw(labels, item["segmentation"], PART_NAMES.index(name) + 1)
         path = out / (Path(photo["file_name"]).stem + ".png")
-        cv2.imwrite(str(path), labels)
+        _write_png(path, labels)
         paths.append(path)
     return paths
+
+
+def _write_png(path: Path, labels: NDArray[np.uint8]) -> None:
+    """Write a label map at one stroke: another training may be reading it."""
+    fresh = path.with_name(f"{path.stem}.{os.getpid()}.new.png")
+    cv2.imwrite(str(fresh), labels)
+    fresh.replace(path)
 
 
 def _draw(labels: NDArray[np.uint8], polygons: list[list[float]], label: int) -> None:
@@ -157,7 +165,9 @@ def annotated_samples(data: Path, cache: Path) -> tuple[list[PartsSample], list[
         order = np.random.default_rng(2024).permutation(sorted(set(groups)))
         chosen = set(order[: round(VALIDATION_SHARE * len(order))].tolist())
         names = [i.name for i, g in zip(images, groups, strict=True) if g in chosen]
-        split.write_text(json.dumps(sorted(names)), encoding="utf-8")
+        fresh = split.with_suffix(f".{os.getpid()}.new")
+        fresh.write_text(json.dumps(sorted(names)), encoding="utf-8")
+        fresh.replace(split)
     held_out = set(json.loads(split.read_text(encoding="utf-8")))
     train: list[PartsSample] = []
     val: list[PartsSample] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import cv2
@@ -74,3 +75,25 @@ def test_a_teacher_labels_what_it_is_sure_of(tmp_path: Path) -> None:
         removed, removed.with_suffix(".png")
     }  # fmt: skip
     assert json.loads((run.out / "index.json").read_text(encoding="utf-8")) == [row]
+
+
+def test_label_maps_may_be_read_while_they_are_written_again(tmp_path: Path) -> None:
+    """Two trainings share them; a reader must never see half a file."""
+    data = write_data(tmp_path / "data", count=4)
+    train, val = annotated_samples(data, tmp_path / "cache")
+    maps = [sample.labels for sample in train + val]
+    ended = threading.Event()
+
+    def write_again() -> None:
+        for _ in range(20):
+            annotated_samples(data, tmp_path / "cache")
+        ended.set()
+
+    writer = threading.Thread(target=write_again)
+    writer.start()
+    while not ended.is_set():
+        assert all(read_labels(path, (0, 0)).any() for path in maps)
+    writer.join()
+    assert {path.name for path in (tmp_path / "cache" / "labels").iterdir()} == {
+        path.name for path in maps if path
+    }
