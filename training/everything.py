@@ -151,6 +151,7 @@ def types(knobs: Knobs) -> None:
             epochs=knobs.epochs(6),
             photos=knobs.photos(7648, batch),
             batch=batch,
+            cache=knobs.out / "cache",
             threads=knobs.threads,
         )
     )

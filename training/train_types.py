@@ -20,7 +20,6 @@ from training.loop import Batch, LoopOptions, run
 from training.type_data import NO_CAR, TYPES, TypeDataset, TypeSample, list_samples, list_street
 
 SIZE = (192, 288)
-CACHE = Path("runs/cache")
 BACKBONE = "tf_efficientnet_lite0"
 OPTIONS: dict[str, Any] = {"model_name": BACKBONE, "num_classes": NO_CAR + 1}
 
@@ -95,6 +94,7 @@ class TypesRun:
         epochs: how many passes.
         photos: photos drawn per pass; None for as many as there are.
         batch: photos per step.
+        cache: folder of the part label maps and their split.
         threads: cores to use.
     """
 
@@ -105,6 +105,7 @@ class TypesRun:
     epochs: int = 10
     photos: int | None = None
     batch: int = 32
+    cache: Path = Path("runs/cache")
     threads: int = 2
 
 
@@ -112,8 +113,8 @@ def train(options: TypesRun) -> None:
     """Train from ImageNet weights, or go on where the last run stopped."""
     torch.manual_seed(0)
     samples, val = list_samples(options.data, "train"), list_samples(options.data, "val")
-    samples += list_street(options.data, "train", CACHE)
-    street = list_street(options.data, "val", CACHE)
+    samples += list_street(options.data, "train", options.cache)
+    street = list_street(options.data, "val", options.cache)
     chance = weights_of(samples)
     steps = max(1, (options.photos or len(samples)) // options.batch)
 
