@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -94,6 +95,8 @@ def add_access(app: Flask, settings: Settings) -> None:
                 "Whoever reaches this service may use it and see all results; "
                 "set CARSEG_API_KEYS to let in only those who have a key"
             )
+        else:
+            _answer_only_this_machine(app, settings)
         return
 
     @app.before_request
@@ -114,6 +117,25 @@ def add_access(app: Flask, settings: Settings) -> None:
     def vary(response: Response) -> Response:
         response.vary.update(("Authorization", "X-API-Key"))
         return response
+
+
+def _answer_only_this_machine(app: Flask, settings: Settings) -> None:
+    """Refuse requests for any other name than this machine's.
+
+    A web site can let its own name lead to 127.0.0.1 (DNS rebinding). A browser then takes this
+    service for that site, and lets the site read what it answers. The name stays in Host.
+    """
+    names = {"localhost", "127.0.0.1", "[::1]", settings.host, f"[{settings.host}]"}
+
+    @app.before_request
+    def check_host() -> None:
+        name = re.sub(r":\d*$", "", request.host).lower()
+        if name not in names:
+            raise ApiError(
+                403,
+                "This service answers only to localhost; behind a proxy set "
+                "CARSEG_TRUSTED_PROXIES, for others CARSEG_HOST and CARSEG_API_KEYS.",
+            )
 
 
 def _needs_no_key() -> bool:

@@ -294,3 +294,30 @@ def test_the_document_says_that_a_key_is_needed(client: FlaskClient) -> None:
 def test_a_refused_photo_is_not_kept(client: FlaskClient, locked: Settings) -> None:
     assert client.post("/", json=body(encoded(noise(20, 30)))).status_code == 401
     assert list(locked.uploads.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200), ("localhost:5000", 200), ("127.0.0.1:5000", 200), ("[::1]:5000", 200),
+        ("LOCALHOST:80", 200), ("evil.example", 403), ("evil.example:5000", 403),
+        ("127.0.0.1.evil.example", 403), ("localhost.evil.example:5000", 403),
+    ],
+)  # fmt: skip
+def test_a_site_that_leads_its_name_here_reads_nothing(
+    make_app: Callable[..., Api], settings: Settings, host: str, status: int
+) -> None:
+    client = make_app(settings.model_copy(update={"api_keys": ()})).test_client()
+    answer = client.get("/", headers={"Host": host})
+    assert answer.status_code == status
+    if status == 403:
+        assert set(answer.get_json()) == {"error"}
+
+
+@pytest.mark.parametrize("change", [{"host": "0.0.0.0"}, {"trusted_proxies": 1}])  # noqa: S104
+def test_others_may_call_it_by_any_name(
+    make_app: Callable[..., Api], settings: Settings, change: dict[str, object]
+) -> None:
+    open_to_all = settings.model_copy(update={"api_keys": (), **change})
+    client = make_app(open_to_all).test_client()
+    assert client.get("/", headers={"Host": "cars.example"}).status_code == 200
