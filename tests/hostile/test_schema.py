@@ -40,7 +40,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_the_document_is_true(described: Api, mode: GenerationMode, hash_is_known: bool) -> None:
     # Data that fits the document may still be no picture, and a hash may be unknown.
-    excluded = [positive_data_acceptance]
+    excluded: list[Any] = [positive_data_acceptance]
     if hash_is_known:
         excluded.append(negative_data_rejection)  # what was wrong may have been the hash
     for operation in operations(described):
@@ -52,7 +52,7 @@ def test_the_document_is_true(described: Api, mode: GenerationMode, hash_is_know
         @settings(max_examples=EXAMPLES, deadline=None, derandomize=True,
                   database=None, suppress_health_check=list(HealthCheck))  # fmt: skip
         @given(operation.as_strategy(generation_mode=mode))
-        def ask(case: schemathesis.Case) -> None:
+        def ask(case: schemathesis.Case[Any]) -> None:
             if hash_is_known and "image_hash" in case.path_parameters:
                 case.path_parameters["image_hash"] = hashlib.sha256(KNOWN).hexdigest()
             if hash_is_known and isinstance(case.body, dict):
@@ -65,7 +65,8 @@ def test_the_document_is_true(described: Api, mode: GenerationMode, hash_is_know
 def operations(app: Api) -> list[Any]:
     """All operations of the document."""
     document = schemathesis.openapi.from_wsgi("/openapi.json", app)
-    found = [result.ok() for result in document.get_all_operations()]
+    results: list[Any] = list(document.get_all_operations())
+    found = [result.ok() for result in results]
     assert {operation.path for operation in found} == set(document.raw_schema["paths"]) - {
         "/openapi.json"
     }

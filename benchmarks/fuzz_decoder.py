@@ -1,0 +1,57 @@
+"""Coverage-guided fuzzing of the decoder with atheris, for a bounded time.
+
+    pip install atheris==3.0.0
+    python benchmarks/fuzz_decoder.py -max_total_time=300 -rss_limit_mb=2048 -timeout=10
+
+atheris follows the branches of our own and Pillow's Python code, and mutates files so that they
+reach more of them. It is not among the requirements: it has wheels for few platforms. Any exception
+but ImageError, an array of a wrong shape, a hang of 10 s, and 2 GB of memory end the run with the
+input that did it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(REPOSITORY / folder) for folder in ("", "tests", "tests/hostile")]
+
+with atheris.instrument_imports(include=["image_files", "segment_interface", "PIL"]):
+    from mutations import seeds
+
+    from segment_interface import ImageError, decode_base64, decode_image
+
+MAX_PIXELS = 1_000_000
+
+
+def one_input(data: bytes) -> None:
+    """Decode, as a file and as the base64 of one."""
+    try:
+        pixels = decode_image(data, MAX_PIXELS)
+        good = pixels.ndim == 3 and 0 < pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS
+    except ImageError as error:
+        good = error.status in (400, 413, 415)
+    assert good
+    try:
+        good = bool(decode_base64(data.decode("latin-1")))
+    except ImageError as error:
+        good = error.status == 400
+    assert good
+
+
+def main() -> None:
+    """Start from valid files."""
+    with tempfile.TemporaryDirectory() as corpus:
+        for kind, files in seeds().items():
+            for number, data in enumerate(files):
+                (Path(corpus) / f"{kind}-{number}").write_bytes(data)
+        atheris.Setup([*sys.argv, corpus], one_input)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
