@@ -23,6 +23,7 @@ from photo_result import Segments
 from pipeline import Analyser, Pipeline
 from rates import add_limits, describe_limits
 from results import add_results
+from runtimes import RuntimeMissingError
 from segment_interface import ImageError, decode_base64
 from server import listen, serve
 from settings import PREFIX, Settings, SettingsError, load_settings, network_threads, usable_cores
@@ -64,7 +65,7 @@ def create_app(
     settings = config or load_settings()
     settings.prepare_folders()
     workers = min(settings.workers, usable_cores())
-    stages = pipeline or Pipeline(threads=network_threads())
+    stages = pipeline or _load_models(settings)
     metrics = Metrics(VERSION)
     jobs = Jobs(
         stages,
@@ -103,6 +104,14 @@ def _limit_and_describe(app: Api, settings: Settings) -> None:
         describe_limits(app.api_doc)
     if settings.api_keys:
         describe_access(app.api_doc)
+
+
+def _load_models(settings: Settings) -> Pipeline:
+    """Begin to load the models. Raises SettingsError."""
+    try:
+        return Pipeline(threads=network_threads(), runtime=settings.runtime)
+    except RuntimeMissingError as error:
+        raise SettingsError(f"{PREFIX}RUNTIME={settings.runtime}: {error}.") from None
 
 
 def _open_store(settings: Settings) -> Store:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from letterbox import fit_box
-from model_files import MODELS, ModelDescription, load_network, normalise, read_description
+from model_files import MODELS, ModelDescription, normalise, read_description
+from runtimes import Choice, choose
 
 TYPE_NAMES = ("convertible", "coupe", "hatchback", "pickup", "sedan", "suv", "van", "wagon")
 
@@ -31,9 +31,14 @@ class TypeClassifier:
         ModelError: if the model's files can't be used.
     """
 
-    def __init__(self, description: ModelDescription | None = None, folder: Path = MODELS) -> None:
+    def __init__(
+        self,
+        description: ModelDescription | None = None,
+        folder: Path = MODELS,
+        runtime: Choice | None = None,
+    ) -> None:
         self.description = description or read_description("types", folder)
-        self._network = load_network(self.description, folder)
+        self._network = (runtime or choose()).load(self.description, folder)
 
     def __call__(
         self, rgb: NDArray[np.uint8], box: tuple[float, float, float, float] | None = None
@@ -64,9 +69,8 @@ class TypeClassifier:
         height, width = rgb.shape[:2]
         box = (0, 0, width, height) if box is None else _with_margin(box, fields["margin"])
         pixels = fit_box(rgb, box, (fields["height"], fields["width"]))
-        with torch.inference_mode():
-            output = self._network(normalise(pixels, self.description))[0].double()
-        logits: NDArray[np.float64] = output.numpy()
+        (output,) = self._network(normalise(pixels, self.description))
+        logits: NDArray[np.float64] = output.astype(np.float64)
         return logits
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from letterbox import Letterbox, fit_area
-from model_files import MODELS, ModelDescription, load_network, normalise, read_description
+from model_files import MODELS, ModelDescription, normalise, read_description
+from runtimes import Choice, choose
 
 PART_NAMES = (
     "back_bumper",
@@ -66,9 +66,14 @@ class PartSegmenter:
         ((120, 160), {})
     """
 
-    def __init__(self, description: ModelDescription | None = None, folder: Path = MODELS) -> None:
+    def __init__(
+        self,
+        description: ModelDescription | None = None,
+        folder: Path = MODELS,
+        runtime: Choice | None = None,
+    ) -> None:
         self.description = description or read_description("parts", folder)
-        self._network = load_network(self.description, folder)
+        self._network = (runtime or choose()).load(self.description, folder)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> Segmentation:
         """Find the parts in `rgb` (H, W, 3) uint8, upright."""
@@ -78,8 +83,7 @@ class PartSegmenter:
         """Logits (labels, h, w) that cover the photo exactly, at the network's resolution."""
         fields = self.description.input
         placed = fit_area(rgb, fields["area"], fields["multiple"])
-        with torch.inference_mode():
-            output = self._network(normalise(placed.pixels, self.description))[0].float().numpy()
+        (output,) = self._network(normalise(placed.pixels, self.description))
         return _cover(output, placed)
 
     def decide(self, logits: NDArray[np.float32], height: int, width: int) -> Segmentation:

@@ -1,4 +1,4 @@
-"""The files in `models/`: descriptions (JSON), weights (safetensors), SHA-256 manifest."""
+"""The files in `models/`: descriptions (JSON), weights (safetensors), graphs (ONNX), manifest."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load
-from torch import nn
-
-from networks import build_network
+import numpy as np
+from numpy.typing import NDArray
 
 MODELS = Path(__file__).resolve().parent / "models"
 MANIFEST = "manifest.json"
@@ -43,6 +40,11 @@ class ModelDescription:
     input: dict[str, Any]
     thresholds: dict[str, float]
 
+    @property
+    def graph(self) -> str:
+        """File name of the ONNX graph that goes with the weights."""
+        return str(Path(self.weights).with_suffix(".onnx"))
+
 
 def read_description(name: str, folder: Path = MODELS) -> ModelDescription:
     """Read `<folder>/<name>.json`.
@@ -65,33 +67,6 @@ def read_description(name: str, folder: Path = MODELS) -> ModelDescription:
         raise ModelError(f"models/{name}.json can't be used: {error!r}") from error
 
 
-def load_network(description: ModelDescription, folder: Path = MODELS) -> nn.Module:
-    """Build the described network with its weights, ready for inference.
-
-    Returns:
-        A float32 module in evaluation mode, without gradients, channels last; calling it from
-        several threads is safe, since nothing of it changes.
-
-    Raises:
-        ModelError: if the weights are missing, differ from the manifest, or do not fit.
-    """
-    weights = load(verified_bytes(description.weights, folder))
-    network = build_network(description.architecture, description.options)
-    try:
-        keys = network.load_state_dict(
-            {k: v.float() if v.is_floating_point() else v for k, v in weights.items()},
-            strict=False,
-        )
-    except RuntimeError as error:
-        raise ModelError(f"models/{description.weights} does not fit the network") from error
-    # Batch norm counts its batches in training; inference has no use for that.
-    missing = [key for key in keys.missing_keys if not key.endswith("num_batches_tracked")]
-    if missing or keys.unexpected_keys:
-        raise ModelError(f"models/{description.weights} does not fit the network")
-    network.requires_grad_(False)
-    return network.eval().to(memory_format=torch.channels_last)
-
-
 def verified_bytes(file: str, folder: Path = MODELS) -> bytes:
     """The bytes of a file in `folder`, checked against the manifest.
 
@@ -108,8 +83,20 @@ def verified_bytes(file: str, folder: Path = MODELS) -> bytes:
     return data
 
 
-def normalise(pixels: Any, description: ModelDescription) -> torch.Tensor:
-    """(h, w, 3) uint8 RGB to the float32 input (1, 3, h, w) of a network, channels last."""
-    mean, deviation = description.input["mean"], description.input["std"]
-    tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-    return tensor.sub_(mean).div_(deviation).contiguous(memory_format=torch.channels_last)
+def weights_header(data: bytes) -> bytes:
+    """The header of a safetensors file: JSON with name, type, shape and place of each tensor.
+
+    The tensors' data follow it; their offsets count from there.
+    """
+    length = int.from_bytes(data[:8], "little")
+    return data[8 : 8 + length]
+
+
+def normalise(pixels: NDArray[np.uint8], description: ModelDescription) -> NDArray[np.float32]:
+    """(h, w, 3) uint8 RGB to the float32 input (1, 3, h, w) of a network."""
+    batch = np.empty((1, 3, *pixels.shape[:2]), np.float32)
+    np.subtract(
+        pixels.transpose(2, 0, 1), description.input["mean"], out=batch[0], dtype=np.float32
+    )
+    batch /= description.input["std"]
+    return batch

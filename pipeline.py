@@ -16,13 +16,13 @@ from typing import Literal, Protocol
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from car_classification import CarType, TypeClassifier
 from img_to_segments import PART_NAMES, PartSegmenter
 from model_files import MODELS
 from poligons_from_seg import DEFAULT_TOLERANCE, Polygon, Topology, label_map_to_polygons
+from runtimes import Wish, choose
 
 log = logging.getLogger(__name__)
 
@@ -81,30 +81,41 @@ class Analyser(Protocol):
 
 
 class Pipeline:
-    """The models, loaded once in the background, and the way through them."""
+    """The models, loaded once in the background, and the way through them.
 
-    def __init__(self, threads: int = 1, folder: Path = MODELS) -> None:
+    Attributes:
+        runtime: what runs the networks.
+    """
+
+    def __init__(self, threads: int = 1, folder: Path = MODELS, runtime: Wish = "auto") -> None:
         """Start to load.
 
         Args:
             threads: cores that one call may use. It is a setting of the whole process, because
                 torch and OpenCV have only one.
             folder: holds the models.
+            runtime: what shall run the networks.
+
+        Raises:
+            RuntimeMissingError: it is not installed.
         """
-        torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
+        self.runtime = choose(runtime, threads)
         self._models: Future[tuple[PartSegmenter, TypeClassifier]] = Future()
         threading.Thread(target=self._load, args=(folder,), name="load-models").start()
 
     def _load(self, folder: Path) -> None:
         try:
-            models = PartSegmenter(folder=folder), TypeClassifier(folder=folder)
+            models = (
+                PartSegmenter(folder=folder, runtime=self.runtime),
+                TypeClassifier(folder=folder, runtime=self.runtime),
+            )
             self._models.set_result(models)
         except Exception as error:
             log.exception("The models could not be loaded")
             self._models.set_exception(error)
         else:
-            log.info("Models are loaded")
+            log.info("Models are loaded, in %s", self.runtime.name)
 
     @property
     def loaded(self) -> bool:

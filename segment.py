@@ -20,6 +20,7 @@ from exports.yolo import data_file
 from options import KNOBS, OptionError, Options, parse
 from photo_result import Result
 from pipeline import ModelsError, Pipeline
+from runtimes import RuntimeMissingError
 from segment_interface import ImageError, decode_image
 from settings import load_settings, network_threads, usable_cores
 from work import UNEXPECTED
@@ -170,7 +171,10 @@ def _local(chosen: Format) -> Iterator[tuple[Segment, int]]:
     """Do the work here, as the service does it: same stages, same number of threads."""
     settings = load_settings()
     workers = min(settings.workers, usable_cores())
-    pipeline = Pipeline(threads=network_threads())
+    try:
+        pipeline = Pipeline(threads=network_threads(), runtime=settings.runtime)
+    except RuntimeMissingError as error:
+        raise click.ClickException(f"CARSEG_RUNTIME={settings.runtime}: {error}.") from None
 
     def segment(data: bytes, options: Options) -> bytes:
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import WORKERS, Gate
+from conftest import Gate
 from flask.testing import FlaskClient
 from helpers import SAMPLE, body, encoded, noise, post, segments, wait
 from PIL import Image
@@ -395,7 +395,5 @@ def test_the_page_to_try_it_is_all_ours(client: FlaskClient) -> None:
             assert len(file.data) > 100
 
 
-def test_workers_do_not_exceed_the_cores() -> None:
-    import torch
-
-    assert WORKERS * torch.get_num_threads() <= usable_cores()
+def test_networks_do_not_exceed_the_cores(pipeline: Pipeline) -> None:
+    assert 1 <= pipeline.runtime.threads <= usable_cores()

@@ -10,6 +10,7 @@ import pytest
 
 import pipeline as pipeline_module
 from pipeline import ModelsError, Pipeline, outline
+from runtimes import Choice
 from segment_interface import decode_image
 from settings import network_threads
 
@@ -35,7 +36,7 @@ def test_threads_share_the_models(pipeline: Pipeline, sample: bytes) -> None:
 
 
 def test_models_that_do_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(folder: Path) -> None:
+    def fail(folder: Path, runtime: Choice) -> None:
         raise OSError("secret path")
 
     monkeypatch.setattr(pipeline_module, "PartSegmenter", fail)

@@ -1,4 +1,4 @@
-"""Write a models folder: weights as float16 safetensors, the manifest, descriptions."""
+"""Write a models folder: weights as float16 safetensors, ONNX graphs, manifest, descriptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from model_files import MANIFEST, MODELS
+from model_files import MANIFEST, MODELS, read_description, verified_bytes
+from training.onnx_graph import make_graph
 
 
 def export_weights(state: dict[str, Tensor], file: str, folder: Path = MODELS) -> str:
@@ -26,7 +27,38 @@ def export_weights(state: dict[str, Tensor], file: str, folder: Path = MODELS) -
         for name, tensor in state.items()
         if not name.endswith("num_batches_tracked")
     }
-    data = save(halved)
+    return write_file(save(halved), file, folder)
+
+
+def export_graph(file: str, folder: Path = MODELS) -> str:
+    """Write the ONNX graph of the network whose weights are `folder / file`; see `make_graph`.
+
+    Its description must lie beside it, under the same name.
+
+    Returns:
+        The SHA-256 (hex) of the graph's file.
+    """
+    description = read_description(Path(file).stem, folder)
+    size = (description.input.get("height", 192), description.input.get("width", 288))
+    graph = make_graph(
+        description.architecture, description.options, size, file, verified_bytes(file, folder)
+    )
+    return write_file(graph, description.graph, folder)
+
+
+def export_checkpoint(checkpoint: Path, file: str, folder: Path = MODELS) -> str:
+    """Export the averaged weights (`ema.pt`) of a training run, and the graph that goes with them.
+
+    Returns:
+        The SHA-256 (hex) of the weights; see `export_weights` and `export_graph`.
+    """
+    digest = export_weights(torch.load(checkpoint, weights_only=True), file, folder)
+    export_graph(file, folder)
+    return digest
+
+
+def write_file(data: bytes, file: str, folder: Path) -> str:
+    """Write a file and its SHA-256 (hex), which is returned, into the manifest."""
     digest = hashlib.sha256(data).hexdigest()
     path = folder / MANIFEST
     manifest = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -34,11 +66,6 @@ def export_weights(state: dict[str, Tensor], file: str, folder: Path = MODELS) -
     manifest[file] = digest
     path.write_text(json.dumps(dict(sorted(manifest.items())), indent=2) + "\n", encoding="utf-8")
     return digest
-
-
-def export_checkpoint(checkpoint: Path, file: str, folder: Path = MODELS) -> str:
-    """Export the averaged weights (`ema.pt`) of a training run; see `export_weights`."""
-    return export_weights(torch.load(checkpoint, weights_only=True), file, folder)
 
 
 def read_fields(name: str, folder: Path = MODELS) -> dict[str, Any]:

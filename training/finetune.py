@@ -17,7 +17,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from img_to_segments import PART_NAMES
-from model_files import MANIFEST, MODELS, load_network, read_description
+from model_files import MANIFEST, MODELS, read_description
+from torch_runtime import load_network
 from training.export import export_checkpoint, read_fields, write_fields
 from training.loop import Batch, LoopOptions, run
 from training.parts_data import PartsSample, has_rare_part, rasterise_coco
@@ -85,7 +86,7 @@ def finetune(
 
     run(network, batches, parts_loss, evaluate if val else None, options)
     out.mkdir(parents=True, exist_ok=True)
-    for file in ("types.json", "types.safetensors", MANIFEST):
+    for file in ("types.json", "types.onnx", "types.safetensors", MANIFEST):
         shutil.copy(MODELS / file, out / file)
     # What was measured of the old network says nothing about the new one.
     write_fields(read_fields("parts") | {"metrics": {}}, "parts", out)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from img_to_segments import PART_NAMES, PartSegmenter
 from model_files import MODELS, ModelDescription, read_description
+from runtimes import Choice
 from training.parts_data import FLIPPED, IGNORE, area_of, read_rgb
 
 Probabilities = NDArray[np.float32]
@@ -121,10 +122,10 @@ class LabelRun:
 
 def label_photos(options: LabelRun) -> None:
     """Label all photos; goes on where it was stopped."""
-    torch.set_num_threads(options.threads)
+    torch_ = Choice("torch", options.threads)  # it alone computes in bfloat16
     teacher = flip_averaged(
         [
-            PartSegmenter(_at_size(folder, longest), folder)
+            PartSegmenter(_at_size(folder, longest), folder, torch_)
             for folder in options.teacher
             for longest in options.longest
         ]

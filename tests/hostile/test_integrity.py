@@ -26,9 +26,10 @@ def normal(name: str) -> str:
 
 def test_the_lock_fits_the_requirements() -> None:
     """If this fails: make lock."""
-    wanted = PIN.findall((REPOSITORY / "requirements.txt").read_text())
+    files = ("requirements.txt", "requirements-slim.txt")
+    wanted = [pin for file in files for pin in PIN.findall((REPOSITORY / file).read_text())]
     blocks = re.split(r"\n(?=\S)", LOCK)
-    direct = [PIN.findall(block)[0] for block in blocks if "-r requirements.txt" in block]
+    direct = [PIN.findall(block)[0] for block in blocks if "-r requirements" in block]
     assert {normal(name): version for name, version in wanted} == dict(direct)
 
 
@@ -53,12 +54,20 @@ def forget(path: Path) -> None:
 
 
 PARTS = read_description("parts").weights
+GRAPH = read_description("parts").graph
 TYPES = read_description("types").weights
 
 
 @pytest.mark.parametrize(
     ("file", "spoil"),
-    [(PARTS, flip), (PARTS, Path.unlink), (PARTS, forget), (TYPES, cut), (MANIFEST, Path.unlink)],
+    [
+        (PARTS, flip),
+        (PARTS, Path.unlink),
+        (PARTS, forget),
+        (GRAPH, flip),
+        (TYPES, cut),
+        (MANIFEST, Path.unlink),
+    ],
 )
 def test_changed_models_are_not_used(
     make_app: Callable[..., Api],

@@ -12,7 +12,8 @@ import pytest
 from helpers import REPOSITORY, clean_environment
 from tiny import write_data
 
-from model_files import load_network, read_description
+from model_files import read_description
+from runtimes import Choice
 from training.everything import Knobs, OtherKnobsError, plan, run_plan
 
 
@@ -63,7 +64,8 @@ def test_killed_and_gone_on(tmp_path: Path) -> None:
 def check_models(folder: Path) -> None:
     for name, figure in (("parts", "miou"), ("types", "type_accuracy")):
         description = read_description(name, folder)
-        load_network(description, folder)  # checks the manifest
+        for runtime in ("onnx", "torch"):
+            Choice(runtime).load(description, folder)  # checks the manifest
         metrics = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["metrics"]
         assert 0 <= metrics[figure] <= 1
 

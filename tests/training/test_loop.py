@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from model_files import ModelDescription, ModelError, load_network
+from model_files import ModelDescription, ModelError
+from torch_runtime import load_network
 from training.export import export_weights
 from training.loop import Batch, LoopOptions, run
 

@@ -1,0 +1,65 @@
+"""The networks in ONNX Runtime, on the CPU. Imported only where it was chosen.
+
+The graph (`models/*.onnx`) holds no weights: they are external data in the safetensors file, as
+float16 that the graph casts to float32. ONNX Runtime does that once, at load, and then merges batch
+norms into convolutions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from model_files import ModelDescription, ModelError, verified_bytes, weights_header
+
+LAYOUT = "weights_layout"
+"""Entry of a graph's metadata: SHA-256 of the safetensors header that its offsets are of."""
+
+
+class OnnxRuntime:
+    """A network in ONNX Runtime; a `runtimes.Runtime`.
+
+    One photo gives the same bits whatever the number of threads.
+    """
+
+    def __init__(self, description: ModelDescription, folder: Path, threads: int) -> None:
+        """Load.
+
+        Args:
+            description: of the network.
+            folder: holds its graph, its weights, and the manifest.
+            threads: cores that all calls together may use beside the ones that call.
+
+        Raises:
+            ModelError: a file is missing, differs from the manifest, or does not fit.
+        """
+        weights = verified_bytes(description.weights, folder)
+        graph = verified_bytes(description.graph, folder)
+        misfit = ModelError(f"models/{description.weights} does not fit the network")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # A thread that waits for work would otherwise keep its core busy, against other workers.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # The very bytes that were verified, not the file, which may have changed since.
+        options.add_external_initializers_from_files_in_memory(
+            [description.weights], [weights], [len(weights)]
+        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its exceptions have no base class of their own
+            raise misfit from error
+        layout = self._session.get_modelmeta().custom_metadata_map.get(LAYOUT)
+        if layout != hashlib.sha256(weights_header(weights)).hexdigest():
+            raise misfit
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `runtimes.Runtime`."""
+        logits: NDArray[np.float32] = self._session.run(["logits"], {"input": batch})[0]
+        return logits

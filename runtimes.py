@@ -1,0 +1,102 @@
+"""What runs the networks: one small interface, and the choice of what stands behind it.
+
+torch is the reference; ONNX Runtime gives the same answers several times as fast on a CPU, and
+needs no torch. Only the one that was chosen is ever imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_files import MODELS, ModelDescription
+
+Name = Literal["onnx", "torch"]
+Wish = Literal["auto", "onnx", "torch"]
+
+_PACKAGES: dict[Name, str] = {"onnx": "onnxruntime", "torch": "torch"}
+
+
+class Runtime(Protocol):
+    """A network with its weights. Safe to call from several threads."""
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of a batch (N, 3, H, W), normalised as the network's description says."""
+        ...
+
+
+class RuntimeMissingError(Exception):
+    """The package that is needed is not installed; the message is for whoever starts us."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A runtime that is there.
+
+    Attributes:
+        name: which.
+        threads: cores that one call may use. With torch it is a setting of the whole process.
+    """
+
+    name: Name
+    threads: int = 1
+
+    def load(self, description: ModelDescription, folder: Path = MODELS) -> Runtime:
+        """Load the described network. Raises ModelError if a file of it can't be used."""
+        if self.name == "torch":
+            from torch_runtime import TorchRuntime
+
+            return TorchRuntime(description, folder, self.threads)
+        from onnx_runtime import OnnxRuntime
+
+        return OnnxRuntime(description, folder, self.threads)
+
+
+def choose(wish: Wish = "auto", threads: int = 1) -> Choice:
+    """Find the runtime to use. `auto` takes torch if it can use a graphics card, else ONNX Runtime.
+
+    Raises:
+        RuntimeMissingError: what is wished for is not installed.
+    """
+    if wish != "auto":
+        if not _installed(wish):
+            raise RuntimeMissingError(f"the package {_PACKAGES[wish]} is not installed")
+        return Choice(wish, threads)
+    if _installed("torch") and (_torch_sees_a_card() or not _installed("onnx")):
+        return Choice("torch", threads)
+    if not _installed("onnx"):
+        raise RuntimeMissingError("neither onnxruntime nor torch is installed")
+    return Choice("onnx", threads)
+
+
+def _installed(name: Name) -> bool:
+    return find_spec(_PACKAGES[name]) is not None
+
+
+def _torch_sees_a_card() -> bool:
+    """Whether torch can compute on an NVIDIA card; torch is imported only if there is one."""
+    if not _driver_sees_a_card():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _driver_sees_a_card() -> bool:
+    """Whether there is a driver of NVIDIA (`cuInit`, `cuDeviceGetCount`), and a card."""
+    for library in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            driver = ctypes.CDLL(library)
+        except OSError:
+            continue
+        count = ctypes.c_int(0)
+        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+            return False
+        return count.value > 0
+    return False

@@ -1,0 +1,70 @@
+"""The graphs follow from the networks, not from their weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from model_files import MODELS, read_description
+from networks import build_network
+from runtimes import Choice
+from training.export import export_checkpoint, export_graph, export_weights, read_fields
+
+NAMES = ("parts", "types")
+
+
+def folder_with_new_weights(folder: Path, name: str, seed: int) -> Path:
+    """A models folder as a training leaves it."""
+    folder.mkdir()
+    fields = read_fields(name)
+    (folder / f"{name}.json").write_text(json.dumps(fields))
+    torch.manual_seed(seed)
+    network = build_network(fields["architecture"], fields["options"])
+    torch.save(network.state_dict(), folder / "ema.pt")
+    export_checkpoint(folder / "ema.pt", fields["weights"], folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_weights_have_the_same_graph(tmp_path: Path, name: str) -> None:
+    folders = [folder_with_new_weights(tmp_path / str(seed), name, seed) for seed in (1, 2)]
+    graph = read_description(name).graph
+    one, other = ((folder / graph).read_bytes() for folder in folders)
+    assert one == other == (MODELS / graph).read_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_exported_gives_the_same_answers(tmp_path: Path, name: str) -> None:
+    folder = folder_with_new_weights(tmp_path / "models", name, 3)
+    batch = np.random.default_rng(0).normal(size=(1, 3, 192, 288)).astype(np.float32)
+    description = read_description(name, folder)
+    one, other = (Choice(runtime).load(description, folder)(batch) for runtime in ("onnx", "torch"))
+    scale = np.abs(other).max()
+    assert np.abs(one - other).max() < 1e-4 * max(1.0, scale)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_graph_holds_no_weights(name: str) -> None:
+    description = read_description(name)
+    model = onnx.load(MODELS / description.graph, load_external_data=False)
+    assert model.graph.initializer
+    for tensor in model.graph.initializer:
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        assert place["location"] == description.weights
+    # Other programs can read graph and weights together.
+    whole = onnx.load(MODELS / description.graph)
+    onnx.checker.check_model(whole)
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    fields = read_fields("types")
+    (tmp_path / "types.json").write_text(json.dumps(fields))
+    network = build_network("classifier", fields["options"] | {"num_classes": 4})
+    export_weights(network.state_dict(), fields["weights"], tmp_path)
+    with pytest.raises(ValueError, match=r"classifier\.\w+ of types\.safetensors"):
+        export_graph(fields["weights"], tmp_path)

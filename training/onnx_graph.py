@@ -1,0 +1,157 @@
+"""The ONNX graph of a network without weights, which stay in the safetensors file: external data.
+
+The graph follows from the description and from the layout of that file, never from the values of
+weights, so networks of one architecture have one graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from io import BytesIO
+from typing import Any
+
+import onnx
+import torch
+import torch.nn.functional as F
+from onnx import TensorProto, helper
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
+
+from model_files import weights_header
+from networks import build_network
+from onnx_runtime import LAYOUT
+
+_OPSET = 17  # the first with LayerNormalization
+_AXES: dict[str, dict[str, dict[int, str]]] = {
+    "pyramid": {
+        "input": {0: "batch", 2: "height", 3: "width"},
+        "logits": {0: "batch", 2: "height_by_4", 3: "width_by_4"},
+    },
+    "classifier": {"input": {0: "batch"}, "logits": {0: "batch"}},
+}
+
+
+def make_graph(
+    architecture: str, options: dict[str, Any], size: tuple[int, int], file: str, weights: bytes
+) -> bytes:
+    """Write down a network as an ONNX model.
+
+    Args:
+        architecture, options: see `networks.build_network`.
+        size: (height, width) of the input, multiples of 32; it binds only a classifier.
+        file: name of the file with the weights, beside which the model will lie.
+        weights: the content of that file, safetensors in float16.
+
+    Returns:
+        The model, with input `input` (N, 3, H, W) and output `logits`, both float32.
+
+    Raises:
+        ValueError: the weights are not those of the network.
+    """
+    network = _untrained(architecture, options)
+    extra = _make_traceable(network)
+    model = _trace(network, _AXES[architecture], size)
+    _set_padding(model.graph, extra)
+    onnx.checker.check_model(model)
+    _point_to_weights(model.graph, file, weights)
+    layout = hashlib.sha256(weights_header(weights)).hexdigest()
+    helper.set_model_props(model, {LAYOUT: layout})
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _untrained(architecture: str, options: dict[str, Any]) -> nn.Module:
+    """The network with values that all differ: the exporter merges tensors that are the same."""
+    network = build_network(architecture, options).eval()
+    generator = torch.Generator().manual_seed(0)
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.1)
+    return network
+
+
+class _PaddedAlike(Conv2dSame):
+    """A convolution with as much padding before as behind; the graph is set right afterwards."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        behind = (self.kernel_size[0] - self.stride[0] + 1) // 2
+        return F.conv2d(x, self.weight, self.bias, self.stride, behind, self.dilation, self.groups)
+
+
+def _make_traceable(network: nn.Module) -> dict[str, int]:
+    """Replace TensorFlow's "same" padding, which is computed anew from each size.
+
+    For even sizes, and all are here, it is a constant: kernel - stride, the odd one behind.
+
+    Returns:
+        That padding, by the name of the convolution's weight.
+    """
+    extra = {}
+    for name, module in network.named_modules():
+        if isinstance(module, Conv2dSame):
+            extra[f"{name}.weight"] = module.kernel_size[0] - module.stride[0]
+            module.__class__ = _PaddedAlike
+    return extra
+
+
+def _trace(
+    network: nn.Module, axes: dict[str, dict[int, str]], size: tuple[int, int]
+) -> onnx.ModelProto:
+    """Export with all tensors as they are; torch's newer exporter needs minutes for free sizes."""
+    buffer = BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated; and its constants are constants
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, *size),),
+            buffer,  # type: ignore[arg-type]  # the names of files are declared only
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=["input"],
+            output_names=["logits"],
+            dynamic_axes=axes,
+            training=torch.onnx.TrainingMode.PRESERVE,  # leaves batch norms alone
+            do_constant_folding=False,
+        )
+    return onnx.load_model_from_string(buffer.getvalue())
+
+
+def _set_padding(graph: onnx.GraphProto, extra: dict[str, int]) -> None:
+    for node in graph.node:
+        if node.op_type == "Conv" and node.input[1] in extra:
+            total = extra[node.input[1]]
+            before = total // 2
+            (pads,) = (entry for entry in node.attribute if entry.name == "pads")
+            pads.ints[:] = [before, before, total - before, total - before]
+
+
+def _point_to_weights(graph: onnx.GraphProto, file: str, weights: bytes) -> None:
+    """Make all tensors external data in float16, cast to float32 before their use."""
+    header = weights_header(weights)
+    start = 8 + len(header)
+    entries = json.loads(header)
+    entries.pop("__metadata__", None)
+    if set(entries) != {tensor.name for tensor in graph.initializer}:
+        raise ValueError(f"{file} does not hold the weights of the network")
+    for tensor in graph.initializer:
+        entry = entries[tensor.name]
+        if entry["shape"] != list(tensor.dims) or entry["dtype"] != "F16":
+            raise ValueError(f"{tensor.name} of {file} is not that of the network")
+        first, last = entry["data_offsets"]
+        place = {"location": file, "offset": start + first, "length": last - first}
+        tensor.ClearField("raw_data")
+        tensor.data_type = TensorProto.FLOAT16
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+    for node in graph.node:
+        node.input[:] = [f"{name}.float32" if name in entries else name for name in node.input]
+    casts = [
+        helper.make_node("Cast", [name], [f"{name}.float32"], to=TensorProto.FLOAT)
+        for name in entries
+    ]
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
