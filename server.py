@@ -102,7 +102,10 @@ def _allowed_connections(wanted: int) -> int:
     needed = wanted * _DESCRIPTORS + 256
     if soft != resource.RLIM_INFINITY and soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        except (OSError, ValueError):  # some systems allow less than they say
+            soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if soft < needed:
             wanted = max(16, (soft - 256) // _DESCRIPTORS)
             log.warning("CARSEG_CONNECTIONS: the system allows only %d connections", wanted)

@@ -18,6 +18,7 @@ from segment_interface import ImageError, decode_image
 from settings import Settings
 
 LIMIT = 4 << 30  # bytes of address space
+SECONDS = 60  # of a processor for all files, then the process is killed
 
 
 def peak_mb() -> float:
@@ -32,6 +33,7 @@ def peak_mb() -> float:
 def main(folder: Path) -> None:
     """Decode all files of a folder, by name."""
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     max_pixels = Settings().max_pixels
     answers: dict[str, tuple[int | str, float, float]] = {}
     before = peak_mb()

@@ -53,9 +53,7 @@ def connect(server: Server, sent: bytes = b"") -> socket.socket:
 
 def posting(length: int, sent: int = 0) -> bytes:
     """The start of a POST."""
-    head = (
-        f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}"
-    )
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}"
     return f"{head}\r\n\r\n".encode() + b" " * sent
 
 
@@ -105,7 +103,12 @@ def test_five_hundred_idle_connections(impatient: Server) -> None:
 
 
 def test_headers_and_bodies_that_never_end(impatient: Server) -> None:
-    starts = [b"G", b"GET / HTTP/1.1\r\nHost: x\r\nX: ", posting(1000), posting(2_000_000, 10_000)]
+    starts = [
+        b"G",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
+        posting(1000),
+        posting(2_000_000, 10_000),
+    ]
     with ExitStack() as stack:
         slow = [stack.enter_context(connect(impatient, start)) for start in starts * 50]
         works(impatient, 2)
@@ -140,7 +143,7 @@ def test_a_slow_upload_outlives_idle_connections(impatient: Server) -> None:
 
 
 def test_a_half_closed_connection_gets_its_answer(impatient: Server) -> None:
-    with connect(impatient, b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n") as connection:
+    with connect(impatient, b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n") as connection:
         connection.shutdown(socket.SHUT_WR)
         status, content = answer(connection)
     assert status == 200
@@ -149,7 +152,7 @@ def test_a_half_closed_connection_gets_its_answer(impatient: Server) -> None:
 
 def test_clients_that_never_read(impatient: Server) -> None:
     """Each asks for much more than the kernel takes; more of them than there are threads."""
-    page = b"GET /docs/swagger/js/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    page = b"GET /docs/swagger/js/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     assert len(requests.get(f"{impatient.url}{page.split()[1].decode()}", timeout=60).content) > 1e6
     with ExitStack() as stack:
         silent = [stack.enter_context(connect(impatient, page * 100)) for _ in range(20)]
@@ -166,9 +169,9 @@ def test_clients_that_go_away(impatient: Server) -> None:
         b"GET",
         posting(1000, 10),
         posting(10, 10),
-        b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 3,
-        f"GET /{image_hash}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
-        f"GET /{image_hash}/status?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+        b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3,
+        f"GET /{image_hash}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(),
+        f"GET /{image_hash}/status?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(),
     ):
         for reset in (False, True):
             connection = connect(impatient, start)
@@ -205,7 +208,7 @@ def test_unfinished_uploads_fill_neither_memory_nor_the_budget(impatient: Server
     ],
 )
 def test_chunks_that_only_cost(impatient: Server, chunks: bytes, status: int) -> None:
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     with connect(impatient, head + chunks) as connection:
         assert error(connection) == status
 
@@ -213,7 +216,9 @@ def test_chunks_that_only_cost(impatient: Server, chunks: bytes, status: int) ->
 def test_a_flood_of_headers(impatient: Server) -> None:
     """The client sends all of it before it reads; it still sees the answer."""
     flood = b"".join(b"X-%d: %s\r\n" % (i, b"a" * 100) for i in range(10_000))
-    with connect(impatient, b"GET / HTTP/1.1\r\nHost: x\r\n" + flood + b"\r\n") as connection:
+    with connect(
+        impatient, b"GET / HTTP/1.1\r\nHost: localhost\r\n" + flood + b"\r\n"
+    ) as connection:
         assert error(connection) == 431
 
 
