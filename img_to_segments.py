@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from enlarge import enlarged_labels
 from letterbox import Letterbox, fit_area
 from model_files import MODELS, ModelDescription, normalise, read_description
 from runtimes import Choice, choose
@@ -94,8 +95,9 @@ class PartSegmenter:
         car = np.count_nonzero(coarse) / coarse.size
         if car < thresholds["car_area"] or not confidences:
             return Segmentation(np.zeros((height, width), np.uint8), {})
-        labels = _label_map(logits, coarse, height, width)
-        present = set(np.unique(labels).tolist())
+        labels = enlarged_labels(logits, coarse, height, width)
+        pixels = cv2.calcHist([labels], [0], None, [256], [0, 256])
+        present = set(np.flatnonzero(pixels).tolist())
         names = {i: name for i, name in enumerate(PART_NAMES, 1) if i in present}
         known = {name: confidences[i] for i, name in names.items() if i in confidences}
         return Segmentation(labels, {n: _calibrated(c, thresholds) for n, c in known.items()})
@@ -163,32 +165,3 @@ def _calibrated(confidence: float, thresholds: dict[str, float]) -> float:
     slope = thresholds.get("confidence_slope", 1.0)
     offset = thresholds.get("confidence_offset", 0.0)
     return 1 / (1 + math.exp(-(slope * math.log(p / (1 - p)) + offset)))
-
-
-def _label_map(
-    logits: NDArray[np.float32], coarse: NDArray[np.uint8], height: int, width: int
-) -> NDArray[np.uint8]:
-    """Full-size argmax of the bilinearly enlarged logits, for the parts in `coarse`.
-
-    Islands that were removed from `coarse` stay out: each part is confined to its cells there
-    and their neighbours.
-    """
-    best = cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR)
-    labels = np.zeros((height, width), np.uint8)
-    around = np.ones((3, 3), np.uint8)
-    for label in np.unique(coarse[coarse > 0]):
-        near = cv2.dilate((coarse == label).astype(np.uint8), around)
-        rows, columns = _span(near.max(axis=1), height), _span(near.max(axis=0), width)
-        enlarged = cv2.resize(logits[label], (width, height), interpolation=cv2.INTER_LINEAR)
-        allowed = cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST)
-        window = (rows, columns)
-        wins = (enlarged[window] > best[window]) & (allowed[window] > 0)
-        best[window] = np.where(wins, enlarged[window], best[window])
-        labels[window][wins] = label
-    return labels
-
-
-def _span(used: NDArray[np.uint8], size: int) -> slice:
-    """The pixels of `size` that the used cells of a coarser axis cover."""
-    cells = np.flatnonzero(used)
-    return slice(int(cells[0]) * size // used.size, -(-(int(cells[-1]) + 1) * size // used.size))
