@@ -93,11 +93,11 @@ def _fill(
     right = max(span[1] for span in spans.values())
     best = _enlarged(logits[0], rows, columns.cut(left, right))
     for label, (start, end) in spans.items():
-        span = columns.cut(start, end)
+        across = columns.cut(start, end)
         window = (slice(None), slice(start - left, end - left))
-        score = _enlarged(logits[label], rows, span)
+        score = _enlarged(logits[label], rows, across)
         wins = score > best[window]
-        wins &= near[label][:, span.cell][rows.cell]
+        wins &= near[label][:, across.cell][rows.cell]
         np.copyto(best[window], score, where=wins)
         np.copyto(labels[:, start:end], label, where=wins)
 
