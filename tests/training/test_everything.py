@@ -26,13 +26,12 @@ def command(data: Path, folder: Path) -> list[str]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 250
     while not path.exists():
         assert process.poll() is None, "it ended before"
-        assert time.monotonic() < end
         time.sleep(0.01)
 
 
+@pytest.mark.timeout(1800)  # half a minute of work, but the machine may have other work, too
 def test_killed_and_gone_on(tmp_path: Path) -> None:
     data, out = write_data(tmp_path / "data"), tmp_path / "out"
     words, environment = command(data, tmp_path), clean_environment()
