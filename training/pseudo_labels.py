@@ -29,8 +29,10 @@ Teacher = Callable[[NDArray[np.uint8]], Probabilities]
 SURE_PIXEL = 0.6  # pixels below are ignored in training
 SURE_CAR = 0.8  # photos whose car's mean probability is below are left out
 TAILGATE, TRUNK = PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1
-WITH_TRUNK = ("sedan", "coupe", "convertible")
-WITH_TAILGATE = ("suv", "van", "hatchback", "wagon", "pickup")
+# As the annotators of the parts call them: of the photos whose type we told by eye, 41 of 42 sedans
+# have a tailgate, 76 of 80 SUVs and pickups a trunk, and hatchbacks one as often as the other.
+WITH_TAILGATE = ("sedan", "coupe", "convertible")
+WITH_TRUNK = ("suv", "van", "pickup")
 
 
 def flip_averaged(segmenters: list[PartSegmenter]) -> Teacher:

@@ -140,8 +140,8 @@ def test_training_steps_lower_the_loss() -> None:
 def test_the_known_type_decides_between_trunk_and_tailgate() -> None:
     chances = np.zeros((19, 1, 1), np.float32)
     chances[TAILGATE], chances[TRUNK] = 0.6, 0.3
-    assert use_type(chances, "sedan")[TRUNK, 0, 0] == pytest.approx(0.9)
-    assert use_type(chances, "suv")[TAILGATE, 0, 0] == pytest.approx(0.9)
+    assert use_type(chances, "sedan")[TAILGATE, 0, 0] == pytest.approx(0.9)
+    assert use_type(chances, "suv")[TRUNK, 0, 0] == pytest.approx(0.9)
 
 
 def test_unsure_pixels_are_ignored() -> None:
