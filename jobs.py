@@ -228,6 +228,11 @@ class Jobs:
         )
 
     @property
+    def stuck(self) -> int:
+        """Jobs that were given up and still hold a thread."""
+        return self._workers.stuck
+
+    @property
     def is_closing(self) -> bool:
         """Whether the service is stopping."""
         return self._closing

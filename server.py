@@ -152,6 +152,9 @@ def _stop_on_signals(jobs: Jobs, dispatcher: ThreadedTaskDispatcher) -> None:
         deadline = time.monotonic() + _GRACE
         while dispatcher.active_count and time.monotonic() < deadline:
             time.sleep(0.02)
+        if jobs.stuck:
+            log.warning("Jobs that hang are left behind; they are given up")
+            os._exit(0)  # else the interpreter would wait for their threads for ever
         done.set()
         os.kill(os.getpid(), signal.SIGTERM)  # wakes the main thread out of select()
 

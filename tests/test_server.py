@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -154,3 +155,35 @@ def test_flask_run(tmp_path: Path, sample: bytes) -> None:
         server.wait(server.post(sample))
     finally:
         server.stop(signal.SIGINT)
+
+
+HANGING = """
+import sys, threading
+from pathlib import Path
+from app import create_app
+from server import listen, serve
+from settings import Settings
+
+class Hanging:
+    def analyse(self, rgb, at=None):
+        threading.Event().wait()
+
+settings = Settings(data_dir=Path(sys.argv[1]), port=0, workers=1, job_seconds=0.2)
+sockets = listen(settings)
+app = create_app(settings, pipeline=Hanging())
+serve(app, app.extensions["jobs"], settings, sockets)
+"""
+
+
+def test_a_job_that_hangs_does_not_keep_the_service_from_stopping(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGING, str(tmp_path)],
+        cwd=REPOSITORY, env=clean_environment(), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    found = re.search(r"http://[\d.]+:\d+", process.stdout.readline())
+    assert found
+    server = Server(found.group(), process)
+    server.wait(server.post(encoded(noise(30, 40))), "Error")
+    assert server.stop(signal.SIGTERM) == 0
+    process.stdout.close()
