@@ -65,7 +65,7 @@ def create_app(
     settings = config or load_settings()
     settings.prepare_folders()
     workers = min(settings.workers, usable_cores())
-    stages = pipeline or _load_models(settings)
+    stages = pipeline or _load_models(settings, workers)
     metrics = Metrics(VERSION)
     jobs = Jobs(
         stages,
@@ -106,10 +106,10 @@ def _limit_and_describe(app: Api, settings: Settings) -> None:
         describe_access(app.api_doc)
 
 
-def _load_models(settings: Settings) -> Pipeline:
+def _load_models(settings: Settings, workers: int) -> Pipeline:
     """Begin to load the models. Raises SettingsError."""
     try:
-        return Pipeline(threads=network_threads(), runtime=settings.runtime)
+        return Pipeline(network_threads(), runtime=settings.runtime, calls=workers)
     except RuntimeMissingError as error:
         raise SettingsError(f"{PREFIX}RUNTIME={settings.runtime}: {error}.") from None
 

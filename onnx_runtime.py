@@ -22,20 +22,18 @@ class OnnxRuntime:
     One photo gives the same bits whatever the number of threads.
     """
 
-    def __init__(self, description: ModelDescription, folder: Path, threads: int) -> None:
-        """Load.
-
-        Args:
-            description: of the network.
-            folder: holds its graph, its weights, and the manifest.
-            threads: cores that all calls together may use beside the ones that call.
+    def __init__(
+        self, description: ModelDescription, folder: Path, threads: int, calls: int
+    ) -> None:
+        """Load; see `runtimes.Choice` for the arguments.
 
         Raises:
             ModelError: a file is missing, differs from the manifest, or does not fit.
         """
         graph, weights = verified_graph(description, folder)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        # All calls share these threads, and the one that each call comes from.
+        options.intra_op_num_threads = calls * (threads - 1) + 1
         options.inter_op_num_threads = 1
         # A thread that waits for work would otherwise keep its core busy, against other workers.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

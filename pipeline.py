@@ -87,7 +87,13 @@ class Pipeline:
         runtime: what runs the networks.
     """
 
-    def __init__(self, threads: int = 1, folder: Path = MODELS, runtime: Wish = "auto") -> None:
+    def __init__(
+        self,
+        threads: int = 1,
+        folder: Path = MODELS,
+        runtime: Wish = "auto",
+        calls: int = 1,
+    ) -> None:
         """Start to load.
 
         Args:
@@ -95,12 +101,13 @@ class Pipeline:
                 torch and OpenCV have only one.
             folder: holds the models.
             runtime: what shall run the networks.
+            calls: how many photos are worked on at the same time at most.
 
         Raises:
             RuntimeMissingError: it is not installed.
         """
         cv2.setNumThreads(threads)
-        self.runtime = choose(runtime, threads)
+        self.runtime = choose(runtime, threads, calls)
         self._models: Future[tuple[PartSegmenter, TypeClassifier]] = Future()
         threading.Thread(target=self._load, args=(folder,), name="load-models").start()
 

@@ -1,7 +1,8 @@
 """What runs the networks: one small interface, and the choice of what stands behind it.
 
 torch is the reference; ONNX Runtime gives the same answers several times as fast on a CPU, and
-needs no torch. Only the one that was chosen is ever imported.
+needs no torch; OpenVINO computes in bfloat16 where the CPU can, which is faster still and a little
+less exact. Only the one that was chosen is ever imported.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 
 from model_files import MODELS, ModelDescription
 
-Name = Literal["onnx", "torch"]
-Wish = Literal["auto", "onnx", "torch"]
+Name = Literal["onnx", "torch", "openvino"]
+Wish = Literal["auto", "onnx", "torch", "openvino"]
 
-_PACKAGES: dict[Name, str] = {"onnx": "onnxruntime", "torch": "torch"}
+_PACKAGES: dict[Name, str] = {"onnx": "onnxruntime", "torch": "torch", "openvino": "openvino"}
+_CPU = Path("/proc/cpuinfo")
 
 
 class Runtime(Protocol):
@@ -42,10 +44,13 @@ class Choice:
     Attributes:
         name: which.
         threads: cores that one call may use. With torch it is a setting of the whole process.
+        calls: how many come at the same time at most. A lone call may use the cores of all where
+            that changes no bit of its result, that is, not with torch.
     """
 
     name: Name
     threads: int = 1
+    calls: int = 1
 
     def load(self, description: ModelDescription, folder: Path = MODELS) -> Runtime:
         """Load the described network. Raises ModelError if a file of it can't be used."""
@@ -53,30 +58,54 @@ class Choice:
             from torch_runtime import TorchRuntime
 
             return TorchRuntime(description, folder, self.threads)
+        if self.name == "openvino":
+            from openvino_runtime import OpenvinoRuntime
+
+            return OpenvinoRuntime(description, folder, self.threads, self.calls)
         from onnx_runtime import OnnxRuntime
 
-        return OnnxRuntime(description, folder, self.threads)
+        return OnnxRuntime(description, folder, self.threads, self.calls)
 
 
-def choose(wish: Wish = "auto", threads: int = 1) -> Choice:
-    """Find the runtime to use. `auto` takes torch if it can use a graphics card, else ONNX Runtime.
+def choose(wish: Wish = "auto", threads: int = 1, calls: int = 1) -> Choice:
+    """Find the runtime to use.
+
+    Args:
+        wish: `auto` takes the fastest that is installed and right for the machine.
+        threads, calls: see `Choice`.
 
     Raises:
         RuntimeMissingError: what is wished for is not installed.
     """
-    if wish != "auto":
-        if not _installed(wish):
-            raise RuntimeMissingError(f"the package {_PACKAGES[wish]} is not installed")
-        return Choice(wish, threads)
-    if _installed("torch") and (_torch_sees_a_card() or not _installed("onnx")):
-        return Choice("torch", threads)
-    if not _installed("onnx"):
-        raise RuntimeMissingError("neither onnxruntime nor torch is installed")
-    return Choice("onnx", threads)
+    if wish != "auto" and not _installed(wish):
+        raise RuntimeMissingError(f"the package {_PACKAGES[wish]} is not installed")
+    return Choice(_best() if wish == "auto" else wish, threads, calls)
+
+
+def _best() -> Name:
+    """The fastest that is there. Raises RuntimeMissingError if there is none."""
+    if _installed("torch") and _torch_sees_a_card():
+        return "torch"
+    if _installed("openvino") and _cpu_has_bfloat16():
+        return "openvino"
+    names: tuple[Name, ...] = ("onnx", "openvino", "torch")
+    for name in names:
+        if _installed(name):
+            return name
+    raise RuntimeMissingError("none of onnxruntime, torch and openvino is installed")
 
 
 def _installed(name: Name) -> bool:
     return find_spec(_PACKAGES[name]) is not None
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the CPU computes in bfloat16; False where that can't be told (not on Linux)."""
+    try:
+        flags = _CPU.read_text(encoding="ascii", errors="replace").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _torch_sees_a_card() -> bool:

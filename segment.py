@@ -172,7 +172,7 @@ def _local(chosen: Format) -> Iterator[tuple[Segment, int]]:
     settings = load_settings()
     workers = min(settings.workers, usable_cores())
     try:
-        pipeline = Pipeline(threads=network_threads(), runtime=settings.runtime)
+        pipeline = Pipeline(network_threads(), runtime=settings.runtime, calls=workers)
     except RuntimeMissingError as error:
         raise click.ClickException(f"CARSEG_RUNTIME={settings.runtime}: {error}.") from None
 

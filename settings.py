@@ -90,10 +90,10 @@ class Settings(BaseSettings):
         description="seconds in which a client must send its headers, and move 16 kB of a body or "
         "an answer; idle connections are closed after four times as long",
     )
-    runtime: Literal["auto", "onnx", "torch"] = Field(
+    runtime: Literal["auto", "onnx", "torch", "openvino"] = Field(
         default="auto",
         description="what runs the networks: `onnx` (ONNX Runtime, on the CPU), `torch` (also on "
-        "an NVIDIA card), or `auto`: torch where it sees a card, else ONNX Runtime",
+        "an NVIDIA card), `openvino` (bfloat16 where the CPU has it), or `auto`: the fastest",
     )
     max_upload_mb: float = Field(
         default=20, gt=0, le=1024, description="largest photo in MB (1 MB = 1,048,576 bytes)"

@@ -68,12 +68,26 @@ def test_the_whole_photo_has_the_same_labels() -> None:
     assert one.confidences == pytest.approx(other.confidences, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("fpu avx512f", False), (None, False)],
+)
+def test_whether_the_cpu_has_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str | None, answer: bool
+) -> None:
+    monkeypatch.setattr(runtimes, "_CPU", tmp_path / "cpuinfo")
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+    assert runtimes._cpu_has_bfloat16() is answer
+
+
 @pytest.mark.parametrize("network", ["parts", "types"])
 def test_the_number_of_threads_changes_no_bit(network: str) -> None:
     batch = normalise(pictures(192, 288)[0], read_description(network))
     single = load(network, "onnx")(batch)
-    for threads in (2, 3, 4):
-        assert np.array_equal(load(network, "onnx", threads)(batch), single)
+    for threads, calls in ((2, 1), (3, 1), (2, 3), (4, 2)):
+        several = Choice("onnx", threads, calls).load(read_description(network))
+        assert np.array_equal(several(batch), single)
 
 
 SERVE_ONE = """
@@ -87,7 +101,7 @@ digest = client.post("/", json={"image": image}).get_json()["image_hash"]
 while (status := client.get(f"/{digest}/status").get_json())["status"] not in ("Ready", "Error"):
     time.sleep(0.01)
 app.extensions["jobs"].close()
-heavy = {"onnx", "onnxruntime", "timm", "torch", "torchvision"}
+heavy = {"onnx", "onnxruntime", "openvino", "timm", "torch", "torchvision"}
 print(status["status"], *sorted(heavy & {*sys.modules}))
 """
 
@@ -97,8 +111,9 @@ print(status["status"], *sorted(heavy & {*sys.modules}))
     [("onnx", "onnxruntime"), ("auto", "onnxruntime"), ("torch", "timm torch torchvision")],
 )
 def test_the_service_loads_nothing_else(tmp_path: Path, runtime: str, loaded: str) -> None:
-    if runtime == "auto" and choose().name == "torch":
-        loaded = "timm torch torchvision"
+    if runtime == "auto":
+        found = choose().name
+        loaded = {"onnx": loaded, "torch": "timm torch torchvision"}.get(found, found)
     ended = subprocess.run(
         [sys.executable, "-c", SERVE_ONE, tmp_path, runtime],
         cwd=REPOSITORY,
@@ -112,30 +127,36 @@ def test_the_service_loads_nothing_else(tmp_path: Path, runtime: str, loaded: st
 
 
 @pytest.mark.parametrize(
-    ("installed", "card", "wish", "name"),
+    ("installed", "special", "wish", "name"),
     [
-        ({"onnx", "torch"}, False, "auto", "onnx"),
-        ({"onnx", "torch"}, True, "auto", "torch"),
-        ({"onnx"}, True, "auto", "onnx"),
-        ({"torch"}, False, "auto", "torch"),
-        ({"onnx", "torch"}, False, "torch", "torch"),
-        ({"onnx", "torch"}, True, "onnx", "onnx"),
-        ({"onnx"}, False, "torch", None),
-        ({"torch"}, False, "onnx", None),
-        (set(), True, "auto", None),
+        ({"onnx", "torch"}, "", "auto", "onnx"),
+        ({"onnx", "torch", "openvino"}, "card bfloat16", "auto", "torch"),
+        ({"onnx", "openvino"}, "card bfloat16", "auto", "openvino"),
+        ({"onnx", "torch", "openvino"}, "bfloat16", "auto", "openvino"),
+        ({"onnx", "torch", "openvino"}, "", "auto", "onnx"),
+        ({"torch", "openvino"}, "", "auto", "openvino"),
+        ({"onnx"}, "card", "auto", "onnx"),
+        ({"torch"}, "", "auto", "torch"),
+        ({"onnx", "torch"}, "", "torch", "torch"),
+        ({"onnx", "torch"}, "card", "onnx", "onnx"),
+        ({"onnx"}, "", "torch", None),
+        ({"torch"}, "", "onnx", None),
+        ({"torch", "onnx"}, "bfloat16", "openvino", None),
+        (set(), "card", "auto", None),
     ],
 )
 def test_what_is_chosen(
     monkeypatch: pytest.MonkeyPatch,
     installed: set[str],
-    card: bool,
+    special: str,
     wish: runtimes.Wish,
-    name: str | None,
+    name: Name | None,
 ) -> None:
     monkeypatch.setattr(runtimes, "_installed", installed.__contains__)
-    monkeypatch.setattr(runtimes, "_torch_sees_a_card", lambda: card)
+    monkeypatch.setattr(runtimes, "_torch_sees_a_card", lambda: "card" in special)
+    monkeypatch.setattr(runtimes, "_cpu_has_bfloat16", lambda: "bfloat16" in special)
     if name is not None:
-        assert choose(wish, 3) == Choice(name, 3)  # type: ignore[arg-type]
+        assert choose(wish, 3, 2) == Choice(name, 3, 2)
         return
     with pytest.raises(RuntimeMissingError, match=r"is (not )?installed"):
         choose(wish)
@@ -182,28 +203,65 @@ def test_weights_in_another_order_are_refused(tmp_path: Path) -> None:
         Choice("onnx").load(read_description("types", models), models)
 
 
-def in_environment(python: Path, *command: str | Path) -> subprocess.CompletedProcess[bytes]:
+def in_environment(
+    python: Path, *command: str | Path, **settings: str
+) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [python, *command], cwd=REPOSITORY, env=clean_environment(), capture_output=True,
-        timeout=280, check=False,
+        [python, *command], cwd=REPOSITORY, env=clean_environment() | settings,
+        capture_output=True, timeout=280, check=False,
     )  # fmt: skip
 
 
-@pytest.mark.skipif("TEST_SLIM" not in os.environ, reason="TEST_SLIM=1 makes an environment")
-def test_the_slim_environment_gives_the_same_bytes(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    slim = tmp_path / "venv" / "bin" / "python"
-    pip = ("-m", "pip", "install", "--quiet", "--require-hashes")
-    made = in_environment(slim, *pip, "-r", "requirements-slim.lock")
+SEGMENT = ("segment.py", "sample/car.png", "--format", "json")
+
+
+@pytest.fixture(scope="module")
+def slim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python in an environment without torch."""
+    if "TEST_SLIM" not in os.environ:
+        pytest.skip("TEST_SLIM=1 makes an environment")
+    folder = tmp_path_factory.mktemp("slim") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    install(python, "--require-hashes", "-r", "requirements-slim.lock")
+    return python
+
+
+def install(python: Path, *what: str) -> None:
+    made = in_environment(python, "-m", "pip", "install", "--quiet", *what)
     if made.returncode:
         pytest.skip(f"the environment can't be made: {made.stderr.decode()[-300:]}")
+
+
+def test_the_slim_environment_gives_the_same_bytes(slim: Path, tmp_path: Path) -> None:
     assert in_environment(slim, "-c", "import torch").returncode != 0
     answers = []
     for python in (slim, Path(sys.executable)):
-        ended = in_environment(python, "segment.py", "sample/car.png", "--format", "json")
+        ended = in_environment(python, *SEGMENT, CARSEG_RUNTIME="onnx")
         assert ended.returncode == 0, ended.stderr.decode()
         answers.append(ended.stdout)
     assert answers[0] == answers[1]
     assert b'"hood"' in answers[0]
     ready = in_environment(slim, "-c", SERVE_ONE, tmp_path / "data", "auto")
     assert ready.stdout == b"Ready onnxruntime\n", ready.stderr.decode()
+
+
+# Prints what is chosen here, and the share of pixels with the label that ONNX Runtime gives.
+COMPARE = """
+from img_to_segments import PartSegmenter
+from runtimes import Choice, choose
+from segment_interface import decode_image
+rgb = decode_image(open("sample/car.png", "rb").read(), 50_000_000)
+one, other = (PartSegmenter(runtime=Choice(name, 2))(rgb).labels for name in ("openvino", "onnx"))
+print(choose().name, (one == other).mean())
+"""
+
+
+def test_openvino_gives_nearly_the_same(slim: Path) -> None:
+    """Runs after the test of the slim environment, into which it installs OpenVINO."""
+    install(slim, "-r", "requirements-openvino.txt")
+    ended = in_environment(slim, "-c", COMPARE)
+    assert ended.returncode == 0, ended.stderr.decode()
+    name, same = ended.stdout.decode().split()
+    assert name == ("openvino" if runtimes._cpu_has_bfloat16() else "onnx")
+    assert float(same) >= 0.999
