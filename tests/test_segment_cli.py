@@ -22,7 +22,7 @@ from pipeline import Pipeline
 @pytest.fixture(autouse=True)
 def _models(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> None:
     """Models that are loaded already, for the command in this process."""
-    monkeypatch.setattr(segment, "Pipeline", lambda threads: pipeline)
+    monkeypatch.setattr(segment, "Pipeline", lambda threads, **kinds: pipeline)
 
 
 def run(*arguments: str | Path) -> Result:
