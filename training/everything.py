@@ -193,7 +193,7 @@ def figures(knobs: Knobs) -> None:
 
 def write_metrics(measured: dict[str, float], name: str, folder: Path) -> None:
     """Put the figures about "parts" or "types" into the description of that network."""
-    about_types = ("type", "f1_", "cars_missed", "empty_told")
+    about_types = ("type", "f1_", "cars_missed", "empty_told", "street")
     metrics = {
         figure: round(value, 4)
         for figure, value in measured.items()
