@@ -51,7 +51,8 @@ def network_threads() -> int:
 
 
 def _default_workers() -> int:
-    return max(1, min(8, usable_cores() // network_threads()))
+    # Networks share the cores well; what comes before and behind them uses one core only.
+    return min(8, usable_cores())
 
 
 class Settings(BaseSettings):
