@@ -21,7 +21,7 @@ def command(data: Path, folder: Path) -> list[str]:
     return [
         sys.executable, "-m", "training.everything", "--data", str(data),
         "--out", str(folder / "out"), "--models", str(folder / "models"),
-        "--scale", "0", "--batch", "2",
+        "--scale", "0", "--batch", "2", "--threads", "1",
     ]  # fmt: skip
 
 
