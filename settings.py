@@ -43,8 +43,8 @@ def usable_cores() -> int:
 def network_threads() -> int:
     """Threads that one call of a network uses: two where there are two cores.
 
-    It does not depend on the number of workers, because sums differ in their last digits with
-    the number of threads, and one photo must give the same result whatever the settings. A
+    It does not depend on the number of workers, because sums in torch differ in their last digits
+    with the number of threads, and one photo must give the same result whatever the settings. A
     network gains from a second thread, but less from each further one.
     """
     return min(2, usable_cores())
