@@ -22,6 +22,7 @@ from car_classification import CarType, TypeClassifier
 from img_to_segments import PART_NAMES, PartSegmenter
 from model_files import MODELS
 from poligons_from_seg import DEFAULT_TOLERANCE, Polygon, Topology, label_map_to_polygons
+from rear import name_rear
 from runtimes import Wish, choose
 
 log = logging.getLogger(__name__)
@@ -158,6 +159,7 @@ class Pipeline:
         car_type = classify(rgb, _box(segmentation.labels > 0))
         if car_type is None:  # the second look says that the parts were none
             return Analysis(None, np.zeros_like(segmentation.labels), {}, NO_CAR)
+        segmentation = name_rear(segmentation, car_type.scores)
         count = len(segmentation.confidences)
         message = "1 part was found." if count == 1 else f"{count} parts were found."
         return Analysis(car_type, segmentation.labels, segmentation.confidences, message)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from img_to_segments import PART_NAMES, PartSegmenter
 from model_files import MODELS, ModelDescription, read_description
+from rear import TAILGATE, TRUNK, WITH_TAILGATE, WITH_TRUNK
 from runtimes import Choice
 from training.parts_data import FLIPPED, IGNORE, area_of, read_rgb
 
@@ -28,11 +29,6 @@ Teacher = Callable[[NDArray[np.uint8]], Probabilities]
 
 SURE_PIXEL = 0.6  # pixels below are ignored in training
 SURE_CAR = 0.8  # photos whose car's mean probability is below are left out
-TAILGATE, TRUNK = PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1
-# As the annotators of the parts call them: of the photos whose type we told by eye, 41 of 42 sedans
-# have a tailgate, 76 of 80 SUVs and pickups a trunk, and hatchbacks one as often as the other.
-WITH_TAILGATE = ("sedan", "coupe", "convertible")
-WITH_TRUNK = ("suv", "van", "pickup")
 
 
 def flip_averaged(segmenters: list[PartSegmenter]) -> Teacher:

@@ -12,6 +12,7 @@ import torch
 
 from img_to_segments import PART_NAMES
 from networks import build_network
+from rear import TAILGATE, TRUNK
 from training.parts_augment import Jitter, augment, random_transform
 from training.parts_data import (
     FLIPPED,
@@ -21,7 +22,7 @@ from training.parts_data import (
     read_labels,
 )
 from training.parts_metrics import PartScores
-from training.pseudo_labels import TAILGATE, TRUNK, label, use_type
+from training.pseudo_labels import label, use_type
 from training.train_parts import OPTIONS, parts_loss
 
 LEFT_DOOR = PART_NAMES.index("front_left_door") + 1
