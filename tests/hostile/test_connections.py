@@ -53,8 +53,8 @@ def connect(server: Server, sent: bytes = b"") -> socket.socket:
 
 def posting(length: int, sent: int = 0) -> bytes:
     """The start of a POST."""
-    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}"
-    return f"{head}\r\n\r\n".encode() + b" " * sent
+    head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {length}\r\n\r\n".encode() + b" " * sent
 
 
 def answer(connection: socket.socket) -> tuple[int, bytes]:
