@@ -24,7 +24,7 @@ from overlay import draw_parts
 from segment_interface import ImageError, decode_image
 from settings import REPOSITORY, Settings
 
-_KEY = secrets.token_hex(24)  # of our own service, so that it does not matter which others are set
+KEY = secrets.token_hex(24)  # of our own service, so that it does not matter which others are set
 
 
 class DemoError(Exception):
@@ -39,7 +39,7 @@ def service() -> Iterator[str]:
             **os.environ,
             "CARSEG_PORT": "0",
             "CARSEG_DATA_DIR": folder,
-            "CARSEG_API_KEYS": _KEY,
+            "CARSEG_API_KEYS": KEY,
         }
         process = subprocess.Popen(  # noqa: S603 (our own program)
             [sys.executable, REPOSITORY / "app.py"],
@@ -66,7 +66,7 @@ def ask(url: str, body: dict[str, str] | None = None) -> dict[str, Any]:
     request = urllib.request.Request(  # noqa: S310 (the address is our own)
         url,
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json", "X-API-Key": _KEY},
+        headers={"Content-Type": "application/json", "X-API-Key": KEY},
     )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310

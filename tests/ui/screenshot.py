@@ -14,7 +14,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
 from browser import PATIENCE, launch, photo  # noqa: E402
 
-from demo import service  # noqa: E402
+from demo import KEY, service  # noqa: E402
 
 TARGET = REPOSITORY / "web" / "screenshot.png"
 SAMPLE = REPOSITORY / "sample" / "car.png"
@@ -25,7 +25,11 @@ def take(url: str) -> bytes:
     """The result of the sample in the page, with a part lit up: PNG."""
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, locale="en-GB")
+        page = browser.new_page(
+            viewport={"width": 1280, "height": 900},
+            locale="en-GB",
+            extra_http_headers={"X-API-Key": KEY},
+        )
         page.goto(f"{url}/ui")
         page.wait_for_selector("body.ready")
         page.set_input_files("#choose", photo(SAMPLE.read_bytes()))  # type: ignore[arg-type]
