@@ -40,6 +40,9 @@ PART_NAMES = (
 )
 
 
+EDGE = 1e-4  # calibration keeps confidences so far from 0 and 1, which have no logit
+
+
 @dataclass(frozen=True)
 class Segmentation:
     """The parts of one car.
@@ -161,7 +164,7 @@ def _calibrated(confidence: float, thresholds: dict[str, float]) -> float:
 
     Platt scaling (1999) on the logit, fitted by `training/calibrate.py`; it changes no order.
     """
-    p = min(max(confidence, 1e-6), 1 - 1e-6)
+    p = min(max(confidence, EDGE), 1 - EDGE)
     slope = thresholds.get("confidence_slope", 1.0)
     offset = thresholds.get("confidence_offset", 0.0)
     return 1 / (1 + math.exp(-(slope * math.log(p / (1 - p)) + offset)))

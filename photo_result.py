@@ -83,9 +83,9 @@ class Result:
         )
 
 
-def rounded(ring: Ring) -> list[list[float]]:
-    """A ring as it is sent: [x, y] with two decimals."""
-    return [[round(x, 2), round(y, 2)] for x, y in ring]
+def rounded(ring: Ring, decimals: int = 2) -> list[list[float]]:
+    """A ring as it is sent: [x, y] with some decimals; two are a hundredth of a pixel."""
+    return [[round(x, decimals), round(y, decimals)] for x, y in ring]
 
 
 def _part(fields: dict[str, Any]) -> Part:

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from car_classification import CarType
-from exports.rings import rounded, scaled
+from exports.rings import scaled
 from exports.scene import Scene
+from photo_result import rounded
 from pipeline import Part
 from poligons_from_seg import Ring
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exports.answer import dumped
-from exports.rings import rounded
 from exports.scene import Scene
 from img_to_segments import PART_NAMES
+from photo_result import rounded
 from pipeline import Part
 
 

@@ -7,9 +7,10 @@ bridge of no width. `imageData` is null, so that the photo is read from `imagePa
 from __future__ import annotations
 
 from exports.answer import dumped
-from exports.rings import keyhole, rounded
+from exports.rings import keyhole
 from exports.scene import Scene
 from img_to_segments import PART_NAMES
+from photo_result import rounded
 
 
 def write(scene: Scene) -> bytes:

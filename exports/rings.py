@@ -11,11 +11,6 @@ from poligons_from_seg import Polygon, Ring
 _CLOSEST = 500  # pairs of vertices that are tried for a bridge
 
 
-def rounded(ring: Ring, decimals: int = 2) -> list[list[float]]:
-    """[x, y] with some decimals; two are a hundredth of a pixel."""
-    return [[round(x, decimals), round(y, decimals)] for x, y in ring]
-
-
 def scaled(ring: Ring, x_factor: float, y_factor: float) -> Ring:
     """The ring in another unit."""
     return [(x * x_factor, y * y_factor) for x, y in ring]

@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-EDGE = 1e-4  # confidences are rounded to four digits; 0 and 1 have no logit
+from img_to_segments import EDGE
+
 FOLDS = 5
 BINS = 10
 TEMPERATURES = (0.1, 10.0)  # more is no calibration; a network that knows nothing asks for it
