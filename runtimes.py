@@ -86,7 +86,7 @@ def _best() -> Name:
     """The fastest that is there. Raises RuntimeMissingError if there is none."""
     if _installed("torch") and _torch_sees_a_card():
         return "torch"
-    if _installed("openvino") and _cpu_has_bfloat16():
+    if _installed("openvino") and cpu_has_bfloat16():
         return "openvino"
     names: tuple[Name, ...] = ("onnx", "openvino", "torch")
     for name in names:
@@ -99,7 +99,7 @@ def _installed(name: Name) -> bool:
     return find_spec(_PACKAGES[name]) is not None
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
     """Whether the CPU computes in bfloat16; False where that can't be told (not on Linux)."""
     try:
         flags = _CPU.read_text(encoding="ascii", errors="replace").split()

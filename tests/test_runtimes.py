@@ -72,13 +72,13 @@ def test_the_whole_photo_has_the_same_labels() -> None:
     ("flags", "answer"),
     [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("fpu avx512f", False), (None, False)],
 )
-def test_whether_the_cpu_has_bfloat16(
+def test_whether_thecpu_has_bfloat16(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str | None, answer: bool
 ) -> None:
     monkeypatch.setattr(runtimes, "_CPU", tmp_path / "cpuinfo")
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
-    assert runtimes._cpu_has_bfloat16() is answer
+    assert runtimes.cpu_has_bfloat16() is answer
 
 
 @pytest.mark.parametrize("network", ["parts", "types"])
@@ -154,7 +154,7 @@ def test_what_is_chosen(
 ) -> None:
     monkeypatch.setattr(runtimes, "_installed", installed.__contains__)
     monkeypatch.setattr(runtimes, "_torch_sees_a_card", lambda: "card" in special)
-    monkeypatch.setattr(runtimes, "_cpu_has_bfloat16", lambda: "bfloat16" in special)
+    monkeypatch.setattr(runtimes, "cpu_has_bfloat16", lambda: "bfloat16" in special)
     if name is not None:
         assert choose(wish, 3, 2) == Choice(name, 3, 2)
         return
@@ -263,5 +263,5 @@ def test_openvino_gives_nearly_the_same(slim: Path) -> None:
     ended = in_environment(slim, "-c", COMPARE)
     assert ended.returncode == 0, ended.stderr.decode()
     name, same = ended.stdout.decode().split()
-    assert name == ("openvino" if runtimes._cpu_has_bfloat16() else "onnx")
+    assert name == ("openvino" if runtimes.cpu_has_bfloat16() else "onnx")
     assert float(same) >= 0.999

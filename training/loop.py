@@ -1,4 +1,4 @@
-"""One training loop for both networks: bf16 on CPU, EMA, one-cycle schedule, exact resume."""
+"""The training loop: bf16 where the CPU has it, EMA, one-cycle schedule, exact resume."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.fast_depthwise import use_fast_depthwise
+from training.precision import has_bfloat16
 
 Batch = tuple[Tensor, ...]
 
@@ -70,7 +71,8 @@ def run(
     options.out.mkdir(parents=True, exist_ok=True)
     network.to(memory_format=torch.channels_last)
     ema = ModelEmaV3(network, decay=options.ema_decay, use_warmup=True)
-    use_fast_depthwise(network)
+    if has_bfloat16():
+        use_fast_depthwise(network)
     optimizer = torch.optim.AdamW(
         _groups(network, options, is_encoder), weight_decay=options.weight_decay
     )

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -23,6 +22,7 @@ from model_files import MODELS, ModelDescription, read_description
 from rear import TAILGATE, TRUNK, WITH_TAILGATE, WITH_TRUNK
 from runtimes import Choice
 from training.parts_data import FLIPPED, IGNORE, area_of, read_rgb
+from training.precision import mixed_precision
 
 Probabilities = NDArray[np.float32]
 Teacher = Callable[[NDArray[np.uint8]], Probabilities]
@@ -135,7 +135,7 @@ def label_photos(options: LabelRun) -> None:
     ):
         note = options.out / "labels" / f"{number:05d}.json"
         if not note.exists():
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision():
                 probabilities = teacher(rgb := read_rgb(path))
             labels, sure = label(use_type(probabilities, car_type), rgb.shape[0], rgb.shape[1])
             cv2.imwrite(str(note.with_suffix(".png")), labels)

@@ -33,6 +33,7 @@ from training.parts_data import (
     read_rgb,
 )
 from training.parts_metrics import PartScores
+from training.precision import mixed_precision
 from training.type_data import list_empty
 
 CLASSES = len(PART_NAMES) + 1
@@ -99,7 +100,7 @@ def parts_loss(network: nn.Module, batch: Batch) -> Tensor:
     """
     x, target = batch
     x = x.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         logits = network(x)
     logits = F.interpolate(
         logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False
@@ -135,7 +136,7 @@ def predict(
     height, width = shape
     placed = fit_area(rgb, area, 32)
     x = torch.from_numpy(placed.pixels).permute(2, 0, 1)[None].float().sub(127.0).div(128.0)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         output = network(x.contiguous(memory_format=torch.channels_last))
     stride = x.shape[2] // output.shape[2]
     logits = output[0, :, : placed.height // stride, : placed.width // stride].float().numpy()

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Subset
 from networks import build_network
 from training.imagenet import load_imagenet
 from training.loop import Batch, LoopOptions, run
+from training.precision import mixed_precision
 from training.type_data import NO_CAR, TYPES, TypeDataset, TypeSample, list_samples, list_street
 
 SIZE = (192, 288)
@@ -45,7 +46,7 @@ def mixed_loss(network: nn.Module, batch: Batch) -> Tensor:
         x = x * share + x[order] * (1 - share)
         target = target * share + target[order] * (1 - share)
     x = x.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         logits = network(x)
     return torch.sum(-target * F.log_softmax(logits.float(), 1), 1).mean()
 
@@ -56,7 +57,7 @@ def measure(network: nn.Module, samples: list[TypeSample]) -> dict[str, float]:
     loader = DataLoader(TypeDataset(samples, SIZE), batch_size=64, num_workers=1)
     logits, labels = [], []
     for x, y in loader:
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             logits.append(network(x.contiguous(memory_format=torch.channels_last)).float())
         labels.append(y)
     scores, truth = torch.cat(logits).softmax(1), torch.cat(labels)

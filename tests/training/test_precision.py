@@ -1,0 +1,41 @@
+"""Trainings compute in bfloat16 only where the CPU does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from training import loop, precision
+from training.fast_depthwise import FastDepthwiseConv2d
+from training.precision import mixed_precision
+
+
+@pytest.fixture(params=[True, False])
+def has_it(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: request.param)
+    precision.has_bfloat16.cache_clear()
+    yield request.param
+    precision.has_bfloat16.cache_clear()
+
+
+def test_the_type_of_what_is_computed(has_it: bool) -> None:
+    with mixed_precision():
+        output = nn.Conv2d(3, 4, 1)(torch.zeros(1, 3, 2, 2))
+    assert output.dtype is (torch.bfloat16 if has_it else torch.float32)
+
+
+def test_depthwise_gradients_of_our_own_go_with_it(has_it: bool, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.Flatten(), nn.Linear(12, 1))
+    x = torch.ones(1, 3, 4, 4)
+    loop.run(
+        network,
+        lambda epoch: [(x,)],
+        lambda net, batch: net(batch[0]).float().sum(),
+        None,
+        loop.LoopOptions(tmp_path, epochs=1, steps=1, threads=1),
+    )
+    assert isinstance(network[0], FastDepthwiseConv2d) is has_it

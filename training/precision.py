@@ -1,0 +1,24 @@
+"""bfloat16 where the CPU computes in it, float32 elsewhere.
+
+A CPU without it has to imitate it: one training step of the type network then takes 15 times
+as long as in float32 (training/EXPERIMENTS.md).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+from runtimes import cpu_has_bfloat16
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether trainings on this CPU use bfloat16."""
+    return cpu_has_bfloat16()
+
+
+def mixed_precision() -> torch.autocast:
+    """A context in which a network computes in bfloat16 where that is fast, else in float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())
