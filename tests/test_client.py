@@ -21,7 +21,7 @@ import requests
 from helpers import REPOSITORY, SAMPLE, Server, body, clean_environment, encoded, noise
 from PIL import Image
 
-from client import CarSeg, CarSegError, Options, Result
+from client import CarSeg, CarSegError, Options, Outcome, Result
 
 HASH = "0" * 64
 
@@ -251,7 +251,7 @@ def test_many_photos(narrow: Server, service: CarSeg, tmp_path: Path) -> None:
             yield photo
 
     with CarSeg(narrow.url) as client:
-        outcomes = {}
+        outcomes: dict[int, Outcome] = {}
         for outcome in client.segment_many(source(), options, at_once=8):
             assert len(taken) - len(outcomes) <= 10  # no photo is taken long before its time
             outcomes[outcome.number] = outcome
