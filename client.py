@@ -430,6 +430,8 @@ class _Crowd:
             try:  # a photo may be larger than a batch
                 answers = [self._service.submit(batch[0][1])]
             except CarSegError as alone:
+                if alone.status in (None, 429, 503):
+                    raise
                 answers = [alone]
         for (outcome, _), answer in zip(batch, answers, strict=True):
             if isinstance(answer, str):

@@ -157,7 +157,7 @@ class Ledger:
         shutil.rmtree(self.parts, ignore_errors=True)
 
     def _name(self, target: Path) -> str:
-        return os.path.relpath(target, self.out)
+        return str(target).removeprefix(f"{self.out}{os.sep}")
 
     def _read(self) -> dict[str, _Line]:
         lines: dict[str, _Line] = {}

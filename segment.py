@@ -109,7 +109,7 @@ def main(
     except FolderInUseError:
         raise click.ClickException(f"Another run writes into {out}.") from None
     except OSError as error:
-        raise click.ClickException(f"{out}: {error.strerror}.") from None
+        raise click.ClickException(f"{out}: {error.strerror or error}.") from None
     if not quiet and (many or run.failures):
         click.echo(f"{run.done} done, {len(run.failures)} failed.", err=True)
     sys.exit(1 if run.failures else 0)

@@ -255,10 +255,10 @@ class Crowd {
         return;
       }
       const alone = (reason) => {
-        if (signal?.aborted) throw reason;
+        if (signal?.aborted || [0, 429, 503].includes(reason.status)) throw reason;
         return reason;
-      }; // a photo may be larger than a batch
-      answers = [await this.service.submit(photos[0], { signal }).catch(alone)];
+      };
+      answers = [await this.service.submit(photos[0], { signal }).catch(alone)]; // too large for one
     }
     for (const [place, answer] of answers.entries()) {
       const outcome = batch[place];
