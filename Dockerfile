@@ -17,8 +17,7 @@ COPY requirements-*.txt requirements-*.lock ./
 RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/python -m pip install --require-hashes -r requirements-slim.lock \
     && if [ "$CLUSTER" = yes ]; then /opt/venv/bin/python -m pip install -r requirements-cluster.txt; fi \
-    && /opt/venv/bin/python -m pip uninstall --yes pip setuptools \
-    && /opt/venv/bin/python -m compileall -q /opt/venv
+    && /opt/venv/bin/python -m pip uninstall --yes pip setuptools
 
 
 FROM python:3.11-slim-bookworm

@@ -388,7 +388,7 @@ class _Crowd:
         return bool(self._there or self._again or not self._all_taken)
 
     def rest(self) -> None:
-        """Wait a moment: twice as long each time nothing has ended in between."""
+        """Wait a moment, longer each time nothing has ended in between."""
         time.sleep(self._pause)
         self._pause = min(self._pause * 1.5, _LAST_POLL)
 

@@ -14,7 +14,7 @@ import click
 import segmenters
 from exports import FORMATS, Format
 from folder_run import FolderRun
-from ledger import FOLDER, FolderInUseError, Ledger
+from ledger import FolderInUseError, Ledger
 from options import KNOBS, OptionError, Options, parse
 from segmenters import SegmentAll, ServiceError, Task
 
@@ -185,9 +185,7 @@ def plan(
 
 def _below(folder: Path) -> list[Path]:
     return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS and path.is_file() and FOLDER not in path.parts
+        path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file()
     )
 
 
