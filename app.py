@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
-from flask import Response, jsonify, request
+from flask import Response, jsonify
 from flask_cors import CORS
 
 import schema
 from access import add_access, current_owner, describe_access
 from api_docs import Api, add_docs
-from errors import ApiError, register_errors, unknown_photo
+from errors import register_errors, unknown_photo
 from headers import EXPOSED, add_headers
 from job import Limits
 from jobs import Jobs
@@ -21,10 +20,10 @@ from logs import configure_log
 from monitoring import Metrics, add_monitoring
 from photo_result import Segments
 from pipeline import Analyser, Pipeline
+from posting import add_posting, too_large
 from rates import add_limits, describe_limits
 from results import add_results
 from runtimes import RuntimeMissingError
-from segment_interface import ImageError, decode_base64
 from server import listen, serve
 from settings import PREFIX, Settings, SettingsError, load_settings, network_threads, usable_cores
 from sqlite_store import SqliteStore
@@ -32,9 +31,6 @@ from store import MemoryStore, Store, StoreError
 from ui import add_ui
 
 VERSION = "0.1.0"
-
-# In the JSON of a photo, where one is needed: each takes 20 times the memory of its two letters.
-_MOST_VALUES = 10_000
 
 # State of the one service in this process; `Jobs` writes both under its lock.
 processing_status: dict[str, str] = {}
@@ -84,9 +80,10 @@ def create_app(
     app.extensions["jobs"] = jobs
     CORS(app, origins=settings.cors_patterns, expose_headers=EXPOSED)
     add_headers(app, settings)
-    register_errors(app, too_large=_too_large(settings))
+    register_errors(app, too_large=too_large(settings))
     add_access(app, settings)
-    _add_routes(app, jobs, settings)
+    add_posting(app, jobs, settings)
+    _add_routes(app, jobs)
     add_monitoring(app, metrics, jobs, stages)
     add_live(app, jobs, seats(settings.http_threads))
     add_results(app, jobs)
@@ -135,23 +132,8 @@ def _limits(settings: Settings, workers: int) -> Limits:
     )
 
 
-def _add_routes(app: Api, jobs: Jobs, settings: Settings) -> None:
+def _add_routes(app: Api, jobs: Jobs) -> None:
     error = schema.ErrorAnswer
-
-    @app.post(
-        "/",
-        summary="Post a photo",
-        responses={200: schema.Accepted, **dict.fromkeys((400, 413, 415, 500, 503, 507), error)},
-        openapi_extensions={"requestBody": schema.UPLOAD_BODY},
-    )
-    def post_photo() -> Response:
-        """Answers at once; poll the status with the hash. A known photo is not worked on again."""
-        data = decode_base64(_posted_text())
-        if len(data) > settings.max_upload_bytes:
-            raise ImageError(413, _too_large(settings))
-        image_hash, is_new = jobs.accept(data, current_owner())
-        message = "The photo was taken." if is_new else "The photo is known already."
-        return jsonify(message=message, image_hash=image_hash)
 
     @app.get("/", summary="List what is Ready", responses={200: schema.HASHES})
     def list_ready() -> Response:
@@ -168,29 +150,6 @@ def _add_routes(app: Api, jobs: Jobs, settings: Settings) -> None:
         if not jobs.forget(path.image_hash, current_owner()):
             raise unknown_photo()
         return Response(status=204)
-
-
-def _posted_text() -> str:
-    """The `image` of the JSON that was posted. Raises ApiError."""
-    if request.content_encoding not in (None, "", "identity"):
-        raise ApiError(415, "A compressed request (Content-Encoding) is not supported.")
-    if not request.is_json:
-        raise ApiError(415, "Send JSON, with the header Content-Type: application/json.")
-    data = request.get_data(cache=False)
-    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > _MOST_VALUES:
-        raise ApiError(400, "The JSON has too many values.")
-    try:
-        document = json.loads(data, strict=False)
-    except (ValueError, RecursionError):
-        raise ApiError(400, "The request is not valid JSON.") from None
-    image = document.get("image") if isinstance(document, dict) else None
-    if not isinstance(image, str) or not image:
-        raise ApiError(400, 'There is no image; send {"image": "<base64>"}.')
-    return image
-
-
-def _too_large(settings: Settings) -> str:
-    return f"The image is too large; the limit is {settings.max_upload_mb:g} MB."
 
 
 def main() -> int:

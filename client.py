@@ -11,8 +11,9 @@ from __future__ import annotations
 import base64
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,13 +25,29 @@ from urllib3.util.retry import Retry
 
 from options import PLAIN, Options
 
-__all__ = ["CarSeg", "CarSegError", "CarType", "Options", "Part", "Polygon", "Result", "Status"]
+__all__ = [
+    "CarSeg",
+    "CarSegError",
+    "CarType",
+    "Options",
+    "Outcome",
+    "Part",
+    "Polygon",
+    "Result",
+    "Status",
+]
 
 Point = tuple[float, float]
 Photo = str | Path | bytes
 
 _FIRST_POLL, _LAST_POLL = 0.1, 2.0  # seconds between two questions for the status
 _LONGEST_BREAK = 60  # seconds before a request is tried again, whatever the service asks for
+_BATCH_PHOTOS, _BATCH_BYTES = 32, 16 * 1024 * 1024  # of one POST /batch; services take more
+_AT_ONCE = 100  # photos that a service has at the same time; half of what its queue holds
+_ASKED = 1000  # hashes in one question for the status
+_CROWD_POLL = 0.25  # seconds between two of them while photos end
+_LOST = "The service took the photo, and then knew nothing of it."
+_TRIES = 3  # of a photo whose result is gone before it could be fetched
 
 
 class CarSegError(Exception):
@@ -39,12 +56,16 @@ class CarSegError(Exception):
     Attributes:
         message: one sentence, that of the service where there is one.
         status: the HTTP status; None if there was no answer, or the photo ended in Error.
+        retry_after: seconds after which it is worth trying again, where the service says so.
     """
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(
+        self, message: str, status: int | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -108,6 +129,25 @@ class Status:
 
     status: str
     message: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one of many photos.
+
+    Attributes:
+        number: its place among them, from 0.
+        photo: as it was given.
+        image_hash: its hash, where the service took it.
+        error: why there is no result, None where there is one. OSError: the file can't be read.
+        result: the result, where it was asked for.
+    """
+
+    number: int
+    photo: Photo
+    image_hash: str | None = None
+    error: CarSegError | OSError | None = None
+    result: Result | None = None
 
 
 class CarSeg:
@@ -175,10 +215,76 @@ class CarSeg:
 
     def submit(self, photo: Photo) -> str:
         """Post a photo; gives its hash at once. Raises CarSegError, OSError."""
-        data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
-        answer = self._ask("POST", "/", json={"image": base64.b64encode(data).decode()})
+        answer = self._ask("POST", "/", json={"image": _base64(_bytes(photo))})
         image_hash: str = _json(answer)["image_hash"]
         return image_hash
+
+    def segment_many(
+        self, photos: Iterable[Photo], options: Options = PLAIN, *, at_once: int = _AT_ONCE
+    ) -> Iterator[Outcome]:
+        """Post photos in batches, and give each with its result as soon as that is there.
+
+        Neither photos nor results are kept, so there may be any number. What the service has no
+        room for is sent again later. A photo that fails does not stop the others.
+
+        Args:
+            photos: paths of files, or their bytes; taken as they are needed.
+            options: how results are shown.
+            at_once: photos that the service has at the same time.
+
+        Yields:
+            One outcome per photo, in the order in which they end.
+
+        Raises:
+            CarSegError: the service is not there, or takes nothing any more.
+        """
+        for outcome in self.finish_many(photos, at_once=at_once):
+            if outcome.error is not None or outcome.image_hash is None:
+                yield outcome
+                continue
+            try:
+                result = self.result(outcome.image_hash, options)
+            except CarSegError as error:
+                yield replace(outcome, error=error)
+            else:
+                yield replace(outcome, result=result)
+
+    def finish_many(self, photos: Iterable[Photo], *, at_once: int = _AT_ONCE) -> Iterator[Outcome]:
+        """As `segment_many`, but results are not fetched."""
+        crowd = _Crowd(self, photos, at_once)
+        while True:
+            yield from crowd.post()
+            yield from crowd.ended()
+            if not crowd:
+                return
+            crowd.rest()
+
+    def submit_many(self, photos: Sequence[Photo]) -> list[str | CarSegError]:
+        """Post photos in one request; gives for each its hash, or why it was not taken.
+
+        An error with the status 429 or 503 says that the photo should be sent again, after
+        `retry_after` seconds.
+
+        Raises:
+            CarSegError: all were refused; 413 where they are too many, or too large together.
+            OSError: a file can't be read.
+        """
+        images = [_base64(_bytes(photo)) for photo in photos]
+        answer = _json(self._ask("POST", "/batch", json={"images": images}))
+        return [
+            CarSegError(entry["error"], entry["code"], entry.get("retry_after"))
+            if "error" in entry
+            else entry["image_hash"]
+            for entry in answer["photos"]
+        ]
+
+    def statuses(self, image_hashes: Sequence[str]) -> list[Status | None]:
+        """Where photos stand, up to 1000; None for those that are not known. Raises CarSegError."""
+        answer = _json(self._ask("POST", "/status", json={"image_hashes": list(image_hashes)}))
+        return [
+            None if "error" in entry else Status(entry["status"], entry["message"])
+            for entry in answer["photos"]
+        ]
 
     def status(self, image_hash: str) -> Status:
         """Where a photo stands. Raises CarSegError."""
@@ -264,6 +370,99 @@ class CarSeg:
         return session
 
 
+class _Crowd:
+    """Many photos on their way through a service: to be sent, sent again, waited for."""
+
+    def __init__(self, service: CarSeg, photos: Iterable[Photo], at_once: int) -> None:
+        self._service, self._at_once = service, at_once
+        self._new = (Outcome(number, photo) for number, photo in enumerate(photos))
+        self._again: deque[Outcome] = deque()  # refused for now; they go first
+        self._there: dict[str, list[Outcome]] = {}  # by hash, in the order of the queue
+        self._losses: Counter[int] = Counter()  # by number
+        self._pause = _FIRST_POLL
+        self._not_before = 0.0  # time.monotonic() until which nothing is sent
+        self._all_taken = False
+
+    def __bool__(self) -> bool:
+        """Whether there are some left."""
+        return bool(self._there or self._again or not self._all_taken)
+
+    def rest(self) -> None:
+        """Wait a moment, longer each time nothing has ended in between."""
+        time.sleep(self._pause)
+        self._pause = min(self._pause * 1.5, _LAST_POLL)
+
+    def post(self) -> Iterator[Outcome]:
+        """Send batches while there is room; gives those that fail for good."""
+        while time.monotonic() >= self._not_before:
+            room = self._at_once - len(self._there)
+            if room < max(1, min(_BATCH_PHOTOS, self._at_once // 2)):
+                return  # rather one large batch in a moment
+            batch: list[tuple[Outcome, bytes]] = []
+            size = 0
+            while len(batch) < min(room, _BATCH_PHOTOS) and size < _BATCH_BYTES:
+                outcome = self._again.popleft() if self._again else next(self._new, None)
+                if outcome is None:
+                    self._all_taken = True
+                    break
+                try:
+                    data = _bytes(outcome.photo)
+                except OSError as error:
+                    yield replace(outcome, error=error)
+                    continue
+                batch.append((outcome, data))
+                size += len(data)
+            if not batch:
+                return
+            yield from self._send(batch)
+
+    def _send(self, batch: list[tuple[Outcome, bytes]]) -> Iterator[Outcome]:
+        try:
+            answers = self._service.submit_many([data for _, data in batch])
+        except CarSegError as error:
+            if error.status != 413:
+                raise
+            if len(batch) > 1:  # this service takes less at once
+                middle = len(batch) // 2
+                yield from self._send(batch[:middle])
+                yield from self._send(batch[middle:])
+                return
+            try:  # a photo may be larger than a batch
+                answers = [self._service.submit(batch[0][1])]
+            except CarSegError as alone:
+                if alone.status in (None, 429, 503):
+                    raise
+                answers = [alone]
+        for (outcome, _), answer in zip(batch, answers, strict=True):
+            if isinstance(answer, str):
+                self._there.setdefault(answer, []).append(replace(outcome, image_hash=answer))
+            elif answer.status in (429, 503):
+                self._again.append(outcome)
+                wait = min(answer.retry_after or 1.0, _LONGEST_BREAK)
+                self._not_before = max(self._not_before, time.monotonic() + wait)
+            else:
+                yield replace(outcome, error=answer)
+
+    def ended(self) -> Iterator[Outcome]:
+        """Those that have ended since. One that the service has lost is sent again."""
+        hashes = list(self._there)
+        for start in range(0, len(hashes), _ASKED):
+            asked = hashes[start : start + _ASKED]
+            for image_hash, now in zip(asked, self._service.statuses(asked), strict=True):
+                if now is not None and now.status not in ("Ready", "Error"):
+                    continue
+                self._pause = _CROWD_POLL
+                for outcome in self._there.pop(image_hash):
+                    if now is not None:
+                        error = None if now.status == "Ready" else CarSegError(now.message)
+                        yield replace(outcome, error=error)
+                    elif self._losses[outcome.number] < _TRIES - 1:
+                        self._losses[outcome.number] += 1
+                        self._again.append(replace(outcome, image_hash=None))
+                    else:
+                        yield replace(outcome, error=CarSegError(_LOST, 404))
+
+
 class _Bearer(AuthBase):
     """As `auth` of a session, a key is kept from other hosts and not replaced out of ~/.netrc."""
 
@@ -273,6 +472,14 @@ class _Bearer(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._key}"
         return request
+
+
+def _bytes(photo: Photo) -> bytes:
+    return photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _json(answer: requests.Response) -> Any:

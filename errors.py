@@ -24,17 +24,42 @@ _MESSAGES = {
 
 
 class ApiError(Exception):
-    """A request that can't be answered as asked; the message is shown to the client."""
+    """A request that can't be answered as asked; the message is shown to the client.
 
-    def __init__(self, status: int, message: str) -> None:
+    Attributes:
+        status: the HTTP status that says so.
+        message: one sentence.
+        retry_after: whole seconds after which it is worth trying again, None where unknown.
+    """
+
+    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.retry_after = retry_after
 
 
 def unknown_photo() -> ApiError:
     """The answer to a hash that nobody posted."""
     return ApiError(404, "No photo with this hash is known.")
+
+
+def explain(error: Exception) -> ApiError:
+    """What a client is told of anything that was raised; what it can't help is logged."""
+    match error:
+        case ApiError():
+            return error
+        case ImageError():
+            return ApiError(error.status, error.message)
+        case ClosingError():
+            return ApiError(503, "The service is stopping; try again in a moment.", 2)
+        case QueueFullError():
+            return ApiError(503, str(error), error.retry_after)
+        case StoreError():
+            log.error("The store failed on %s %r", request.method, request.path, exc_info=error)
+            return ApiError(507 if error.full else 500, str(error))
+    log.error("Failed on %s %r", request.method, request.path, exc_info=error)
+    return ApiError(500, UNEXPECTED)
 
 
 def register_errors(app: Flask, *, too_large: str) -> None:
@@ -63,35 +88,13 @@ def register_errors(app: Flask, *, too_large: str) -> None:
                 response.headers[name] = value  # such as Allow and Retry-After
         return response
 
-    def from_ours(error: ApiError | ImageError) -> tuple[Response, int]:
-        return jsonify(error=error.message), error.status
-
-    def from_closing(error: ClosingError) -> Response:
-        return _busy("The service is stopping; try again in a moment.", 2)
-
-    def from_queue(error: QueueFullError) -> Response:
-        return _busy(str(error), error.retry_after)
-
-    def from_store(error: StoreError) -> tuple[Response, int]:
-        log.error("The store failed on %s %r", request.method, request.path, exc_info=error)
-        return jsonify(error=str(error)), 507 if error.full else 500
-
-    def from_anything(error: Exception) -> tuple[Response, int]:
-        log.error("Failed on %s %r", request.method, request.path, exc_info=error)
-        return jsonify(error=UNEXPECTED), 500
+    def from_anything(error: Exception) -> Response:
+        failure = explain(error)
+        response = jsonify(error=failure.message)
+        response.status_code = failure.status
+        if failure.retry_after is not None:
+            response.headers["Retry-After"] = str(failure.retry_after)
+        return response
 
     app.register_error_handler(HTTPException, from_http)
-    app.register_error_handler(ApiError, from_ours)
-    app.register_error_handler(ImageError, from_ours)
-    app.register_error_handler(ClosingError, from_closing)
-    app.register_error_handler(QueueFullError, from_queue)
-    app.register_error_handler(StoreError, from_store)
     app.register_error_handler(Exception, from_anything)
-
-
-def _busy(message: str, retry_after: int) -> Response:
-    """503, and when it is worth trying again."""
-    response = jsonify(error=message)
-    response.status_code = 503
-    response.headers["Retry-After"] = str(retry_after)
-    return response

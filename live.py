@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 from flask import Response, jsonify, request
 
@@ -14,7 +15,11 @@ from errors import ApiError, unknown_photo
 from job import Standing
 from jobs import Jobs
 from listeners import LONGEST_WAIT, RETRY_AFTER, Listeners, NoSeatError
+from request_json import posted_texts
 from schema import ImagePath, WaitQuery
+
+_MOST_ASKED = 1000  # photos in one question
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def add_live(app: Api, jobs: Jobs, seats: int) -> None:
@@ -45,6 +50,18 @@ def add_live(app: Api, jobs: Jobs, seats: int) -> None:
             raise unknown_photo()
         return jsonify(_status(standing))
 
+    @app.post(
+        "/status",
+        summary="Where many photos stand",
+        responses={200: schema.StatusesAnswer, **dict.fromkeys((400, 413, 415), error)},
+        openapi_extensions={"requestBody": schema.statuses_body(_MOST_ASKED)},
+    )
+    def post_status() -> Response:
+        """One entry for each hash, in order, as `/<image_hash>/status` answers at once."""
+        owner = current_owner()
+        hashes = posted_texts("image_hashes", _MOST_ASKED, "<hash>")
+        return jsonify(photos=[_entry(digest, jobs, owner) for digest in hashes])
+
     @app.get(
         "/<image_hash>/events",
         summary="Where a photo stands, live",
@@ -73,6 +90,15 @@ def add_live(app: Api, jobs: Jobs, seats: int) -> None:
         response = Response(lines, mimetype="text/event-stream", headers=headers)
         response.call_on_close(leave)
         return response
+
+
+def _entry(image_hash: str, jobs: Jobs, owner: str) -> dict[str, str | int]:
+    """Where one of many photos stands."""
+    standing = jobs.find(image_hash, owner) if _HASH.fullmatch(image_hash) else None
+    if standing is None:
+        unknown = unknown_photo()
+        return {"image_hash": image_hash, "error": unknown.message, "code": unknown.status}
+    return {"image_hash": image_hash} | _status(standing)
 
 
 def _status(standing: Standing) -> dict[str, str | int]:

@@ -7,19 +7,22 @@ import math
 import time
 from typing import Any, Literal
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, current_app, g, jsonify, request
 
 from api_docs import add_error, each_operation
+from errors import ApiError
 
 # Routes of a photo that only look something up; the others compute something each time.
 _CHEAP_ROUTES = frozenset({"/<image_hash>/status", "/<image_hash>/events"})
 _RESULTS_PER_PHOTO = 10
+_TOO_MANY = "Too many requests; the limit is {}."
+_COUNTER = "carseg-photos"  # in `app.extensions`: counts one photo, or raises ApiError
 
 
 def _costs(route: str, method: str) -> Literal["photo", "result"] | None:
     """What a request counts as; None for those that are cheap, and so not limited."""
     if method == "POST":
-        return "photo"
+        return None if route == "/status" else "photo"
     if method != "GET" or not route.startswith("/<image_hash>/") or route in _CHEAP_ROUTES:
         return None
     return "result"
@@ -40,6 +43,13 @@ def client() -> str:
     return str(parsed)
 
 
+def count_photo() -> None:
+    """Count one more photo of this client, where there is a limit. Raises ApiError (429)."""
+    count = current_app.extensions.get(_COUNTER)
+    if count is not None:
+        count()
+
+
 def add_limits(app: Flask, rate: str) -> None:
     """Limit how often one client may use the routes that cost time. Call it after adding them.
 
@@ -51,6 +61,7 @@ def add_limits(app: Flask, rate: str) -> None:
         rate: most photos per time, such as `60/minute`.
     """
     from flask_limiter import Limiter, RateLimitExceeded  # here: it costs the start 0.1 s
+    from limits import parse
 
     # Counters in memory: one or two per client, gone when their time is over.
     limiter = Limiter(client, app=app, storage_uri="memory://", strategy="fixed-window")
@@ -65,9 +76,19 @@ def add_limits(app: Flask, rate: str) -> None:
             view: Any = app.view_functions[rule.endpoint]  # its type is beyond both libraries
             app.view_functions[rule.endpoint] = limits[cost](view)
 
+    photos = parse(rate)
+
+    def count() -> None:
+        who = (client(), "photos")  # the counter of the shared limit
+        if not limiter.limiter.hit(photos, *who):
+            left = limiter.limiter.get_window_stats(photos, *who).reset_time - time.time()
+            raise ApiError(429, _TOO_MANY.format(photos), max(1, math.ceil(left)))
+
+    app.extensions[_COUNTER] = count
+
     @app.errorhandler(RateLimitExceeded)
     def exceeded(error: RateLimitExceeded) -> Response:
-        response = jsonify(error=f"Too many requests; the limit is {error.description}.")
+        response = jsonify(error=_TOO_MANY.format(error.description))
         response.status_code = 429
         current = limiter.current_limit
         left = 0.0 if current is None else current.reset_at - time.time()

@@ -66,6 +66,20 @@ class Accepted(BaseModel):
     image_hash: str = Field(description="SHA-256 of the decoded bytes in hex")
 
 
+class Refused(BaseModel):
+    """A photo of a batch that was not taken."""
+
+    error: str
+    code: int = Field(description="the HTTP status that POST / would have; 429, 503: send it again")
+    retry_after: int | None = Field(default=None, description="seconds until it is worth that")
+
+
+class BatchAnswer(BaseModel):
+    """One entry for each image of a batch, in the same order."""
+
+    photos: list[Accepted | Refused]
+
+
 class Status(BaseModel):
     """Where a photo stands."""
 
@@ -77,6 +91,26 @@ class Status(BaseModel):
     stage: Stage | None = Field(
         default=None, description="what is being done, only there while Processing"
     )
+
+
+class StatusOf(Status):
+    """Where one of several photos stands."""
+
+    image_hash: str
+
+
+class Unknown(BaseModel):
+    """A photo that is not known, or that of another key."""
+
+    image_hash: str
+    error: str
+    code: Literal[404]
+
+
+class StatusesAnswer(BaseModel):
+    """One entry for each hash that was asked for, in the same order."""
+
+    photos: list[StatusOf | Unknown]
 
 
 class TypeAnswer(BaseModel):
@@ -150,6 +184,29 @@ UPLOAD_BODY: dict[str, Any] = {
     "required": True,
     "content": {"application/json": {"schema": Upload.model_json_schema()}},
 }
+
+
+def _texts_body(name: str, most: int, description: str) -> dict[str, Any]:
+    """A request body: an object with a list of 1 to `most` texts."""
+    texts = {
+        "type": "array",
+        "items": {"type": "string"},
+        "minItems": 1,  # more than `most` are answered with 413, not 400
+        "description": f"{description}; at most {most}",
+    }
+    body = {"type": "object", "properties": {name: texts}, "required": [name]}
+    return {"required": True, "content": {"application/json": {"schema": body}}}
+
+
+def batch_body(most: int) -> dict[str, Any]:
+    """The body of POST /batch."""
+    return _texts_body("images", most, "photos, each as the image of POST /")
+
+
+def statuses_body(most: int) -> dict[str, Any]:
+    """The body of POST /status."""
+    return _texts_body("image_hashes", most, "hashes, as POST / and POST /batch gave them")
+
 
 # Answers that have no model of their own.
 HASHES: dict[str, Any] = {

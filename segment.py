@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from exports import FORMATS, Format, export
-from exports.yolo import data_file
+import segmenters
+from exports import FORMATS, Format
+from folder_run import FolderRun
+from ledger import FolderInUseError, Ledger
 from options import KNOBS, OptionError, Options, parse
-from photo_result import Result
-from pipeline import ModelsError, Pipeline
-from runtimes import RuntimeMissingError
-from segment_interface import ImageError, decode_image
-from settings import load_settings, network_threads, usable_cores
-from work import UNEXPECTED
-
-log = logging.getLogger(__name__)
+from segmenters import SegmentAll, ServiceError, Task
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")  # of the files that are taken from a folder
 
-_REQUESTS = 4  # photos that are sent to a service at the same time
-
-Segment = Callable[[bytes, Options], bytes]  # a photo -> its file in the format
-
-
-class PhotoError(Exception):
-    """Why there is no result for one photo; the message is one sentence."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One photo: its file, its name in formats that point to it, and the file to write, if any."""
-
-    photo: Path
-    name: str
-    target: Path | None
+_STOPPED = 130  # exit status after Ctrl-C, as shells have it
 
 
 def _knobs(command: Callable[..., None]) -> Callable[..., None]:
@@ -83,42 +59,107 @@ def _knobs(command: Callable[..., None]) -> Callable[..., None]:
     help="Let the service at this address do the work; its key, if any, is read from "
     "CARSEG_API_KEY.",
 )
+@click.option(
+    "--at-once",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Photos that the service has at once: more than its workers, fewer than its queue.",
+)
+@click.option("--anew", is_flag=True, help="Do also what an earlier run has done.")
+@click.option("--quiet", is_flag=True, help="Show failures only.")
 @_knobs
 def main(
-    photos: tuple[Path, ...], name: str, out: Path | None, server: str | None, **knobs: str | None
+    photos: tuple[Path, ...],
+    name: str,
+    out: Path | None,
+    server: str | None,
+    at_once: int,
+    anew: bool,
+    quiet: bool,
+    **knobs: str | None,
 ) -> None:
     """Find the parts of cars in PHOTOS: files, and folders with PNG, JPEG and WebP files.
 
     Formats that can hold many photos (coco, coco-rle, labelstudio, cvat) write one file for all
     photos of a folder. A photo that can't be read does not stop the others; the exit status is 1
-    if there was one.
+    if there was one. The same command goes on after a stop of any kind: what is in --out already,
+    of photos and options that have not changed, is not done again.
     """
     chosen = FORMATS[name]
     options = _options(knobs, chosen)
     many = len(photos) > 1 or photos[0].is_dir()
     if out is None and many:
         raise click.UsageError("Say with --out DIR where the results of several photos go.")
-    one_file = many and chosen.merge is not None
-    tasks, failures = plan(photos, None if one_file else out, chosen)
-    with _remote(server, chosen) if server else _local(chosen) as (segment, workers):
-        results = _run(tasks, segment, options, workers, failures)
+    segmenter = (
+        segmenters.remote(server, chosen, options, at_once)
+        if server
+        else segmenters.local(chosen, options)
+    )
     if out is None:
-        sys.stdout.buffer.write(b"".join(results))
-    elif one_file and chosen.merge is not None:
-        _write(out / f"{chosen.name}{chosen.ending}", chosen.merge(results))
-    if out is not None and chosen.name == "yolo":
-        _write(out / "data.yaml", data_file())
-    if many or failures:
-        _summary(len(results), failures)
-    sys.exit(1 if failures else 0)
+        sys.exit(_to_standard_output(photos[0], segmenter))
+    one_file = many and chosen.merge is not None
+    tasks, failures = plan(photos, out, chosen, one_file=one_file)
+    try:
+        with Ledger(out, anew=anew) as ledger:
+            run = FolderRun(tasks, ledger, chosen, options, one_file=one_file)
+            run.failures |= failures
+            _run(run, segmenter, quiet=quiet)
+    except FolderInUseError:
+        raise click.ClickException(f"Another run writes into {out}.") from None
+    except OSError as error:
+        raise click.ClickException(f"{out}: {error.strerror or error}.") from None
+    if not quiet and (many or run.failures):
+        click.echo(f"{run.done} done, {len(run.failures)} failed.", err=True)
+    sys.exit(1 if run.failures else 0)
+
+
+def _run(run: FolderRun, segmenter: AbstractContextManager[SegmentAll], *, quiet: bool) -> None:
+    """Do what is missing, and show how far it is; exits where that is stopped."""
+    if run.done and not quiet:
+        click.echo(f"{run.done} of {run.total} were done before.", err=True)
+    status: int | None = None
+    if run.todo:
+        with segmenter as segment_all:
+            try:
+                run.work(segment_all, hidden=quiet or not sys.stderr.isatty())
+            except KeyboardInterrupt:
+                click.echo("Stopped.", err=True)
+                status = _STOPPED
+            except ServiceError as error:
+                click.echo(f"Error: {error}", err=True)
+                status = 1
+    for path, reason in run.failures.items():
+        click.echo(f"{click.format_filename(path)}: {reason}", err=True)
+    if status is not None:
+        click.echo(f"{run.done} of {run.total} are done; the same command goes on.", err=True)
+        sys.exit(status)
+    run.finish()
+
+
+def _to_standard_output(photo: Path, segmenter: AbstractContextManager[SegmentAll]) -> int:
+    """The result of one photo; gives the exit status."""
+    with segmenter as segment_all:
+        try:
+            (ended,) = segment_all([Task(photo, photo.name, None)])
+        except ServiceError as error:
+            raise click.ClickException(str(error)) from None
+    if ended.document is None:
+        click.echo(f"{click.format_filename(photo)}: {ended.error}", err=True)
+        click.echo("0 done, 1 failed.", err=True)
+        return 1
+    sys.stdout.buffer.write(ended.document)
+    return 0
 
 
 def plan(
-    photos: tuple[Path, ...], out: Path | None, chosen: Format
+    photos: tuple[Path, ...], out: Path, chosen: Format, *, one_file: bool
 ) -> tuple[list[Task], dict[Path, str]]:
     """Which photos there are and where their results go.
 
     Folders are searched to any depth; below `out` the results lie as the photos lie below theirs.
+    With `one_file` they have no place of their own.
 
     Returns:
         The tasks, and for what can't be one: path -> reason.
@@ -132,8 +173,8 @@ def plan(
             failures[given] = "There are no PNG, JPEG or WebP files in this folder."
         for photo in found:
             name = photo.relative_to(given) if given.is_dir() else Path(photo.name)
-            target = None if out is None else _target(out / name, chosen, taken)
-            if out is not None and target is None:
+            target = None if one_file else _target(out / name, chosen, taken)
+            if not one_file and target is None:
                 failures[photo] = "Its result would overwrite that of another photo."
                 continue
             if target is not None and chosen.beside_photo:
@@ -164,100 +205,6 @@ def _options(knobs: dict[str, str | None], chosen: Format) -> Options:
     except OptionError as error:
         raise click.UsageError(str(error)) from None
     return options
-
-
-@contextmanager
-def _local(chosen: Format) -> Iterator[tuple[Segment, int]]:
-    """Do the work here, as the service does it: same stages, same number of threads."""
-    settings = load_settings()
-    workers = min(settings.workers, usable_cores())
-    try:
-        pipeline = Pipeline(network_threads(), runtime=settings.runtime, calls=workers)
-    except RuntimeMissingError as error:
-        raise click.ClickException(f"CARSEG_RUNTIME={settings.runtime}: {error}.") from None
-
-    def segment(data: bytes, options: Options) -> bytes:
-        try:
-            result = Result.of(pipeline.analyse(decode_image(data, settings.max_pixels)))
-        except (ImageError, ModelsError) as error:
-            raise PhotoError(str(error)) from None
-        return export(hashlib.sha256(data).hexdigest(), result, chosen, options)
-
-    yield segment, workers
-
-
-@contextmanager
-def _remote(url: str, chosen: Format) -> Iterator[tuple[Segment, int]]:
-    """Let a service do the work. Raises ClickException if there is none."""
-    try:
-        from client import CarSeg, CarSegError
-    except ImportError:
-        raise click.ClickException(
-            "--server needs one more package: pip install requests"
-        ) from None
-    # Not an option: everybody on the machine can read the command lines of others.
-    with CarSeg(url, api_key=os.environ.get("CARSEG_API_KEY") or None) as service:
-        try:
-            service.ready()
-        except CarSegError as error:
-            raise click.ClickException(error.message) from None
-
-        def segment(data: bytes, options: Options) -> bytes:
-            try:
-                image_hash = service.submit(data)
-                service.wait(image_hash)
-                return service.export(image_hash, chosen.name, options)
-            except CarSegError as error:
-                raise PhotoError(error.message) from None
-
-        yield segment, _REQUESTS
-
-
-def _run(
-    tasks: list[Task], segment: Segment, options: Options, workers: int, failures: dict[Path, str]
-) -> list[bytes]:
-    """Work on all photos and write their files; gives the files in order, notes failures."""
-
-    def work(task: Task) -> bytes:
-        document = segment(task.photo.read_bytes(), replace(options, file_name=task.name))
-        if task.target is not None:
-            _write(task.target, document)
-        return document
-
-    with ThreadPoolExecutor(workers) as executor:
-        futures = [executor.submit(work, task) for task in tasks]
-        try:
-            with click.progressbar(
-                as_completed(futures), len(tasks), "Photos", file=sys.stderr, hidden=len(tasks) < 2
-            ) as finished:
-                for _ in finished:
-                    pass
-        except BaseException:
-            executor.shutdown(cancel_futures=True)
-            raise
-    documents = []
-    for task, future in zip(tasks, futures, strict=True):
-        try:
-            documents.append(future.result())
-        except OSError as error:
-            failures[task.photo] = f"{error.strerror or 'It can not be read'}."
-        except (PhotoError, OptionError) as error:
-            failures[task.photo] = str(error)
-        except Exception:
-            log.exception("%s failed", task.photo)
-            failures[task.photo] = UNEXPECTED
-    return documents
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-
-
-def _summary(done: int, failures: dict[Path, str]) -> None:
-    for path, reason in failures.items():
-        click.echo(f"{click.format_filename(path)}: {reason}", err=True)
-    click.echo(f"{done} done, {len(failures)} failed.", err=True)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
-_BODIES = 16  # of the largest size that fit into the budget of bodies on the way
+_BODIES = 16  # of the largest photo that fit into the budget of bodies on the way
+_BATCHES = 4  # that fit beside them
 _DESCRIPTORS = 3  # files that a connection may need: its socket, a body, an answer
 _GRACE = 5.0  # seconds that requests have to be answered in when the service stops
 
@@ -62,7 +63,7 @@ def serve(app: Flask, jobs: Jobs, settings: Settings, sockets: list[socket.socke
     limits = Limits(
         seconds=settings.client_seconds,
         connections=_allowed_connections(settings.connections),
-        bodies=_BODIES * settings.max_body_bytes,
+        bodies=_BODIES * settings.max_body_bytes + _BATCHES * settings.batch_body_bytes,
     )
     # Bodies on the way are kept in files without names; /tmp is memory on many machines.
     tempfile.tempdir = str(settings.uploads)
@@ -74,7 +75,7 @@ def serve(app: Flask, jobs: Jobs, settings: Settings, sockets: list[socket.socke
         sockets=sockets,
         threads=settings.http_threads,
         max_request_header_size=64 * 1024,
-        max_request_body_size=settings.max_body_bytes + 1,
+        max_request_body_size=max(settings.max_body_bytes, settings.batch_body_bytes) + 1,
         recv_bytes=128 * 1024,
         inbuf_overflow=64 * 1024,
         outbuf_high_watermark=256 * 1024 * 1024,  # no thread waits for a client; see _MOST_QUEUED

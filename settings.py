@@ -106,6 +106,12 @@ class Settings(BaseSettings):
         le=89_000_000,
         description="largest photo in pixels, width x height",
     )
+    batch_photos: int = Field(
+        default=100, ge=1, le=4000, description="most photos of one `POST /batch`"
+    )
+    batch_mb: float = Field(
+        default=64, gt=0, le=1024, description="most MB of the photos of one `POST /batch`"
+    )
     queue: int = Field(
         default=200,
         ge=1,
@@ -217,6 +223,16 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """Largest request body: base64 with a line break each 76 letters, and some JSON."""
         return self.max_upload_bytes * 3 // 2 + 64 * 1024
+
+    @property
+    def batch_bytes(self) -> int:
+        """Most bytes of the photos of one batch."""
+        return int(self.batch_mb * 1024 * 1024)
+
+    @property
+    def batch_body_bytes(self) -> int:
+        """Largest body of a batch, in the same way."""
+        return self.batch_bytes * 3 // 2 + 64 * 1024
 
     @property
     def cors_patterns(self) -> list[str]:

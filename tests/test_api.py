@@ -360,9 +360,11 @@ def test_the_openapi_document(client: FlaskClient) -> None:
     assert document["openapi"].startswith("3.")
     assert set(document["paths"]) == {
         "/",
+        "/batch",
         "/health",
         "/metrics",
         "/ready",
+        "/status",
         "/{image_hash}",
         "/{image_hash}/status",
         "/{image_hash}/events",
@@ -376,8 +378,9 @@ def test_the_openapi_document(client: FlaskClient) -> None:
     names = set(re.findall(r'"#/components/schemas/(\w+)"', text))
     assert names
     assert names <= set(document["components"]["schemas"])
-    statuses = set(document["paths"]["/"]["post"]["responses"])
-    assert statuses == {"200", "400", "413", "415", "500", "503", "507"}
+    for path in ("/", "/batch"):
+        statuses = set(document["paths"][path]["post"]["responses"])
+        assert statuses == {"200", "400", "413", "415", "500", "503", "507"}
     for operations in document["paths"].values():
         for operation in operations.values():
             assert operation["summary"]

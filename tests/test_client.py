@@ -14,12 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from helpers import REPOSITORY, SAMPLE, Server, body, clean_environment, encoded, noise
+from PIL import Image
 
-from client import CarSeg, CarSegError, Options, Result
+from client import CarSeg, CarSegError, Options, Outcome, Result
 
 HASH = "0" * 64
 
@@ -37,6 +39,7 @@ class Busy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), BusyHandler)
         self.refusals = refusals
         self.seen: list[tuple[str, bytes, float]] = []
+        self.documents: list[dict[str, Any]] = []  # answers; without, that to a photo
         self.headers: dict[str, str] = {}
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
@@ -50,7 +53,9 @@ class BusyHandler(BaseHTTPRequestHandler):
         self.server.headers = dict(self.headers)
         refused = self.server.refusals.pop(0) if self.server.refusals else None
         status, headers = refused or (200, {})
-        document = {"error": "Too busy."} if refused else {"image_hash": HASH}
+        documents = self.server.documents
+        taken = documents.pop(0) if documents and not refused else {"image_hash": HASH}
+        document = {"error": "Too busy."} if refused else taken
         text = json.dumps(document).encode()
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(text))}.items():
@@ -206,6 +211,149 @@ def test_shared_by_threads(service: CarSeg) -> None:
         results = list(threads.map(service.segment, photos))
     assert len({result.image_hash for result in results}) == 8
     assert all(result.parts == [] for result in results)
+
+
+@pytest.fixture(scope="module")
+def narrow(
+    start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A service that takes little at once: its queue and its batches are short."""
+    server = start_server(
+        tmp_path_factory.mktemp("narrow"),
+        CARSEG_QUEUE="4",
+        CARSEG_BATCH_PHOTOS="5",
+        CARSEG_BATCH_MB="0.2",
+        CARSEG_MAX_UPLOAD_MB="2",
+    )
+    yield server
+    assert server.stop(signal.SIGTERM) == 0
+
+
+def crowd(folder: Path) -> list[str | Path | bytes]:
+    """Photos as paths and bytes, one twice, one larger than a batch, and three that fail."""
+    folder.mkdir()
+    (folder / "car.png").write_bytes(SAMPLE.read_bytes())
+    (folder / "bad.png").write_bytes(b"no picture")
+    photos: list[str | Path | bytes] = [encoded(noise(32, 32, seed)) for seed in range(14)]
+    photos[3:3] = [folder / "car.png", str(folder / "bad.png"), folder / "missing.png"]
+    photos += [encoded(noise(300, 400)), photos[0], encoded(noise(900, 900))]  # 0.35 and 2.3 MB
+    return photos
+
+
+def test_many_photos(narrow: Server, service: CarSeg, tmp_path: Path) -> None:
+    photos = crowd(tmp_path / "photos")
+    options = Options(min_confidence=0.5)
+    taken: list[int] = []
+
+    def source() -> Iterator[str | Path | bytes]:
+        for number, photo in enumerate(photos):
+            taken.append(number)
+            yield photo
+
+    with CarSeg(narrow.url) as client:
+        outcomes: dict[int, Outcome] = {}
+        for outcome in client.segment_many(source(), options, at_once=8):
+            assert len(taken) - len(outcomes) <= 10  # no photo is taken long before its time
+            outcomes[outcome.number] = outcome
+    assert sorted(outcomes) == list(range(len(photos)))
+    for number, photo in enumerate(photos):
+        outcome = outcomes[number]
+        assert outcome.photo == photo
+        if outcome.error is None:
+            assert outcome.result == service.segment(photo, options)
+            assert outcome.result.image_hash == outcome.image_hash
+    failed = {number: str(one.error) for number, one in outcomes.items() if one.error is not None}
+    assert sorted(failed) == [4, 5, 19]
+    assert "not an image" in failed[4]
+    assert "No such file" in failed[5]
+    assert "the limit is 2 MB" in failed[19]
+    with CarSeg(narrow.url) as client:
+        assert list(client.segment_many([])) == []
+        hashes = [outcome.image_hash or HASH for outcome in outcomes.values()]
+        ready = [one is not None and one.status == "Ready" for one in client.statuses(hashes)]
+        assert ready == [outcome.error is None for outcome in outcomes.values()]
+
+
+def test_many_photos_beyond_the_limit_of_a_time(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start_server(tmp_path / "data", CARSEG_RATE_LIMIT="6/second")
+    photos = [encoded(noise(32, 32, seed)) for seed in range(15)]
+    with CarSeg(server.url) as client:
+        answers = client.submit_many(photos)
+        refused = [answer for answer in answers if not isinstance(answer, str)]
+        assert refused
+        assert {(error.status, error.retry_after) for error in refused} <= {(429, 1), (429, 2)}
+        ended = list(client.finish_many(photos))
+    assert sorted(outcome.number for outcome in ended) == list(range(15))
+    assert [outcome.error for outcome in ended] == [None] * 15
+    assert server.stop(signal.SIGTERM) == 0
+
+
+def test_photos_that_the_service_forgets_are_given_up(busy: Busy) -> None:
+    unknown = {"photos": [{"image_hash": HASH, "error": "Unknown.", "code": 404}]}
+    taken = {"photos": [{"image_hash": HASH, "message": "Taken."}]}
+    busy.documents = [taken, unknown] * 3
+    with CarSeg(busy.url) as client:
+        (outcome,) = client.finish_many([b"photo"])
+    assert (outcome.number, outcome.image_hash) == (0, HASH)
+    assert "knew nothing of it" in str(outcome.error)
+    assert len(busy.seen) == 6
+
+
+def test_many_photos_and_nobody_there() -> None:
+    with CarSeg("http://127.0.0.1:9", retries=0) as client, pytest.raises(CarSegError):
+        next(client.segment_many([b"photo"]))
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
+def test_many_photos_in_javascript(narrow: Server, service: CarSeg) -> None:
+    program = """
+        import { CarSeg } from "./web/carseg.js";
+        const [url, ...photos] = process.argv.slice(1);
+        const service = new CarSeg(url);
+        function* source() { for (const photo of photos) yield Buffer.from(photo, "base64"); }
+        const seen = [];
+        for await (const outcome of service.segmentMany(source(), { atOnce: 8, tolerance: 4 })) {
+          const { number, hash, result, error } = outcome;
+          seen.push([number, hash, result?.segments, error?.message, error?.status]);
+        }
+        const hashes = seen.map(([, hash]) => hash ?? "x");
+        const ready = (await service.statuses(hashes)).map((now) => now?.status);
+        const empty = [];
+        for await (const outcome of service.segmentMany([])) empty.push(outcome);
+        const stopped = AbortSignal.abort();
+        const aborted = await service.segmentMany(source(), { signal: stopped }).next()
+          .catch((error) => error.name);
+        console.log(JSON.stringify({ seen, ready, empty, aborted }));
+    """
+    photos = [encoded(noise(32, 32, seed)) for seed in range(20, 31)]
+    with Image.open(SAMPLE) as car:
+        car.thumbnail((480, 480))
+        photos += [encoded(car.convert("RGB"), "JPEG"), b"no picture", photos[0], b"nor this"]
+    texts = [body(photo)["image"] for photo in photos]
+    ended = subprocess.run(
+        ["node", "--input-type=module", "-e", program, narrow.url, *texts],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    document = json.loads(ended.stdout)
+    assert sorted(entry[0] for entry in document["seen"]) == list(range(15))
+    for number, image_hash, segments, message, status in document["seen"]:
+        if number in (12, 14):
+            assert "not an image" in message
+            assert (image_hash, status) == (None, 400)
+            continue
+        result = service.segment(photos[number], Options(tolerance=4))
+        assert image_hash == result.image_hash
+        assert set(segments) == {part.name for part in result.parts}
+    assert document["ready"].count("Ready") == 13
+    assert document["empty"] == []
+    assert document["aborted"] == "AbortError"
 
 
 def test_waiting_has_an_end(service: CarSeg) -> None:

@@ -147,5 +147,7 @@ def test_what_is_counted_is_forgotten(make_app: Callable[..., Api], settings: Se
 def test_the_document_names_the_limit(make_app: Callable[..., Api], limited: Settings) -> None:
     paths = make_app(limited).api_doc["paths"]
     assert "429" in paths["/"]["post"]["responses"]
+    assert "429" in paths["/batch"]["post"]["responses"]
+    assert "429" not in paths["/status"]["post"]["responses"]
     assert "429" in paths["/{image_hash}/segments"]["get"]["responses"]
     assert "429" not in paths["/{image_hash}/status"]["get"]["responses"]

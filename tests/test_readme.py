@@ -52,20 +52,28 @@ def test_curl(server: Server) -> None:
 
 
 def test_python(server: Server) -> None:
-    by_hand, client = blocks("python")
+    by_hand, client, many = blocks("python")
     for code in (by_hand, client):
         printed = run(sys.executable, "-W", "error", "-c", at(server, code)).splitlines()
         assert printed[0] in TYPE_NAMES
         assert "hood" in {line.split()[0] for line in printed[1:]} <= set(PART_NAMES)
+    printed = run(sys.executable, "-W", "error", "-c", at(server, many)).splitlines()
+    found = dict(line.rsplit(maxsplit=1) for line in printed)
+    assert set(found) == {"sample/car.png", "sample/overlay.png"}
+    assert int(found["sample/car.png"]) > 3
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 def test_javascript(server: Server) -> None:
-    by_hand, client = blocks("javascript")
+    by_hand, client, many = blocks("javascript")
     for code in (by_hand, client):
         printed = run("node", "--input-type=module", "-e", at(server, code))
         assert printed.split()[0] in TYPE_NAMES
         assert "hood" in printed
+    printed = run("node", "--input-type=module", "-e", at(server, many))
+    found = dict(line.split() for line in printed.splitlines())
+    assert set(found) == {"0", "1"}
+    assert int(found["0"]) > 3
 
 
 def test_command_line(tmp_path: Path) -> None:

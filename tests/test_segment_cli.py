@@ -14,15 +14,17 @@ from helpers import REPOSITORY, SAMPLE, Server, encoded, noise
 from pycocotools.coco import COCO
 
 import segment
+import segmenters
 from exports import FORMATS
 from img_to_segments import PART_NAMES
+from ledger import FOLDER
 from pipeline import Pipeline
 
 
 @pytest.fixture(autouse=True)
 def _models(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> None:
     """Models that are loaded already, for the command in this process."""
-    monkeypatch.setattr(segment, "Pipeline", lambda threads, **kinds: pipeline)
+    monkeypatch.setattr(segmenters, "Pipeline", lambda threads, **kinds: pipeline)
 
 
 def run(*arguments: str | Path) -> Result:
@@ -43,7 +45,9 @@ def folder(tmp_path: Path, sample: bytes) -> Path:
 
 
 def listed(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    """All files but those that are kept for going on."""
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.is_file()]
+    return sorted(name for name in names if not name.startswith(FOLDER))
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -37,6 +37,8 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "RUNTIME": "torch",
         "MAX_UPLOAD_MB": "1.5",
         "MAX_PIXELS": "1000",
+        "BATCH_PHOTOS": "12",
+        "BATCH_MB": "2.5",
         "QUEUE": "7",
         "JOB_SECONDS": "9.5",
         "STORE": "memory",

@@ -31,6 +31,7 @@ def impatient(
         CARSEG_CLIENT_SECONDS=str(SECONDS),
         CARSEG_CONNECTIONS=str(CONNECTIONS),
         CARSEG_MAX_UPLOAD_MB="2",
+        CARSEG_BATCH_MB="0.5",
     )
     server.wait(server.post(photo()))  # models are loaded
     yield server

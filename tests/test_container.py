@@ -1,0 +1,293 @@
+"""`Dockerfile` and `compose.yaml`, as far as they can be checked where no Docker engine is.
+
+hadolint and Docker Compose itself read them. What the image has is put together here by
+.dockerignore, and its commands are run as written: the service, its health check, and with
+TEST_SLIM=1 also what makes the environment, as a user without rights.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from helpers import REPOSITORY, SAMPLE, Server, clean_environment
+
+from settings import PREFIX, Settings
+
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+IGNORED = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+TOOLS = Path(sys.executable).parent
+SECRETS = {"CARSEG_API_KEYS": "key-of-a-client-0123", "REDIS_PASSWORD": "secret"}
+NOBODY = 65534
+
+
+def instructions(name: str) -> list[str]:
+    """What follows an instruction, its lines joined, of all stages."""
+    joined = re.sub(r"\\\n\s*", "", re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
+    return re.findall(rf"^{name} (.*)$", joined, re.MULTILINE)
+
+
+def is_copied(path: str) -> bool:
+    """Whether `COPY . .` takes a file: the last line of .dockerignore that fits decides."""
+    copied = True
+    for line in IGNORED:
+        pattern = line.removeprefix("!")
+        if not pattern or pattern.startswith("#"):
+            continue
+        parts = path.split("/")
+        heads = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+        if pattern.startswith("**/"):
+            fits = pattern.removeprefix("**/") in parts
+        else:
+            fits = any(
+                head.count("/") == pattern.count("/") and fnmatch.fnmatchcase(head, pattern)
+                for head in heads
+            )
+        if fits:
+            copied = line.startswith("!")
+    return copied
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Path]:
+    """The files of the image, which others than their owner may only read."""
+    folder = Path(tempfile.mkdtemp(prefix="carseg-image-"))  # not below a folder that is closed
+    folder.chmod(0o755)
+    for root, folders, names in os.walk(REPOSITORY):
+        folders[:] = [name for name in folders if name not in (".git", ".venv", "runs", "img")]
+        for name in names:
+            path = (Path(root) / name).relative_to(REPOSITORY)
+            if is_copied(path.as_posix()):
+                (folder / "app" / path.parent).mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(REPOSITORY / path, folder / "app" / path)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def serve(python: Path | str, image: Path, data: Path, **process: Any) -> Server:
+    """The image's CMD with its environment, but for the folder and a free port."""
+    (words,) = instructions("CMD")
+    variables = dict(re.findall(rf"({PREFIX}\w+)=(\S+)", " ".join(instructions("ENV"))))
+    variables |= {"CARSEG_DATA_DIR": str(data), "CARSEG_PORT": "0"}
+    started = subprocess.Popen(
+        [str(python), *json.loads(words)[1:]],
+        cwd=image / "app",
+        env=clean_environment() | variables | {"PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        **process,
+    )
+    assert started.stdout is not None
+    found = re.search(r"http://0\.0\.0\.0:(\d+)", started.stdout.readline())
+    assert found, "the service did not start"
+    return Server(f"http://127.0.0.1:{found[1]}", started)
+
+
+def is_healthy(python: Path | str, server: Server) -> bool:
+    """What the image's HEALTHCHECK says."""
+    (check,) = instructions("HEALTHCHECK")
+    words = json.loads(check.partition("CMD ")[2])
+    port = server.url.rpartition(":")[2]
+    ended = subprocess.run(
+        [str(python), *words[1:]],
+        env=clean_environment() | {"CARSEG_PORT": port},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.returncode == 0
+
+
+def check_service(python: Path | str, server: Server, image: Path) -> None:
+    """All that the image must be able to do."""
+    assert is_healthy(python, server)
+    image_hash = server.post(SAMPLE.read_bytes())
+    server.wait(image_hash)
+    for path in (
+        f"/{image_hash}/segments?format=coco&topology=shared",
+        f"/{image_hash}/overlay.png",
+        "/ui",
+        "/ui/carseg.js",
+        "/ui/sample.png",
+        "/docs",
+        "/docs/start.js",
+        "/openapi.json",
+        "/metrics",
+    ):
+        assert requests.get(server.url + path, timeout=60).status_code == 200, path
+    before = set((image / "app").rglob("*"))
+    assert server.stop(signal.SIGTERM) == 0
+    assert not is_healthy(python, server)
+    assert set((image / "app").rglob("*")) == before
+
+
+def test_the_image_has_what_the_service_needs(image: Path, tmp_path: Path) -> None:
+    server = serve(sys.executable, image, tmp_path / "data")
+    check_service(sys.executable, server, image)
+    ended = subprocess.run(
+        [sys.executable, "segment.py", "--help"], cwd=image / "app", capture_output=True, check=True
+    )
+    assert b"--server" in ended.stdout
+
+
+def test_the_image_has_nothing_else(image: Path) -> None:
+    there = {path.relative_to(image / "app").as_posix() for path in image.rglob("*")}
+    assert "app.py" in there
+    assert "models/manifest.json" in there
+    assert not {"tests", "training", "benchmarks", "demo.py", ".git", "README.md"} & there
+    assert not [name for name in there if name.endswith((".md", ".sqlite")) or ".venv" in name]
+    assert sum(path.stat().st_size for path in image.rglob("*") if path.is_file()) < 25e6
+
+
+def test_the_rules_of_hadolint() -> None:
+    ended = subprocess.run(
+        [TOOLS / "hadolint", "--failure-threshold", "style", "Dockerfile"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_image_is_not_run_as_root() -> None:
+    user, group = instructions("USER")[-1].split(":")
+    assert int(user) > 0
+    assert int(group) > 0
+    assert DOCKERFILE.index("USER ") > DOCKERFILE.rindex("RUN ")
+
+
+def test_the_settings_exist() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known.add("CARSEG_BROKER_URL")
+    used = re.findall(rf"\b{PREFIX}[A-Z_]+\b", DOCKERFILE)
+    assert set(used) <= known
+    assert set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", compose_text())) <= known
+
+
+# --- compose.yaml
+
+
+def compose_text() -> str:
+    return (REPOSITORY / "compose.yaml").read_text(encoding="utf-8")
+
+
+def compose(**variables: str) -> subprocess.CompletedProcess[str]:
+    """What Docker Compose makes of the file; that needs no engine."""
+    return subprocess.run(
+        [TOOLS / "docker-compose", "--file", "compose.yaml", "config", "--format", "json"],
+        cwd=REPOSITORY,
+        env=clean_environment() | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    ended = compose(**SECRETS)
+    assert ended.returncode == 0, ended.stderr
+    found: dict[str, Any] = json.loads(ended.stdout)["services"]
+    return found
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_compose_asks_for_secrets(name: str) -> None:
+    ended = compose(**{other: value for other, value in SECRETS.items() if other != name})
+    assert ended.returncode != 0
+    assert name in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_every_service_is_bounded(services: dict[str, Any]) -> None:
+    assert set(services) == {"web", "worker", "redis"}
+    for name, service in services.items():
+        assert service["restart"] == "unless-stopped", name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        limits = service["deploy"]["resources"]["limits"]
+        assert {"cpus", "memory", "pids"} <= set(limits), name
+        if name != "web":  # that is the image's own
+            assert service["healthcheck"]["test"], name
+            assert "ports" not in service, name
+            assert set(service["networks"]) == {"inside"}, name
+
+
+def test_redis_keeps_what_it_has_and_asks_for_a_password(services: dict[str, Any]) -> None:
+    redis = services["redis"]
+    words = dict(zip(redis["command"][1::2], redis["command"][2::2], strict=True))
+    assert words["--appendonly"] == "yes"
+    assert words["--maxmemory-policy"] == "noeviction"
+    assert words["--requirepass"] == redis["environment"]["REDISCLI_AUTH"] == "secret"
+    assert redis["user"] == "redis"
+    assert [volume["target"] for volume in redis["volumes"]] == ["/data"]
+    for name in ("web", "worker"):
+        variables = services[name]["environment"]
+        assert variables["CARSEG_BROKER_URL"] == "redis://:secret@redis:6379/0"
+        assert services[name]["depends_on"]["redis"]["condition"] == "service_healthy"
+        assert services[name]["build"]["args"] == {"CLUSTER": "yes"}
+
+
+def test_the_port_is_open_to_this_machine_only(services: dict[str, Any]) -> None:
+    (port,) = services["web"]["ports"]
+    assert port["host_ip"] == "127.0.0.1"
+    assert str(port["target"]) in instructions("EXPOSE")
+    assert int(port["target"]) == Settings().port
+
+
+# --- the commands that make the environment
+
+
+def python_for_nobody() -> str | None:
+    """A Python that a user without rights may run; the one of these tests may be root's own."""
+    nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    question = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"
+    for python in (sys.executable, "/usr/bin/python3"):
+        try:
+            subprocess.run([python, "-c", question], cwd="/", check=True, **nobody)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return python
+    return None
+
+
+def test_its_commands_as_a_user_without_rights(image: Path) -> None:
+    if "TEST_SLIM" not in os.environ:
+        pytest.skip("TEST_SLIM=1 makes an environment")
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    python = python_for_nobody()
+    if python is None:
+        pytest.skip("there is no Python that another user may run")
+    home = image / "home"
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+    nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    command = instructions("RUN")[0].replace("/opt/venv", str(home / "venv"))
+    assert command.startswith("python3 -m venv ")
+    made = subprocess.run(
+        ["sh", "-euc", command.replace("python3 -m venv", f"{python} -m venv", 1)],
+        cwd=image / "app",
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "CLUSTER": "no"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        **nobody,
+    )
+    assert made.returncode == 0, made.stderr[-2000:]
+    python = str(home / "venv" / "bin" / "python")
+    server = serve(python, image, home / "data", **nobody)
+    check_service(python, server, image)
