@@ -79,9 +79,14 @@ class PartSegmenter:
         self.description = description or read_description("parts", folder)
         self._network = (runtime or choose()).load(self.description, folder)
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> Segmentation:
-        """Find the parts in `rgb` (H, W, 3) uint8, upright."""
-        return self.decide(self.logits(rgb), rgb.shape[0], rgb.shape[1])
+    def __call__(self, rgb: NDArray[np.uint8], size: tuple[int, int] | None = None) -> Segmentation:
+        """Find the parts in a photo.
+
+        Args:
+            rgb: (h, w, 3) uint8, upright: the photo, or a smaller copy of all of it.
+            size: (height, width) of the photo and so of the labels, None for that of `rgb`.
+        """
+        return self.decide(self.logits(rgb), *(size or rgb.shape[:2]))
 
     def logits(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits (labels, h, w) that cover the photo exactly, at the network's resolution."""

@@ -21,7 +21,7 @@ from options import KNOBS, OptionError, Options, parse
 from photo_result import Result
 from pipeline import ModelsError, Pipeline
 from runtimes import RuntimeMissingError
-from segment_interface import ImageError, decode_image
+from segment_interface import ImageError, decode_photo
 from settings import load_settings, network_threads, usable_cores
 from work import UNEXPECTED
 
@@ -178,7 +178,7 @@ def _local(chosen: Format) -> Iterator[tuple[Segment, int]]:
 
     def segment(data: bytes, options: Options) -> bytes:
         try:
-            result = Result.of(pipeline.analyse(decode_image(data, settings.max_pixels)))
+            result = Result.of(pipeline.analyse(decode_photo(data, settings.max_pixels)))
         except (ImageError, ModelsError) as error:
             raise PhotoError(str(error)) from None
         return export(hashlib.sha256(data).hexdigest(), result, chosen, options)

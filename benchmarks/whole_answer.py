@@ -41,7 +41,7 @@ from options import PLAIN
 from photo_result import Result
 from pipeline import Pipeline
 from runtimes import choose
-from segment_interface import decode_image
+from segment_interface import decode_image, decode_photo
 from settings import network_threads
 
 SIZES = ((512, 384), (1280, 960), (1920, 1440), (4000, 3000))  # width, height
@@ -65,7 +65,7 @@ def files(size: tuple[int, int]) -> dict[str, bytes]:
 
 def whole_answer(pipeline: Pipeline, data: bytes) -> bytes:
     """What the service does with a photo."""
-    result = Result.of(pipeline.analyse(decode_image(data, 50_000_000)))
+    result = Result.of(pipeline.analyse(decode_photo(data, 50_000_000)))
     return export("0" * 64, result, FORMATS["json"], PLAIN)
 
 

@@ -11,12 +11,12 @@ import pytest
 import pipeline as pipeline_module
 from pipeline import ModelsError, Pipeline, outline
 from runtimes import Choice
-from segment_interface import decode_image
+from segment_interface import decode_image, decode_photo
 from settings import network_threads
 
 
 def test_the_parts_of_the_sample(pipeline: Pipeline, sample: bytes) -> None:
-    analysis = pipeline.analyse(decode_image(sample, 50_000_000))
+    analysis = pipeline.analyse(decode_photo(sample, 50_000_000))
     assert {"front_glass", "hood", "front_bumper", "wheel"} <= set(analysis.confidences)
     assert sum(name.endswith("door") for name in analysis.confidences) >= 2
     assert analysis.type is not None
