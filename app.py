@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import numpy as np
 from flask import Response, jsonify, request
 from flask_cors import CORS
 
@@ -177,7 +178,8 @@ def _posted_text() -> str:
     if not request.is_json:
         raise ApiError(415, "Send JSON, with the header Content-Type: application/json.")
     data = request.get_data(cache=False)
-    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > _MOST_VALUES:
+    letters = np.frombuffer(data, np.uint8)  # counts several times as fast as bytes do
+    if sum(np.count_nonzero(letters == mark) for mark in b",[{") > _MOST_VALUES:
         raise ApiError(400, "The JSON has too many values.")
     try:
         document = json.loads(data, strict=False)

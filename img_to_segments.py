@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from enlarge import enlarged_labels
+from enlarge import enlarged_labels, parts_in
 from letterbox import Letterbox, fit_area
 from model_files import MODELS, ModelDescription, normalise, read_description
 from runtimes import Choice, choose
@@ -135,9 +135,9 @@ def _cover(output: NDArray[np.float32], placed: Letterbox) -> NDArray[np.float32
 def _without_islands(coarse: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
     """Turn pieces of a part smaller than `share` of its largest piece into background."""
     cleaned = coarse.copy()
-    for label in np.unique(coarse[coarse > 0]):
+    for label in parts_in(coarse):
         count, pieces, stats, _ = cv2.connectedComponentsWithStats(
-            (coarse == label).astype(np.uint8), connectivity=8
+            (coarse == label).view(np.uint8), connectivity=8
         )
         areas = stats[1:, cv2.CC_STAT_AREA]
         for piece in range(1, count):
@@ -156,7 +156,7 @@ def _confidences(logits: NDArray[np.float32], coarse: NDArray[np.uint8]) -> dict
     values = np.exp(logits - logits.max(0))
     probabilities = values / values.sum(0)
     confidences = {}
-    for label in np.unique(coarse[coarse > 0]).tolist():
+    for label in parts_in(coarse):
         held = coarse == label
         inside = float(probabilities[label][held].sum())
         outside = float(probabilities[label].sum()) - inside

@@ -105,13 +105,21 @@ def decode_base64(text: str) -> bytes:
         if not comma or not header.lower().endswith(";base64"):
             raise ImageError(400, "The image is a data: URL that is not in base64.")
     try:
-        letters = text.encode("ascii").translate(_BASE64, delete=_WHITESPACE).rstrip(b"=")
-        data = pybase64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
-    except (UnicodeEncodeError, binascii.Error):
-        raise ImageError(400, "The image is not valid base64.") from None
+        data = pybase64.b64decode(text, validate=True)
+    except ValueError:  # not the plain form, which takes a fifth of the time
+        data = _decode_any_base64(text)
     if not data:
         raise ImageError(400, "The image is empty.")
     return data
+
+
+def _decode_any_base64(text: str) -> bytes:
+    """Bytes of base64 in one of its other forms. Raises ImageError."""
+    try:
+        letters = text.encode("ascii").translate(_BASE64, delete=_WHITESPACE).rstrip(b"=")
+        return pybase64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise ImageError(400, "The image is not valid base64.") from None
 
 
 def decode_photo(data: bytes, max_pixels: int) -> Photo:

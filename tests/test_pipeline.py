@@ -65,7 +65,8 @@ def test_labels_are_as_large_as_the_photo(pipeline: Pipeline, sample: bytes) -> 
     """Whatever copy of it there is, parts stand in its own pixels, at the same places."""
     rgb = decode_image(sample, 50_000_000)
     whole = pipeline.analyse(rgb)
-    part = pipeline.analyse(Photo(cv2.resize(rgb, None, fx=0.5, fy=0.5), *rgb.shape[:2]))
+    half = np.asarray(cv2.resize(rgb, None, fx=0.5, fy=0.5), np.uint8)
+    part = pipeline.analyse(Photo(half, *rgb.shape[:2]))
     assert whole.labels.shape == part.labels.shape == rgb.shape[:2]
     assert (whole.labels == part.labels).mean() > 0.99
     assert part.type is not None

@@ -262,5 +262,6 @@ def test_any_label_map_comes_back(labels: NDArray[np.uint8]) -> None:
 def test_a_label_map_that_an_earlier_version_stored() -> None:
     """All pixels in one zlib stream, not runs."""
     labels = np.random.default_rng(0).integers(0, 19, (40, 50), np.uint8)
-    stored = replace(Result.of(Analysis(None, labels, {}, "")), packed_labels=zlib.compress(labels))
+    result = Result.of(Analysis(None, labels, {}, ""))
+    stored = replace(result, packed_labels=zlib.compress(labels.tobytes()))
     assert np.array_equal(Result.unpack(stored.pack()).labels(), labels)
