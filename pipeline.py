@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,11 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import CarType, TypeClassifier
-from img_to_segments import PART_NAMES, PartSegmenter
+from img_to_segments import PART_NAMES, PartSegmenter, Segmentation
 from model_files import MODELS
-from poligons_from_seg import DEFAULT_TOLERANCE, Polygon, Topology, label_map_to_polygons
+from poligons_from_seg import (
+    DEFAULT_TOLERANCE,
+    Outline,
+    Polygon,
+    Topology,
+    label_map_to_outlines,
+)
 from rear import name_rear
 from runtimes import Wish, choose
+from segment_interface import Photo
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +54,20 @@ class Analysis:
         labels: (H, W) uint8 label map at full size; 0 background, 1..18 as in PART_NAMES.
         confidences: 0..1 for each part that is present.
         message: one sentence for people.
+        outlines: those of the labels with the default tolerance, where they are known already.
     """
 
     type: CarType | None
     labels: NDArray[np.uint8]
     confidences: dict[str, float]
     message: str
+    outlines: dict[int, Outline] | None = None
+
+    def parts(self) -> list[Part]:
+        """The parts with their polygons, as `outline` gives them by default."""
+        if self.outlines is None:
+            return outline(self.labels, self.confidences)
+        return _parts(self.outlines, self.confidences)
 
 
 @dataclass(frozen=True)
@@ -76,7 +92,7 @@ class Part:
 class Analyser(Protocol):
     """What the jobs need of a `Pipeline`."""
 
-    def analyse(self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = ...) -> Analysis:
+    def analyse(self, photo: Photo, at: Callable[[Stage], None] = ...) -> Analysis:
         """See `Pipeline.analyse`."""
         ...
 
@@ -136,12 +152,14 @@ class Pipeline:
         return self._models.done() and self._models.exception() is not None
 
     def analyse(
-        self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
+        self,
+        photo: Photo | NDArray[np.uint8],
+        at: Callable[[Stage], None] = lambda stage: None,
     ) -> Analysis:
         """Find the parts and the type of the car. Waits for the models where they still load.
 
         Args:
-            rgb: (H, W, 3) uint8, upright.
+            photo: a photo, or all its pixels, (H, W, 3) uint8, upright.
             at: called with each stage when it begins.
 
         Raises:
@@ -151,18 +169,52 @@ class Pipeline:
             segment, classify = self._models.result()
         except Exception:
             raise ModelsError(MODELS_FAILED) from None
-        at("parts")
-        segmentation = segment(rgb)
-        if not segmentation.confidences:
-            return Analysis(None, segmentation.labels, {}, NO_CAR)
-        at("type")
-        car_type = classify(rgb, _box(segmentation.labels > 0))
-        if car_type is None:  # the second look says that the parts were none
-            return Analysis(None, np.zeros_like(segmentation.labels), {}, NO_CAR)
-        segmentation = name_rear(segmentation, car_type.scores)
-        count = len(segmentation.confidences)
-        message = "1 part was found." if count == 1 else f"{count} parts were found."
-        return Analysis(car_type, segmentation.labels, segmentation.confidences, message)
+        if not isinstance(photo, Photo):
+            photo = Photo.of(photo)
+        with self.runtime.crowd as crowd:
+            at("parts")
+            segmentation = segment(photo.pixels, photo.size)
+            if not segmentation.confidences:
+                return Analysis(None, segmentation.labels, {}, NO_CAR)
+            at("type")
+            look = partial(classify, photo.pixels, _box_in_pixels(segmentation.labels, photo))
+            if crowd.size < self.runtime.threads:  # a core is free: outlines at the same time
+                with crowd:
+                    waiting = _beside(look)
+                    outlines = label_map_to_outlines(segmentation.labels)
+                    car_type = waiting.result()
+            else:
+                car_type, outlines = look(), None
+            at("polygons")
+            return _put_together(segmentation, car_type, outlines)
+
+
+def _beside(look: Callable[[], CarType | None]) -> Future[CarType | None]:
+    """Run something in a thread of its own."""
+    found: Future[CarType | None] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(look())
+        except BaseException as error:  # whatever it is, whoever waits gets it
+            found.set_exception(error)
+
+    threading.Thread(target=run, name="type", daemon=True).start()
+    return found
+
+
+def _put_together(
+    segmentation: Segmentation, car_type: CarType | None, outlines: dict[int, Outline] | None
+) -> Analysis:
+    """Name the rear part by the type, and outline what is not outlined yet."""
+    if car_type is None:  # the second look says that the parts were none
+        return Analysis(None, np.zeros_like(segmentation.labels), {}, NO_CAR)
+    named = name_rear(segmentation, car_type.scores)
+    if outlines is None or named.labels is not segmentation.labels:
+        outlines = label_map_to_outlines(named.labels)
+    count = len(named.confidences)
+    message = "1 part was found." if count == 1 else f"{count} parts were found."
+    return Analysis(car_type, named.labels, named.confidences, message, outlines)
 
 
 def outline(
@@ -178,35 +230,32 @@ def outline(
     Args:
         labels: (H, W) uint8 label map.
         confidences: 0..1 for each part that is present.
-        tolerance: as in `label_map_to_polygons`, None for its default.
+        tolerance: as in `label_map_to_outlines`, None for its default.
         max_vertices, topology: as there.
     """
-    polygons = label_map_to_polygons(
+    outlines = label_map_to_outlines(
         labels,
         tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
         max_vertices=max_vertices,
         topology=topology,
     )
+    return _parts(outlines, confidences)
+
+
+def _parts(outlines: Mapping[int, Outline], confidences: Mapping[str, float]) -> list[Part]:
+    """Outlines with names and confidences, in the order of PART_NAMES."""
     parts = []
     for label, name in enumerate(PART_NAMES, start=1):
-        if name not in confidences or not polygons.get(label):
+        if name not in confidences or label not in outlines:
             continue
-        mask = labels == label
-        x0, y0, x1, y1 = _box(mask)
-        parts.append(
-            Part(
-                name=name,
-                confidence=round(confidences[name], 4),
-                area=int(np.count_nonzero(mask)),
-                bbox=(x0, y0, x1 - x0, y1 - y0),
-                polygons=polygons[label],
-            )
-        )
+        found = outlines[label]
+        confidence = round(confidences[name], 4)
+        parts.append(Part(name, confidence, found.area, found.bbox, found.polygons))
     return parts
 
 
-def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """(x0, y0, x1, y1) around the True pixels of a mask that has some; x1 and y1 exclusive."""
-    columns = np.flatnonzero(mask.any(axis=0))
-    rows = np.flatnonzero(mask.any(axis=1))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+def _box_in_pixels(labels: NDArray[np.uint8], photo: Photo) -> tuple[float, float, float, float]:
+    """(x0, y0, x1, y1) around all parts, in pixels of the copy of the photo that is there."""
+    x, y, width, height = cv2.boundingRect(labels)
+    across, down = photo.pixels.shape[1] / photo.width, photo.pixels.shape[0] / photo.height
+    return x * across, y * down, (x + width) * across, (y + height) * down

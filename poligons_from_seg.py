@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from geometry.arrays import FloatArray, IntArray, Outlines, ragged_ranges
 from geometry.regions import simplified
-from geometry.rings import Rings, large_rings, ring_areas, trace
+from geometry.rings import Rings, label_boxes, large_rings, ring_areas, trace
 
 Point = tuple[float, float]
 Ring = list[Point]
@@ -49,6 +49,21 @@ class Polygon:
 
     exterior: Ring
     holes: list[Ring] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The pieces of one label.
+
+    Attributes:
+        polygons: one for each piece, largest first.
+        area: pixels of all pieces.
+        bbox: (x, y, width, height) around the pixels of all pieces.
+    """
+
+    polygons: list[Polygon]
+    area: int
+    bbox: tuple[int, int, int, int]
 
 
 def mask_to_polygons(
@@ -120,11 +135,41 @@ def label_map_to_polygons(
     >>> label_map_to_polygons(labels, tolerance=0)[2][0].exterior
     [(2.0, 0.0), (3.0, 0.0), (3.0, 2.0), (2.0, 2.0)]
     """
+    outlines = label_map_to_outlines(
+        labels,
+        topology=topology,
+        tolerance=tolerance,
+        max_vertices=max_vertices,
+        min_area=min_area,
+    )
+    return {label: outline.polygons for label, outline in outlines.items()}
+
+
+def label_map_to_outlines(
+    labels: NDArray[np.uint8],
+    *,
+    topology: Topology = "independent",
+    tolerance: float = DEFAULT_TOLERANCE,
+    max_vertices: int | None = None,
+    min_area: float = 0.0,
+) -> dict[int, Outline]:
+    """As `label_map_to_polygons`, with areas and boxes, which the way to polygons gives anyway.
+
+    >>> outline = label_map_to_outlines(np.array([[0, 7, 7], [0, 7, 0]], np.uint8))[7]
+    >>> outline.area, outline.bbox
+    (3, (1, 0, 2, 2))
+    """
     _check(tolerance, max_vertices, min_area, topology)
     rings = large_rings(trace(labels, neighbours=topology == "shared"), min_area)
     height, width = labels.shape
     points, offsets = _outlines(rings, tolerance, max_vertices, (width, height))
-    return _by_label(rings, points, offsets)
+    polygons = _by_label(rings, points, offsets)
+    areas = np.bincount(rings.labels, rings.sizes)
+    boxes = label_boxes(rings)
+    return {
+        label: Outline(found, int(areas[label]), box)
+        for (label, found), box in zip(polygons.items(), boxes, strict=True)
+    }
 
 
 def _by_label(rings: Rings, points: FloatArray, offsets: IntArray) -> dict[int, list[Polygon]]:

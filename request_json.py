@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from flask import request
 
 from errors import ApiError
@@ -20,7 +21,8 @@ def posted_object() -> dict[str, Any]:
     if not request.is_json:
         raise ApiError(415, "Send JSON, with the header Content-Type: application/json.")
     data = request.get_data(cache=False)
-    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > _MOST_VALUES:
+    letters = np.frombuffer(data, np.uint8)  # counts several times as fast as bytes do
+    if sum(np.count_nonzero(letters == mark) for mark in b",[{") > _MOST_VALUES:
         raise ApiError(400, "The JSON has too many values.")
     try:
         document = json.loads(data, strict=False)

@@ -8,7 +8,8 @@ less exact. Only the one that was chosen is ever imported.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
@@ -37,6 +38,28 @@ class RuntimeMissingError(Exception):
     """The package that is needed is not installed; the message is for whoever starts us."""
 
 
+class Crowd:
+    """Counts what is worked on at this moment, in `with` blocks of any threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """How many blocks are entered."""
+        return self._size
+
+    def __enter__(self) -> Crowd:
+        with self._lock:
+            self._size += 1
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._size -= 1
+
+
 @dataclass(frozen=True)
 class Choice:
     """A runtime that is there.
@@ -46,11 +69,14 @@ class Choice:
         threads: cores that one call may use. With torch it is a setting of the whole process.
         calls: how many come at the same time at most. A lone call may use the cores of all where
             that changes no bit of its result, that is, not with torch.
+        crowd: whoever makes calls enters it while they work, networks or not, so that a call can
+            tell whether others need the cores.
     """
 
     name: Name
     threads: int = 1
     calls: int = 1
+    crowd: Crowd = field(default_factory=Crowd, compare=False, repr=False)
 
     def load(self, description: ModelDescription, folder: Path = MODELS) -> Runtime:
         """Load the described network. Raises ModelError if a file of it can't be used."""
@@ -64,7 +90,7 @@ class Choice:
             return OpenvinoRuntime(description, folder, self.threads, self.calls)
         from onnx_runtime import OnnxRuntime
 
-        return OnnxRuntime(description, folder, self.threads, self.calls)
+        return OnnxRuntime(description, folder, self.threads, self.calls, self.crowd)
 
 
 def choose(wish: Wish = "auto", threads: int = 1, calls: int = 1) -> Choice:

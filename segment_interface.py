@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import binascii
 import logging
+import math
 import warnings
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 
 MAX_SIDE = 32_767  # OpenCV counts the pixels of a side in 16 bits in places
 DAMAGED = "The image is damaged or incomplete."
+ENOUGH_PIXELS = 300_000  # left of a photo that is read at a smaller scale; networks look at fewer
 
 # A picture whose header promises more pixels than Pillow finds sane is an error, not a warning.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -30,7 +33,8 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _BASE64 = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n"
-_BAND = 256  # rows that are converted at a time; a whole large photo would need several copies
+_BAND = 128  # rows that are converted at a time; a whole large photo would need several copies
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations: stored with rows and columns exchanged
 
 # Signatures (offset, bytes) of common formats that we don't take, to name them in the answer.
 _OTHER_FORMATS: tuple[tuple[str, int, bytes], ...] = (
@@ -66,6 +70,30 @@ class ImageError(Exception):
         self.message = message
 
 
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """What the networks need of a photo.
+
+    Attributes:
+        pixels: (h, w, 3) uint8, RGB, upright: the photo, or a smaller copy of all of it.
+        height, width: of the photo itself.
+    """
+
+    pixels: NDArray[np.uint8]
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, rgb: NDArray[np.uint8]) -> Photo:
+        """A photo of which all pixels are there."""
+        return cls(rgb, *rgb.shape[:2])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the photo itself."""
+        return self.height, self.width
+
+
 def decode_base64(text: str) -> bytes:
     """Bytes of a base64 text.
 
@@ -77,13 +105,33 @@ def decode_base64(text: str) -> bytes:
         if not comma or not header.lower().endswith(";base64"):
             raise ImageError(400, "The image is a data: URL that is not in base64.")
     try:
-        letters = text.encode("ascii").translate(_BASE64, delete=_WHITESPACE).rstrip(b"=")
-        data = pybase64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
-    except (UnicodeEncodeError, binascii.Error):
-        raise ImageError(400, "The image is not valid base64.") from None
+        data = pybase64.b64decode(text, validate=True)
+    except ValueError:  # not the plain form, which takes a fifth of the time
+        data = _decode_any_base64(text)
     if not data:
         raise ImageError(400, "The image is empty.")
     return data
+
+
+def _decode_any_base64(text: str) -> bytes:
+    """Bytes of base64 in one of its other forms. Raises ImageError."""
+    try:
+        letters = text.encode("ascii").translate(_BASE64, delete=_WHITESPACE).rstrip(b"=")
+        return pybase64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise ImageError(400, "The image is not valid base64.") from None
+
+
+def decode_photo(data: bytes, max_pixels: int) -> Photo:
+    """Decode as `decode_image` does, at 1/2, 1/4 or 1/8 of the size where that is enough.
+
+    So much the less is computed: a JPEG is decoded at that scale (ITU-T T.81 has blocks of 8x8
+    coefficients, of which fewer are used), others are averaged right behind the decoder. Damage
+    is found as well. At least ENOUGH_PIXELS are left.
+
+    Args and raises: see `decode_image`.
+    """
+    return _decode(data, max_pixels, ENOUGH_PIXELS)
 
 
 def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
@@ -104,13 +152,20 @@ def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         ImageError: 400 not an image or a broken one, 413 too many pixels, 415 another format,
             503 not enough memory.
     """
+    return _decode(data, max_pixels, math.inf).pixels
+
+
+def _decode(data: bytes, max_pixels: int, enough: float) -> Photo:
+    """Decode, at a scale that leaves at least `enough` pixels."""
     file = _essentials(data, max_pixels)
+    shrink = _shrink(file.width * file.height, enough)
     try:
         with Image.open(BytesIO(file.pixels), formats=[file.kind]) as picture:
             if picture.size != (file.width, file.height):
                 raise ImageError(400, DAMAGED)
+            picture.draft(None, (file.width // shrink, file.height // shrink))  # JPEGs only
             picture.load()
-            pixels = _to_rgb(picture)
+            pixels = _to_rgb(picture, shrink if picture.size == (file.width, file.height) else 1)
     except ImageError:
         raise
     except MemoryError:
@@ -120,7 +175,14 @@ def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     except Exception as error:  # broken files make Pillow raise nearly anything
         log.debug("broken picture: %r", error)
         raise ImageError(400, DAMAGED) from None
-    return np.ascontiguousarray(_upright(pixels, orientation(file.exif)))
+    turn = orientation(file.exif)
+    size = (file.width, file.height) if turn in _SIDEWAYS else (file.height, file.width)
+    return Photo(np.ascontiguousarray(_upright(pixels, turn)), *size)
+
+
+def _shrink(pixels: int, enough: float) -> int:
+    """The largest of 8, 4, 2 and 1 by which both sides may be divided."""
+    return next(k for k in (8, 4, 2, 1) if k == 1 or pixels / k**2 >= enough)
 
 
 def _essentials(data: bytes, max_pixels: int) -> ImageFile:
@@ -158,13 +220,15 @@ def _too_large(max_pixels: int) -> ImageError:
     )
 
 
-def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a picture in whatever mode."""
-    width, height = picture.size
+def _to_rgb(picture: Image.Image, shrink: int) -> NDArray[np.uint8]:
+    """(h, w, 3) uint8 RGB of a picture in whatever mode, averaged over `shrink` x `shrink`."""
+    width, height = (-(-side // shrink) for side in picture.size)
     pixels = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, _BAND):
-        bottom = min(top + _BAND, height)
-        pixels[top:bottom] = np.asarray(_band_to_rgb(picture.crop((0, top, width, bottom))))
+    for top in range(0, height, _BAND // shrink):
+        bottom = min(top + _BAND // shrink, height)
+        box = (0, top * shrink, picture.width, min(bottom * shrink, picture.height))
+        band = _band_to_rgb(picture.crop(box))
+        pixels[top:bottom] = np.asarray(band.reduce(shrink) if shrink > 1 else band)
     return pixels
 
 
@@ -178,7 +242,7 @@ def _band_to_rgb(band: Image.Image) -> Image.Image:
         layered = band.convert("RGBA")
         white = Image.new("RGBA", layered.size, "white")
         return Image.alpha_composite(white, layered).convert("RGB")
-    return band.convert("RGB")
+    return band if band.mode == "RGB" else band.convert("RGB")
 
 
 def _upright(pixels: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
@@ -186,7 +250,7 @@ def _upright(pixels: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
 
     EXIF 2.3, 4.6.4 A: the value says where row 0 and column 0 of the stored picture lie.
     """
-    if turn in (5, 6, 7, 8):  # stored with rows and columns exchanged
+    if turn in _SIDEWAYS:
         pixels = pixels.transpose(1, 0, 2)
     if turn in (2, 3, 6, 7):  # row of the upright picture runs backwards
         pixels = pixels[:, ::-1]

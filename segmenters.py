@@ -23,7 +23,7 @@ from options import OptionError, Options
 from photo_result import Result
 from pipeline import ModelsError, Pipeline
 from runtimes import RuntimeMissingError
-from segment_interface import ImageError, decode_image
+from segment_interface import ImageError, decode_photo
 from settings import load_settings, network_threads, usable_cores
 from work import UNEXPECTED
 
@@ -85,7 +85,7 @@ def local(chosen: Format, options: Options) -> Iterator[SegmentAll]:
         def work() -> tuple[str, bytes]:
             data = task.photo.read_bytes()
             try:
-                result = Result.of(pipeline.analyse(decode_image(data, settings.max_pixels)))
+                result = Result.of(pipeline.analyse(decode_photo(data, settings.max_pixels)))
             except (ImageError, ModelsError) as error:
                 raise PhotoError(str(error)) from None
             image_hash = hashlib.sha256(data).hexdigest()

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         description="photos that are worked on at the same time; never more than cores",
     )
     http_threads: int = Field(
-        default=8, ge=1, le=256, description="requests answered at the same time"
+        default=20, ge=1, le=256, description="requests answered at the same time"
     )
     connections: int = Field(
         default=1000,

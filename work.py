@@ -8,15 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from folders import Masks, Uploads
 from job import RUNNING, Job, JobReport, Limits, Outcome
 from known import Known
 from photo_result import Result
 from pipeline import Analyser, ModelsError, Stage
-from segment_interface import ImageError, decode_image
+from segment_interface import ImageError, Photo, decode_photo
 from store import Ending, Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -72,7 +69,7 @@ class Work:
         with self._changed:
             if job.claimed:
                 return
-            rgb = self._known.release(job)
+            photo = self._known.release(job)
             job.started = time.monotonic()
             self._known.change(job, "Processing", RUNNING)
             self._changed.notify_all()
@@ -81,7 +78,7 @@ class Work:
         except StoreError:  # a full disk; the work can go on
             log.exception("The attempt of job %s could not be counted", job.digest)
         try:
-            result = self._work(job, rgb)
+            result = self._work(job, photo)
         except _CancelledError:
             pass
         except (ImageError, ModelsError) as error:
@@ -95,7 +92,7 @@ class Work:
         else:
             self._end(job, "ready", result.message, result)
 
-    def _work(self, job: Job, rgb: NDArray[np.uint8] | None) -> Result:
+    def _work(self, job: Job, photo: Photo | None) -> Result:
         def at(stage: Stage) -> None:
             with self._changed:
                 if job.claimed:
@@ -104,10 +101,9 @@ class Work:
                 job.marks.append((stage, time.monotonic()))
                 self._changed.notify_all()
 
-        if rgb is None:
-            rgb = decode_image(self._uploads.read(job.digest), self._limits.max_pixels)
-        analysis = self._stages.analyse(rgb, at)
-        at("polygons")
+        if photo is None:
+            photo = decode_photo(self._uploads.read(job.digest), self._limits.max_pixels)
+        analysis = self._stages.analyse(photo, at)
         if self._write_masks:
             self._masks.write(job.digest, analysis.labels)
         return Result.of(analysis)

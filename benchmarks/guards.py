@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from flask import Flask, Response, jsonify
-from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from app import create_app
 from pipeline import Analysis, Stage
+from segment_interface import Photo
 from settings import Settings
 
 ROUNDS, REQUESTS = 60, 50
@@ -31,9 +30,7 @@ ADDRESS = f"/{'0' * 64}/mask.png"  # of a photo that is not known, so that nothi
 class NoModels:
     """No photo is posted here."""
 
-    def analyse(
-        self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
-    ) -> Analysis:
+    def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
         """Not called."""
         raise AssertionError("no photo is posted here")
 

@@ -25,7 +25,8 @@ def photo(seed: int, longest: int = 320) -> bytes:
         car = opened.convert("RGB")
     x, y = rng.integers(0, 60, 2).tolist()
     car = car.crop((x, y, car.width - 60 + x, car.height - 60 + y))
-    car.thumbnail((longest, longest))
+    scale = longest / max(car.size)
+    car = car.resize((round(car.width * scale), round(car.height * scale)))
     pixels = np.asarray(car) * rng.uniform(0.7, 1.2)
     pixels[0, :4] = seed >> np.arange(0, 32, 8)[:, None] & 255  # distinct for sure
     buffer = BytesIO()

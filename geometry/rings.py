@@ -93,6 +93,17 @@ def ring_areas(points: NDArray[Any], offsets: IntArray) -> FloatArray:
     return np.add.reduceat(cross.astype(np.float64), offsets[:-1]) / 2
 
 
+def label_boxes(rings: Rings) -> list[tuple[int, int, int, int]]:
+    """(x, y, width, height) around the pixels of each label, in the order of the labels."""
+    of_ring = rings.labels[rings.regions]
+    first = np.flatnonzero(np.diff(of_ring, prepend=-1))  # rings of a label lie together
+    if not len(first):
+        return []
+    low = np.minimum.reduceat(rings.corners, rings.offsets[first])
+    high = np.maximum.reduceat(rings.corners, rings.offsets[first])
+    return [(x, y, width, height) for x, y, width, height in np.hstack((low, high - low)).tolist()]
+
+
 def _no_rings() -> Rings:
     none, no_number = np.empty(0, np.int64), np.empty(0, np.float64)
     no_corner, no_flag = np.empty((0, 2), np.int64), np.empty(0, np.bool_)

@@ -11,15 +11,14 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from helpers import REPOSITORY, SAMPLE, Server, clean_environment
-from numpy.typing import NDArray
 
 from api_docs import Api
 from app import create_app
 from pipeline import Analyser, Analysis, Pipeline, Stage
+from segment_interface import Photo
 from settings import Settings, network_threads, usable_cores
 
 pytest_plugins = ["browser"]  # the fixtures of tests/ui
@@ -38,16 +37,14 @@ class Gate:
         self._pipeline = pipeline
         self._lock = threading.Lock()
 
-    def analyse(
-        self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
-    ) -> Analysis:
+    def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
         with self._lock:
             self.calls += 1
         self.entered.set()
         assert self.open.wait(60)
         if self.error:
             raise self.error
-        return self._pipeline.analyse(rgb, at)
+        return self._pipeline.analyse(photo, at)
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from options import PLAIN
 from photo_result import Result
 from pipeline import MODELS_FAILED, NO_CAR, ModelsError, Pipeline
 from schema import ResultAnswer
-from segment_interface import decode_image
+from segment_interface import decode_image, decode_photo
 from settings import Settings, usable_cores
 from work import UNEXPECTED
 
@@ -194,7 +194,7 @@ def test_fifty_photos_from_eight_threads(app: Api, pipeline: Pipeline, sample: b
         answers = list(threads.map(lambda photo: segments(app.test_client(), photo), photos))
     assert len({answer["image_hash"] for answer in answers}) == 50
     for photo, answer in zip(photos, answers, strict=True):
-        alone = Result.of(pipeline.analyse(decode_image(photo, 50_000_000)))
+        alone = Result.of(pipeline.analyse(decode_photo(photo, 50_000_000)))
         image_hash = hashlib.sha256(photo).hexdigest()
         assert answer == json.loads(export(image_hash, alone, FORMATS["json"], PLAIN))
     assert sum(bool(answer["segments"]) for answer in answers) > 40

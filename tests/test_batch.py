@@ -31,7 +31,7 @@ from api_docs import Api
 from errors import UNEXPECTED
 from pipeline import Pipeline
 from schema import BatchAnswer, StatusesAnswer
-from segment_interface import decode_image
+from segment_interface import Photo, decode_image, decode_photo
 from settings import Settings
 
 UNKNOWN = "0" * 64
@@ -263,15 +263,15 @@ def test_few_decoded_photos_are_in_memory(
     decoded: list[weakref.ref[NDArray[np.uint8]]] = []
     most = 0
 
-    def watched(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    def watched(data: bytes, max_pixels: int) -> Photo:
         nonlocal most
-        rgb = decode_image(data, max_pixels)
-        decoded.append(weakref.ref(rgb))
-        there = [photo for ref in decoded if (photo := ref()) is not None]
-        most = max(most, sum(photo.nbytes for photo in there))
-        return rgb
+        photo = decode_photo(data, max_pixels)
+        decoded.append(weakref.ref(photo.pixels))
+        there = [pixels for ref in decoded if (pixels := ref()) is not None]
+        most = max(most, sum(pixels.nbytes for pixels in there))
+        return photo
 
-    monkeypatch.setattr(jobs_module, "decode_image", watched)
+    monkeypatch.setattr(jobs_module, "decode_photo", watched)
     client = make_app(settings, gate).test_client()
     size = 1500 * 1000 * 3
     flat = [encoded(np.full((1000, 1500), level, np.uint8)) for level in range(60)]

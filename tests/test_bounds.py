@@ -14,7 +14,6 @@ import pytest
 from conftest import Gate
 from flask.testing import FlaskClient
 from helpers import body, encoded, noise, post, wait
-from numpy.typing import NDArray
 
 import jobs as jobs_module
 import known
@@ -24,6 +23,7 @@ from job import JobReport, Limits, QueueFullError
 from jobs import LOST, NO_ROOM, TWICE, Jobs
 from photo_result import Segments
 from pipeline import Analysis, Stage
+from segment_interface import Photo
 from settings import Settings
 from sqlite_store import SqliteStore
 from store import Ending, MemoryStore, Store, StoreError
@@ -44,16 +44,16 @@ class Stages:
         self.go_on = threading.Event()
         self.calls = 0
 
-    def analyse(self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = _silent) -> Analysis:
+    def analyse(self, photo: Photo, at: Callable[[Stage], None] = _silent) -> Analysis:
         self.calls += 1
         at("parts")
-        width = rgb.shape[1]
+        width = photo.width
         if width in self.throws:
             raise self.throws[width]
         if width in self.hangs:
             assert self.go_on.wait(60)
         at("type")
-        labels = np.zeros(rgb.shape[:2], np.uint8)
+        labels = np.zeros(photo.size, np.uint8)
         labels[1:-1, 1:-1] = 1 + PART_NAMES.index("hood")
         return Analysis(None, labels, {"hood": 0.5}, "painted")
 
@@ -156,7 +156,7 @@ def test_a_full_queue_decodes_nothing(
     service = make(queue=1)
     service.wait(service.post(30), "Processing")
     service.post(31)
-    monkeypatch.setattr(jobs_module, "decode_image", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(jobs_module, "decode_photo", lambda *_: pytest.fail("decoded"))
     with pytest.raises(QueueFullError):
         service.post(32)
 

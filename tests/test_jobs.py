@@ -14,7 +14,6 @@ import pytest
 from conftest import Gate
 from flask.testing import FlaskClient
 from helpers import body, encoded, noise, post, segments, wait
-from numpy.typing import NDArray
 
 import known
 from api_docs import Api
@@ -23,7 +22,7 @@ from job import ClosingError, Limits
 from jobs import Jobs
 from photo_result import Result
 from pipeline import Analysis, Pipeline, Stage
-from segment_interface import decode_image
+from segment_interface import Photo, decode_photo
 from settings import Settings
 from store import MemoryStore
 
@@ -38,11 +37,9 @@ class Painter:
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []
 
-    def analyse(
-        self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
-    ) -> Analysis:
-        self.seen.append(rgb.shape)
-        labels = np.zeros(rgb.shape[:2], np.uint8)
+    def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
+        self.seen.append((*photo.size, 3))
+        labels = np.zeros(photo.size, np.uint8)
         labels[1:-1, 1:-1] = 1 + PART_NAMES.index("hood")
         return Analysis(None, labels, {"hood": 0.5}, "painted")
 
@@ -80,7 +77,7 @@ def test_a_refused_photo_leaves_nothing(client: FlaskClient, settings: Settings)
 def test_the_label_map_is_kept_exactly(app: Api, pipeline: Pipeline, sample: bytes) -> None:
     result = segments(app.test_client(), sample)
     kept = app.extensions["jobs"].find(result["image_hash"]).result
-    analysis = pipeline.analyse(decode_image(sample, 50_000_000))
+    analysis = pipeline.analyse(decode_photo(sample, 50_000_000))
     assert np.array_equal(kept.labels(), analysis.labels)
     assert len(kept.packed_labels) < analysis.labels.size // 20
     areas = {part["name"]: part["area"] for part in result["parts"]}

@@ -20,6 +20,7 @@ from poligons_from_seg import (
     Polygon,
     Topology,
     bounding_box,
+    label_map_to_outlines,
     label_map_to_polygons,
     mask_to_polygons,
     polygon_area,
@@ -408,3 +409,19 @@ def test_area_and_box_are_those_of_the_shapes(mask: Mask, tolerance: float) -> N
         assert box == pytest.approx(shapely.total_bounds([shape_of(p) for p in polygons]))
     else:
         assert box is None
+
+
+@many
+@given(label_maps, tolerances, topologies)
+def test_areas_and_boxes_are_those_of_the_pixels(
+    labels: Labels, tolerance: float, topology: Topology
+) -> None:
+    found = label_map_to_outlines(labels, tolerance=tolerance, topology=topology)
+    assert list(found) == [label for label in np.unique(labels).tolist() if label]
+    polygons = label_map_to_polygons(labels, tolerance=tolerance, topology=topology)
+    for label, outline in found.items():
+        rows, columns = np.nonzero(labels == label)
+        x, y = int(columns.min()), int(rows.min())
+        width, height = int(columns.max()) + 1 - x, int(rows.max()) + 1 - y
+        assert (outline.area, outline.bbox) == (len(rows), (x, y, width, height))
+        assert outline.polygons == polygons[label]

@@ -20,7 +20,7 @@ from img_to_segments import PART_NAMES
 from options import KNOBS, Options
 from palette import PART_COLOURS
 from pipeline import Pipeline
-from segment_interface import decode_image
+from segment_interface import decode_photo
 from settings import Settings
 
 
@@ -146,7 +146,7 @@ def test_the_file_name_is_written_where_a_format_has_one(service: FlaskClient, c
 
 
 def test_pictures(service: FlaskClient, car: str, pipeline: Pipeline, sample: bytes) -> None:
-    labels = pipeline.analyse(decode_image(sample, 10_000_000)).labels
+    labels = pipeline.analyse(decode_photo(sample, 10_000_000)).labels
 
     def picture(name: str) -> Image.Image:
         answer = service.get(f"{car}/{name}.png")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,7 @@ from app import create_app
 from car_classification import TypeClassifier
 from img_to_segments import PartSegmenter
 from model_files import MANIFEST, MODELS, ModelError, normalise, read_description
-from runtimes import Choice, Name, Runtime, RuntimeMissingError, choose
+from runtimes import Choice, Crowd, Name, Runtime, RuntimeMissingError, choose
 from segment_interface import decode_image
 from settings import Settings, SettingsError
 
@@ -86,8 +87,20 @@ def test_the_number_of_threads_changes_no_bit(network: str) -> None:
     batch = normalise(pictures(192, 288)[0], read_description(network))
     single = load(network, "onnx")(batch)
     for threads, calls in ((2, 1), (3, 1), (2, 3), (4, 2)):
-        several = Choice("onnx", threads, calls).load(read_description(network))
+        choice = Choice("onnx", threads, calls)
+        several = choice.load(read_description(network))
         assert np.array_equal(several(batch), single)
+        with ExitStack() as stack:
+            for _ in range(calls):
+                stack.enter_context(choice.crowd)
+            assert np.array_equal(several(batch), single)
+
+
+def test_a_crowd_counts_who_is_in_it() -> None:
+    crowd = Crowd()
+    with crowd, crowd:
+        assert crowd.size == 2
+    assert crowd.size == 0
 
 
 SERVE_ONE = """

@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from segment_interface import MAX_SIDE, ImageError, decode_base64, decode_image
+from model_files import read_description
+from segment_interface import (
+    ENOUGH_PIXELS,
+    MAX_SIDE,
+    ImageError,
+    decode_base64,
+    decode_image,
+    decode_photo,
+)
 
 LIMIT = 1_000_000
 GRADIENT = np.stack(
@@ -245,6 +253,68 @@ def test_a_truncated_image(kind: str, share: float) -> None:
     with pytest.raises(ImageError, match=r"damaged or incomplete|not an image") as caught:
         decode_image(data[: int(len(data) * share)], LIMIT)
     assert caught.value.status == 400
+
+
+# --- photos, which are read at the scale that is enough
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "shrink"),
+    [(640, 480, 1), (1001, 1003, 1), (1280, 960, 2), (1100, 1101, 2), (2200, 2206, 4)],
+)
+@pytest.mark.parametrize(
+    ("kind", "options"), [("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {})]
+)
+def test_a_photo_is_a_smaller_copy(
+    width: int, height: int, shrink: int, kind: str, options: dict[str, bool]
+) -> None:
+    smooth = Image.fromarray(GRADIENT).resize((width, height), Image.Resampling.BICUBIC)
+    data = encoded(smooth, kind, quality=95, **options)
+    photo = decode_photo(data, 50_000_000)
+    assert photo.size == (height, width)
+    assert photo.pixels.shape == (-(-height // shrink), -(-width // shrink), 3)
+    assert photo.pixels.flags.c_contiguous
+    whole = Image.fromarray(decode_image(data, 50_000_000))
+    expected = np.asarray(whole.reduce(shrink) if shrink > 1 else whole).astype(int)
+    assert np.abs(photo.pixels - expected).max() <= (0 if kind == "PNG" else 4)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "I;16"])
+def test_a_photo_in_any_mode_is_averaged(mode: str) -> None:
+    picture = Image.fromarray(noise(900, 1400))
+    if mode == "I;16":
+        grey = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+        picture = Image.fromarray(grey)
+    data = encoded(picture.convert(mode) if mode != "I;16" else picture)
+    photo = decode_photo(data, 50_000_000)
+    whole = decode_image(data, 50_000_000).reshape(450, 2, 700, 2, 3)
+    assert np.abs(photo.pixels - whole.mean((1, 3))).max() <= 1
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_photo_is_upright_at_any_scale(turn: int) -> None:
+    picture = Image.fromarray(GRADIENT).resize((1400, 900))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = encoded(picture, "JPEG", exif=exif)
+    photo, whole = decode_photo(data, 50_000_000), decode_image(data, 50_000_000)
+    assert photo.size == whole.shape[:2]
+    assert photo.pixels.shape == (whole.shape[0] // 2, whole.shape[1] // 2, 3)
+    assert np.abs(photo.pixels - whole[::2, ::2].astype(int)).max() <= 8
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_truncated_photo_at_a_smaller_scale(kind: str, share: float) -> None:
+    data = encoded(noise(900, 1400), kind)
+    with pytest.raises(ImageError, match="damaged or incomplete") as caught:
+        decode_photo(data[: int(len(data) * share)], 50_000_000)
+    assert caught.value.status == 400
+
+
+def test_enough_is_more_than_the_networks_look_at() -> None:
+    """A network with a larger input needs more; see also the crop for the type."""
+    assert read_description("parts").input["area"] * 1.4 < ENOUGH_PIXELS
 
 
 VALID = [encoded(noise(24, 32), kind) for kind in ("PNG", "JPEG", "WEBP")]

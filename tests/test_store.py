@@ -8,12 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import REPOSITORY
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from car_classification import CarType
 from img_to_segments import PART_NAMES
@@ -244,3 +250,18 @@ def test_a_result_comes_back_equal() -> None:
     assert np.array_equal(back.labels(), labels)
     empty = Result.of(Analysis(None, np.zeros((3, 4), np.uint8), {}, "none"))
     assert Result.unpack(empty.pack()) == empty
+    assert not empty.labels().any()
+
+
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_any_label_map_comes_back(labels: NDArray[np.uint8]) -> None:
+    result = Result.of(Analysis(None, labels, {}, ""))
+    assert np.array_equal(result.labels(), labels)
+
+
+def test_a_label_map_that_an_earlier_version_stored() -> None:
+    """All pixels in one zlib stream, not runs."""
+    labels = np.random.default_rng(0).integers(0, 19, (40, 50), np.uint8)
+    result = Result.of(Analysis(None, labels, {}, ""))
+    stored = replace(result, packed_labels=zlib.compress(labels.tobytes()))
+    assert np.array_equal(Result.unpack(stored.pack()).labels(), labels)

@@ -92,9 +92,7 @@ def street_answers(
         yield _type_answer(pipeline, sample.path, sample.label, rgb)
 
 
-def _type_answer(
-    pipeline: Pipeline, path: Path, label: int, rgb: NDArray[np.uint8]
-) -> TypeAnswer:
+def _type_answer(pipeline: Pipeline, path: Path, label: int, rgb: NDArray[np.uint8]) -> TypeAnswer:
     car_type = pipeline.analyse(rgb).type
     scores = None
     if car_type is not None:

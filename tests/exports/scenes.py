@@ -16,7 +16,7 @@ from options import Options
 from photo_result import Result
 from pipeline import Analysis, Pipeline
 from poligons_from_seg import rasterize
-from segment_interface import decode_image
+from segment_interface import decode_photo
 
 HASH = "ab" * 32
 HEIGHT, WIDTH = 240, 330
@@ -61,7 +61,7 @@ def drawn() -> Result:
 @pytest.fixture(scope="session")
 def found(pipeline: Pipeline, sample: bytes) -> Result:
     """What the real networks find in the sample."""
-    return Result.of(pipeline.analyse(decode_image(sample, 10_000_000)))
+    return Result.of(pipeline.analyse(decode_photo(sample, 10_000_000)))
 
 
 @pytest.fixture(params=["drawn", "found"])

