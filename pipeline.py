@@ -156,7 +156,7 @@ class Pipeline:
         if not segmentation.confidences:
             return Analysis(None, segmentation.labels, {}, NO_CAR)
         at("type")
-        car_type = classify(rgb, _box(segmentation.labels > 0))
+        car_type = classify(rgb, box_around(segmentation.labels > 0), segmentation.logits)
         if car_type is None:  # the second look says that the parts were none
             return Analysis(None, np.zeros_like(segmentation.labels), {}, NO_CAR)
         segmentation = name_rear(segmentation, car_type.scores)
@@ -192,7 +192,7 @@ def outline(
         if name not in confidences or not polygons.get(label):
             continue
         mask = labels == label
-        x0, y0, x1, y1 = _box(mask)
+        x0, y0, x1, y1 = box_around(mask)
         parts.append(
             Part(
                 name=name,
@@ -205,7 +205,7 @@ def outline(
     return parts
 
 
-def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def box_around(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """(x0, y0, x1, y1) around the True pixels of a mask that has some; x1 and y1 exclusive."""
     columns = np.flatnonzero(mask.any(axis=0))
     rows = np.flatnonzero(mask.any(axis=1))
