@@ -6,7 +6,7 @@ The parts are disjoint, so all masks together are one label map.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -50,10 +50,12 @@ class Segmentation:
     Attributes:
         labels: (H, W) uint8 at the photo's size: 0 background, i the part PART_NAMES[i - 1].
         confidences: how sure each part that is present is, 0 to 1; see `_confidences`.
+        logits: (labels, h, w) of the network, at its resolution, over the whole photo.
     """
 
     labels: NDArray[np.uint8]
     confidences: dict[str, float]
+    logits: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
 
 class PartSegmenter:
@@ -108,7 +110,8 @@ class PartSegmenter:
         present = set(np.flatnonzero(pixels).tolist())
         names = {i: name for i, name in enumerate(PART_NAMES, 1) if i in present}
         known = {name: confidences[i] for i, name in names.items() if i in confidences}
-        return Segmentation(labels, {n: _calibrated(c, thresholds) for n, c in known.items()})
+        sure = {name: _calibrated(value, thresholds) for name, value in known.items()}
+        return Segmentation(labels, sure, logits)
 
 
 def _cover(output: NDArray[np.float32], placed: Letterbox) -> NDArray[np.float32]:

@@ -120,11 +120,50 @@ class PartNetwork(nn.Module):
         return logits
 
 
+class ShapeNetwork(nn.Sequential):
+    """Car type from where its parts lie: a map of labels, without colours, light or make.
+
+    Args:
+        labels: channels of the input.
+        size: (height, width) of the input, multiples of 8.
+        classes: number of types.
+        widths: channels of the maps at full, half, quarter and an eighth of the size.
+
+    Shapes:
+        input (N, labels, height, width) float, probabilities; output (N, classes) logits.
+    """
+
+    def __init__(
+        self,
+        labels: int,
+        size: tuple[int, int],
+        classes: int,
+        widths: tuple[int, int, int, int] = (48, 64, 96, 128),
+        drop_rate: float = 0.0,
+    ) -> None:
+        one, two, three, four = widths
+        super().__init__(
+            ConvNormAct(labels, one, 3),
+            nn.MaxPool2d(2),
+            ConvNormAct(one, two, 3),
+            ConvNormAct(two, two, 3),
+            nn.MaxPool2d(2),
+            ConvNormAct(two, three, 3),
+            ConvNormAct(three, three, 3),
+            nn.MaxPool2d(2),
+            ConvNormAct(three, four, 3),
+            nn.Flatten(),
+            nn.Dropout(drop_rate),
+            nn.Linear(four * (size[0] // 8) * (size[1] // 8), classes),
+        )
+
+
 def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
     """Build an untrained network from the fields of its model description.
 
     Args:
-        architecture: `pyramid` (`PartNetwork`) or `classifier` (a timm classifier).
+        architecture: `pyramid` (`PartNetwork`), `classifier` (a timm classifier) or `shape`
+            (`ShapeNetwork`).
         options: keyword arguments of that architecture.
 
     Raises:
@@ -135,4 +174,6 @@ def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
     if architecture == "classifier":
         model: nn.Module = timm.create_model(pretrained=False, **options)
         return model
+    if architecture == "shape":
+        return ShapeNetwork(**options)
     raise ValueError(f"unknown network architecture {architecture!r}")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from car_classification import CarType, TypeClassifier
 from img_to_segments import PART_NAMES, PartSegmenter, Segmentation
 from model_files import MODELS
+from part_layout import Box
 from poligons_from_seg import (
     DEFAULT_TOLERANCE,
     Outline,
@@ -177,7 +178,8 @@ class Pipeline:
             if not segmentation.confidences:
                 return Analysis(None, segmentation.labels, {}, NO_CAR)
             at("type")
-            look = partial(classify, photo.pixels, _box_in_pixels(segmentation.labels, photo))
+            box = _in_pixels(box_around(segmentation.labels), photo)
+            look = partial(classify, photo.pixels, box, segmentation.logits)
             if crowd.size < self.runtime.threads:  # a core is free: outlines at the same time
                 with crowd:
                     waiting = _beside(look)
@@ -254,8 +256,13 @@ def _parts(outlines: Mapping[int, Outline], confidences: Mapping[str, float]) ->
     return parts
 
 
-def _box_in_pixels(labels: NDArray[np.uint8], photo: Photo) -> tuple[float, float, float, float]:
-    """(x0, y0, x1, y1) around all parts, in pixels of the copy of the photo that is there."""
+def box_around(labels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """(x0, y0, x1, y1) around all parts of a label map; x1 and y1 exclusive."""
     x, y, width, height = cv2.boundingRect(labels)
+    return x, y, x + width, y + height
+
+
+def _in_pixels(box: tuple[int, int, int, int], photo: Photo) -> Box:
+    """A box in the photo, in pixels of the copy of it that is there."""
     across, down = photo.pixels.shape[1] / photo.width, photo.pixels.shape[0] / photo.height
-    return x * across, y * down, (x + width) * across, (y + height) * down
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down

@@ -56,6 +56,9 @@ def test_types_are_those_of_torch() -> None:
     onnx, torch = (TypeClassifier(runtime=Choice(name)) for name in ("onnx", "torch"))
     for picture in (rgb, noise(200, 300)):
         assert np.abs(onnx.logits(picture) - torch.logits(picture)).max() < 1e-3
+    cells = np.random.default_rng(0).normal(0, 3, (19, 60, 80)).astype(np.float32)
+    shapes = [c.shape.logits(cells, (40, 30, 300, 200), (240, 320)) for c in (onnx, torch)]
+    assert np.abs(shapes[0] - shapes[1]).max() < 1e-3
     one, other = onnx(rgb), torch(rgb)
     assert one is not None
     assert other is not None
@@ -73,7 +76,7 @@ def test_the_whole_photo_has_the_same_labels() -> None:
     ("flags", "answer"),
     [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("fpu avx512f", False), (None, False)],
 )
-def test_whether_thecpu_has_bfloat16(
+def test_whether_the_cpu_has_bfloat16(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str | None, answer: bool
 ) -> None:
     monkeypatch.setattr(runtimes, "_CPU", tmp_path / "cpuinfo")
@@ -82,9 +85,11 @@ def test_whether_thecpu_has_bfloat16(
     assert runtimes.cpu_has_bfloat16() is answer
 
 
-@pytest.mark.parametrize("network", ["parts", "types"])
+@pytest.mark.parametrize("network", ["parts", "types", "shapes"])
 def test_the_number_of_threads_changes_no_bit(network: str) -> None:
-    batch = normalise(pictures(192, 288)[0], read_description(network))
+    batch = np.random.default_rng(0).random((1, 19, 32, 48), np.float32)
+    if network != "shapes":
+        batch = normalise(pictures(192, 288)[0], read_description(network))
     single = load(network, "onnx")(batch)
     for threads, calls in ((2, 1), (3, 1), (2, 3), (4, 2)):
         choice = Choice("onnx", threads, calls)

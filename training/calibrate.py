@@ -1,15 +1,15 @@
 """Fit the confidences to the validation photos: `python -m training.calibrate --data DATA`.
 
-Writes `confidence_slope` and `confidence_offset` among the thresholds of `parts.json`, and the
-`temperature` among those of `types.json`; see `training.calibration`. Prints the expected
-calibration error before, and after by cross-validation.
+Writes `confidence_slope` and `confidence_offset` among the thresholds of `parts.json`, and
+`picture_weight` and `shape_weight` among those of `types.json`; see `training.calibration`. Prints
+the expected calibration error before, and after by cross-validation.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,27 +21,28 @@ from tqdm import tqdm
 from car_classification import TypeClassifier
 from img_to_segments import PartSegmenter
 from model_files import MODELS, ModelDescription, read_description
-from pipeline import outline
+from pipeline import box_around, outline
 from training.answers import Answer, drawn, widen
 from training.calibration import (
     Array,
     Verdicts,
     calibration_error,
     fit_platt,
-    fit_temperature,
+    fit_weights,
     softmax,
     unseen_platt,
-    unseen_temperature,
+    unseen_weights,
 )
 from training.export import read_fields, write_fields
 from training.figures import part_verdicts
 from training.parts_data import annotated_samples, read_labels, read_rgb
-from training.type_data import NO_CAR, list_samples
+from training.type_data import NO_CAR, list_samples, list_street
 
 
 def raw_thresholds(thresholds: Mapping[str, float]) -> dict[str, float]:
     """Thresholds that leave confidences as the network gives them."""
-    identity = {"confidence_slope": 1.0, "confidence_offset": 0.0, "temperature": 1.0}
+    identity = {"confidence_slope": 1.0, "confidence_offset": 0.0}
+    identity |= {"picture_weight": 1.0, "shape_weight": 0.0}
     return {key: identity.get(key, value) for key, value in thresholds.items()}
 
 
@@ -64,22 +65,50 @@ def raw_verdicts(data: Path, folder: Path, cache: Path) -> Verdicts:
     return part_verdicts(found)
 
 
-def type_logits(data: Path, folder: Path) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
-    """Logits (n, 8) of the validation cars in their true boxes, labels, and numbers of the cars.
+@dataclass(frozen=True)
+class TypeLogits:
+    """What the type networks say of the validation cars, as the service shows them the photos.
 
-    Some cars are there twice, cropped and in context; both have one number.
+    Attributes:
+        logits: (2, n, 8) log-probabilities of the picture and of the layout of the parts.
+        labels: (n,) true types.
+        cars: (n,) numbers; some cars are there twice, cropped and in context, under one number.
+        counts: (n,) how much each photo counts in a fit: the photos of other sources, which are
+            few, together as much as the others.
     """
+
+    logits: Array
+    labels: NDArray[np.int64]
+    cars: NDArray[np.int64]
+    counts: Array
+
+
+def type_logits(data: Path, folder: Path, cache: Path) -> TypeLogits:
+    """Ask both networks; photos in which the part network sees no car are left out."""
+    segment = PartSegmenter(folder=folder)
     classify = TypeClassifier(raw_description("types", folder), folder)
-    samples = [sample for sample in list_samples(data, "val") if sample.label != NO_CAR]
-    logits = []
-    for sample in tqdm(samples, desc="types"):
+    known = [sample for sample in list_samples(data, "val") if sample.label != NO_CAR]
+    street = list_street(data, "val", cache)
+    rows, samples = [], []
+    for sample in tqdm(known + street, desc="types"):
         rgb = read_rgb(sample.path)
-        if sample.box is not None:
-            x0, y0, x1, y1 = (max(0, round(edge)) for edge in sample.box)
-            rgb = rgb[y0:y1, x0:x1]
-        logits.append(classify.logits(rgb)[:NO_CAR])
+        if sample.squashed:
+            rgb = widen(rgb, cv2.INTER_LINEAR)
+        seen = segment(rgb)
+        if seen.confidences and seen.logits is not None:
+            box = box_around(seen.labels)
+            shape = classify.shape.logits(seen.logits, box, rgb.shape[:2])
+            rows.append((classify.logits(rgb, box)[:NO_CAR], shape))
+            samples.append(sample)
     _, cars = np.unique([sample.path.stem for sample in samples], return_inverse=True)
-    return np.array(logits), np.array([sample.label for sample in samples]), cars
+    others = np.array([sample.squashed for sample in samples])
+    share = max(1, np.count_nonzero(~others)) / max(1, np.count_nonzero(others))
+    return TypeLogits(
+        np.log(softmax(np.array(rows).transpose(1, 0, 2))),
+        np.array([sample.label for sample in samples]),
+        cars,
+        np.where(others, share, 1.0),
+    )
 
 
 def calibrate_parts(data: Path, folder: Path, cache: Path) -> dict[str, float]:
@@ -95,13 +124,20 @@ def calibrate_parts(data: Path, folder: Path, cache: Path) -> dict[str, float]:
     return {"parts_ece_before": before, "parts_ece_after": after}
 
 
-def calibrate_types(data: Path, folder: Path) -> dict[str, float]:
-    """Fit the types' temperature and write it to `folder`; returns the errors before and after."""
-    logits, labels, cars = type_logits(data, folder)
-    right = logits.argmax(1) == labels
-    before = calibration_error(softmax(logits).max(1), right)
-    write_thresholds("types", folder, {"temperature": fit_temperature(logits, labels)})
-    after = calibration_error(unseen_temperature(logits, labels, cars).max(1), right)
+def calibrate_types(data: Path, folder: Path, cache: Path) -> dict[str, float]:
+    """Fit the weights of both type networks and write them to `folder`.
+
+    Returns:
+        The calibration error of the picture alone, and that of both by cross-validation.
+    """
+    said = type_logits(data, folder, cache)
+    before = calibration_error(
+        np.exp(said.logits[0]).max(1), said.logits[0].argmax(1) == said.labels
+    )
+    picture, shape = fit_weights(said.logits, said.labels, said.counts).tolist()
+    write_thresholds("types", folder, {"picture_weight": picture, "shape_weight": shape})
+    unseen = unseen_weights(said.logits, said.labels, said.counts, said.cars)
+    after = calibration_error(unseen.max(1), unseen.argmax(1) == said.labels)
     return {"types_ece_before": before, "types_ece_after": after}
 
 
@@ -125,7 +161,7 @@ def main() -> None:
     if arguments.only != "types":
         errors |= calibrate_parts(arguments.data, arguments.models, Path("runs/cache"))
     if arguments.only != "parts":
-        errors |= calibrate_types(arguments.data, arguments.models)
+        errors |= calibrate_types(arguments.data, arguments.models, Path("runs/cache"))
     for name, value in errors.items():
         print(f"{name:24s} {value:.4f}")
 

@@ -1,11 +1,12 @@
 """Making confidences true: of what is given with 0.8, four in five shall be right.
 
-Two ways, both monotone, so that no order and no answer changes:
+Two ways, both monotone in what a network says:
 
 - parts: `sigmoid(slope * logit(confidence) + offset)` (Platt 1999, on the logit). Two parameters,
   because the validation photos show only a few dozen wrong parts: a curve with more knots
   (isotonic regression) would follow single photos.
-- types: the logits divided by a temperature (Guo et al. 2017), one parameter.
+- types: a weight for the log-probabilities of each network, which for one network is one over a
+  temperature (Guo et al. 2017).
 
 Both are fitted by maximum likelihood; what they gain is measured on photos that the fit did not
 see (cross-validation).
@@ -25,7 +26,7 @@ from img_to_segments import EDGE
 
 FOLDS = 5
 BINS = 10
-TEMPERATURES = (0.1, 10.0)  # more is no calibration; a network that knows nothing asks for it
+MOST = 10.0  # of a weight; more is no calibration, a network that is never wrong asks for it
 
 Array = NDArray[np.float64]
 
@@ -77,18 +78,22 @@ def fit_platt(confidence: Array, right: NDArray[np.bool_]) -> Platt:
     return Platt(float(np.exp(log_slope)), offset)
 
 
-def fit_temperature(logits: Array, labels: NDArray[np.int64]) -> float:
-    """The temperature T under which softmax(logits / T) makes the labels most likely.
+def fit_weights(logits: Array, labels: NDArray[np.int64], counts: Array) -> Array:
+    """The weights (k,) under which softmax(sum of weight x logits) makes the labels most likely.
 
     Args:
-        logits: (n, classes); log probabilities do as well.
+        logits: (k, n, classes) of k networks; log probabilities do as well.
         labels: (n,) true classes.
+        counts: (n,) how much each photo counts.
     """
-    x, y = torch.from_numpy(logits), torch.from_numpy(labels)
-    [log_temperature] = _minimise(
-        lambda p: torch.nn.functional.cross_entropy(x / p[0].exp(), y), [0.0]
-    )
-    return float(np.clip(np.exp(log_temperature), *TEMPERATURES))
+    x, y, share = (torch.from_numpy(values) for values in (logits, labels, counts / counts.sum()))
+
+    def loss(parameters: Tensor) -> Tensor:
+        mixed = torch.einsum("k,knc->nc", parameters.exp(), x)  # exp keeps weights positive
+        errors = torch.nn.functional.cross_entropy(mixed, y, reduction="none")
+        return (errors * share).sum() + 1e-4 * (parameters**2).sum()
+
+    return np.minimum(np.exp(_minimise(loss, [0.0] * len(logits))), MOST)
 
 
 def _minimise(loss: Callable[[Tensor], Tensor], start: list[float]) -> list[float]:
@@ -148,15 +153,16 @@ def unseen_platt(verdicts: Verdicts) -> Array:
     return mapped
 
 
-def unseen_temperature(
-    logits: Array, labels: NDArray[np.int64], groups: NDArray[np.int64]
+def unseen_weights(
+    logits: Array, labels: NDArray[np.int64], counts: Array, groups: NDArray[np.int64]
 ) -> Array:
-    """Probabilities (n, classes) of each photo, its temperature fitted to the other folds."""
-    folds, result = folds_of(groups), softmax(logits)
+    """Probabilities (n, classes) of each photo, by weights fitted to the other folds."""
+    folds, result = folds_of(groups), softmax(logits.sum(0))
     for fold in range(FOLDS):
         out = folds == fold
         if out.any() and not out.all():
-            result[out] = softmax(logits[out] / fit_temperature(logits[~out], labels[~out]))
+            weights = fit_weights(logits[:, ~out], labels[~out], counts[~out])
+            result[out] = softmax(np.einsum("k,knc->nc", weights, logits[:, out]))
     return result
 
 

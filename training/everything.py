@@ -17,13 +17,13 @@ from typing import Any
 
 from model_files import MANIFEST, MODELS
 from pipeline import Pipeline
-from training import pseudo_labels, train_parts, train_types
+from training import pseudo_labels, train_parts, train_shapes, train_types
 from training.calibrate import calibrate_parts, calibrate_types, raw_thresholds
 from training.evaluate import evaluate
 from training.export import export_checkpoint, read_fields, write_fields
 from training.plots import draw_curves
 
-RUNS = ("parts1", "parts2", "parts3", "types")
+RUNS = ("parts1", "parts2", "parts3", "types", "shapes")
 LOOKS = (
     512,
 )  # longest sides of a 4:3 photo at which a teacher looks at it, and at its mirror image
@@ -85,6 +85,8 @@ def plan(knobs: Knobs) -> list[Stage]:
             lambda: parts(knobs, "parts3", 26, 720, 7e-4, pseudo="labels2", start="parts2"),
         ),
         Stage("types", lambda: types(knobs)),
+        Stage("teacher3", lambda: teacher(out, "parts3", "teacher3")),
+        Stage("shapes", lambda: shapes(knobs)),
         Stage("models", lambda: models(out)),
         Stage("calibration", lambda: calibration(knobs)),
         Stage("figures", lambda: figures(knobs)),
@@ -157,12 +159,31 @@ def types(knobs: Knobs) -> None:
     )
 
 
+def shapes(knobs: Knobs) -> None:
+    """Train the shape network on what the last part network sees."""
+    batch = 8 * knobs.batch
+    train_shapes.train(
+        train_shapes.ShapesRun(
+            knobs.data,
+            knobs.out / "shapes",
+            models=knobs.out / "teacher3",
+            epochs=knobs.epochs(30),
+            photos=knobs.photos(7616, batch),
+            batch=batch,
+            cache=knobs.out / "cache",
+            threads=knobs.threads,
+        )
+    )
+
+
 def models(out: Path) -> None:
-    """Make the folder of both networks with their descriptions, still without figures."""
+    """Make the folder of all networks with their descriptions, still without figures."""
     shutil.rmtree(out / "models", ignore_errors=True)
     teacher(out, "parts3", "models")
     _describe("types", out / "models", train_types.OPTIONS)
     export_checkpoint(out / "types" / "ema.pt", "types.safetensors", out / "models")
+    _describe("shapes", out / "models", train_shapes.OPTIONS)
+    export_checkpoint(out / "shapes" / "ema.pt", "shapes.safetensors", out / "models")
 
 
 def _describe(name: str, folder: Path, options: dict[str, Any]) -> None:
@@ -176,7 +197,7 @@ def calibration(knobs: Knobs) -> None:
     """Fit the confidences to the validation photos."""
     folder = knobs.out / "models"
     errors = calibrate_parts(knobs.data, folder, knobs.out / "cache")
-    errors |= calibrate_types(knobs.data, folder)
+    errors |= calibrate_types(knobs.data, folder, knobs.out / "cache")
     print("\n".join(f"{name} {value:.4f}" for name, value in errors.items()))
 
 

@@ -86,8 +86,8 @@ def finetune(
 
     run(network, batches, parts_loss, evaluate if val else None, options)
     out.mkdir(parents=True, exist_ok=True)
-    for file in ("types.json", "types.onnx", "types.safetensors", MANIFEST):
-        shutil.copy(MODELS / file, out / file)
+    for file in (*MODELS.glob("types.*"), *MODELS.glob("shapes.*"), MODELS / MANIFEST):
+        shutil.copy(file, out / file.name)
     # What was measured of the old network says nothing about the new one.
     write_fields(read_fields("parts") | {"metrics": {}}, "parts", out)
     export_checkpoint(options.out / "ema.pt", description.weights, out)

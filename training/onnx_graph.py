@@ -28,6 +28,7 @@ _AXES: dict[str, dict[str, dict[int, str]]] = {
         "logits": {0: "batch", 2: "height_by_4", 3: "width_by_4"},
     },
     "classifier": {"input": {0: "batch"}, "logits": {0: "batch"}},
+    "shape": {"input": {0: "batch"}, "logits": {0: "batch"}},
 }
 
 
@@ -38,19 +39,20 @@ def make_graph(
 
     Args:
         architecture, options: see `networks.build_network`.
-        size: (height, width) of the input, multiples of 32; it binds only a classifier.
+        size: (height, width) of the input, multiples of 32; it binds only `classifier` and `shape`.
         file: name of the file with the weights, beside which the model will lie.
         weights: the content of that file, safetensors in float16.
 
     Returns:
-        The model, with input `input` (N, 3, H, W) and output `logits`, both float32.
+        The model, with input `input` (N, channels, H, W) and output `logits`, both float32.
 
     Raises:
         ValueError: the weights are not those of the network.
     """
     network = _untrained(architecture, options)
     extra = _make_traceable(network)
-    model = _trace(network, _AXES[architecture], size)
+    channels = options.get("labels", 3)  # a map of labels, or a picture
+    model = _trace(network, _AXES[architecture], (channels, *size))
     _set_padding(model.graph, extra)
     onnx.checker.check_model(model)
     _point_to_weights(model.graph, file, weights)
@@ -95,7 +97,7 @@ def _make_traceable(network: nn.Module) -> dict[str, int]:
 
 
 def _trace(
-    network: nn.Module, axes: dict[str, dict[int, str]], size: tuple[int, int]
+    network: nn.Module, axes: dict[str, dict[int, str]], shape: tuple[int, int, int]
 ) -> onnx.ModelProto:
     """Export with all tensors as they are; torch's newer exporter needs minutes for free sizes."""
     buffer = BytesIO()
@@ -103,7 +105,7 @@ def _trace(
         warnings.simplefilter("ignore")  # it is deprecated; and its constants are constants
         torch.onnx.export(
             network,
-            (torch.zeros(2, 3, *size),),
+            (torch.zeros(2, *shape),),
             buffer,  # type: ignore[arg-type]  # the names of files are declared only
             dynamo=False,
             opset_version=_OPSET,

@@ -101,6 +101,23 @@ def list_empty(data: Path, part: str) -> list[Path]:
     return [path for i, path in enumerate(paths) if (i % 6 == 0) == (part == "val")]
 
 
+def jitter(matrix: NDArray[np.float64], rng: Generator) -> tuple[NDArray[np.float64], bool]:
+    """A (2, 2) matrix that scales, stretches, turns and slants a little more, and half the time
+    mirrors; and whether it does."""
+    matrix = matrix * rng.uniform(0.7, 1.2)
+    matrix = matrix @ np.diag([rng.uniform(0.85, 1.18), 1.0])
+    angle = np.deg2rad(rng.normal(0.0, 4.0))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = turn @ matrix @ np.array([[1.0, rng.normal(0.0, 0.05)], [0.0, 1.0]])
+    mirrors = bool(rng.random() < 0.5)
+    return (matrix @ np.diag([-1.0, 1.0]) if mirrors else matrix), mirrors
+
+
+def shift(size: tuple[int, int], rng: Generator) -> NDArray[np.float64]:
+    """A way (x, y) to move by in an input of `size` (height, width)."""
+    return rng.uniform(-0.07, 0.07, 2) * np.array(size[::-1])
+
+
 def warp(
     image: NDArray[np.uint8],
     box: tuple[float, float, float, float],
@@ -118,14 +135,8 @@ def warp(
     matrix = np.array([[scale * stretch, 0.0], [0.0, scale]])
     centre = np.array([width / 2, height / 2])
     if rng is not None:
-        matrix *= rng.uniform(0.7, 1.2)
-        matrix = matrix @ np.diag([rng.uniform(0.85, 1.18), 1.0])
-        angle = np.deg2rad(rng.normal(0.0, 4.0))
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        matrix = turn @ matrix @ np.array([[1.0, rng.normal(0.0, 0.05)], [0.0, 1.0]])
-        if rng.random() < 0.5:
-            matrix = matrix @ np.diag([-1.0, 1.0])
-        centre = centre + rng.uniform(-0.07, 0.07, 2) * np.array([width, height])
+        matrix, _ = jitter(matrix, rng)
+        centre = centre + shift(size, rng)
     offset = centre - matrix @ np.array([(x0 + x1) / 2, (y0 + y1) / 2])
     affine = np.hstack([matrix, offset[:, None]])
     shrink = float(np.sqrt(abs(np.linalg.det(matrix))))

@@ -16,13 +16,13 @@ from training.calibration import (
     Verdicts,
     calibration_error,
     fit_platt,
-    fit_temperature,
+    fit_weights,
     folds_of,
     logit,
     reliability,
     softmax,
     unseen_platt,
-    unseen_temperature,
+    unseen_weights,
 )
 
 
@@ -89,21 +89,43 @@ def labelled_logits(temperature: float) -> tuple[NDArray[np.float64], NDArray[np
     return true * temperature, labels
 
 
-def test_the_temperature_is_found_again() -> None:
+def test_a_temperature_is_found_again() -> None:
     logits, labels = labelled_logits(1.7)
-    assert fit_temperature(logits, labels) == pytest.approx(1.7, abs=0.08)
+    alike = np.ones(len(labels))
+    (weight,) = fit_weights(logits[None], labels, alike)
+    assert 1 / weight == pytest.approx(1.7, abs=0.08)
     right = logits.argmax(1) == labels
-    after = unseen_temperature(logits, labels, np.arange(len(labels)))
+    after = unseen_weights(logits[None], labels, alike, np.arange(len(labels)))
     assert calibration_error(after.max(1), right) < 0.02
     assert calibration_error(softmax(logits).max(1), right) > 0.05
 
 
-def test_the_temperature_changes_no_answer(sample: bytes) -> None:
+def test_two_networks_that_know_different_things() -> None:
+    true, labels = labelled_logits(1.0)
+    rng = np.random.default_rng(1)
+    first = true + rng.normal(0, 1, true.shape)
+    second = 2 * (true + rng.normal(0, 1, true.shape))
+    logits, alike = np.stack([first, second]), np.ones(len(labels))
+    weights = fit_weights(logits, labels, alike)
+    assert weights[0] == pytest.approx(2 * weights[1], rel=0.15)  # as good, but twice as loud
+    both = np.einsum("k,knc->nc", weights, logits)
+    assert (both.argmax(1) == labels).mean() > (first.argmax(1) == labels).mean() + 0.02
+
+
+def test_photos_that_count_for_nothing_change_nothing() -> None:
+    logits, labels = labelled_logits(1.7)
+    counts = np.where(np.arange(len(labels)) < 4000, 1.0, 0.0)
+    some = fit_weights(logits[None, :4000], labels[:4000], counts[:4000])
+    labels[4000:] = 0
+    assert fit_weights(logits[None], labels, counts) == pytest.approx(some, rel=1e-4)
+
+
+def test_one_weight_changes_no_answer(sample: bytes) -> None:
     rgb = decode_image(sample, 50_000_000)
     description = read_description("types")
     answers = [
         TypeClassifier(replace(description, thresholds=description.thresholds | changes))(rgb)
-        for changes in ({"temperature": 1.0}, {"temperature": 3.0})
+        for changes in ({"picture_weight": 1.0}, {"picture_weight": 0.3})
     ]
     sharp, soft = answers
     assert sharp is not None

@@ -15,7 +15,7 @@ from networks import build_network
 from runtimes import Choice
 from training.export import export_checkpoint, export_graph, export_weights, read_fields
 
-NAMES = ("parts", "types")
+NAMES = ("parts", "types", "shapes")
 
 
 def folder_with_new_weights(folder: Path, name: str, seed: int) -> Path:
@@ -41,8 +41,12 @@ def test_other_weights_have_the_same_graph(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_exported_gives_the_same_answers(tmp_path: Path, name: str) -> None:
     folder = folder_with_new_weights(tmp_path / "models", name, 3)
-    batch = np.random.default_rng(0).normal(size=(1, 3, 192, 288)).astype(np.float32)
     description = read_description(name, folder)
+    fields = description.input
+    shape = (
+        1, description.options.get("labels", 3), fields.get("height", 192), fields.get("width", 288)
+    )  # fmt: skip
+    batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     one, other = (Choice(runtime).load(description, folder)(batch) for runtime in ("onnx", "torch"))
     scale = np.abs(other).max()
     assert np.abs(one - other).max() < 1e-4 * max(1.0, scale)

@@ -1,0 +1,98 @@
+"""What the shape network is shown of a car's parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from car_classification import TypeClassifier, type_probabilities
+from img_to_segments import PartSegmenter
+from part_layout import lay_out, placement, softmax
+from pipeline import Pipeline, box_around
+from segment_interface import decode_image
+
+SIZE = (32, 48)
+
+
+def block(
+    height: int, width: int, rows: slice, columns: slice, dtype: type = np.float32
+) -> NDArray[np.float32]:
+    """Three labels: background, nothing, and a block."""
+    cells = np.zeros((3, height, width), dtype)
+    cells[0] = 1
+    cells[:, rows, columns] = np.array([0, 0, 1])[:, None, None]
+    return cells * (255 if dtype is np.uint8 else 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@pytest.mark.parametrize("factor", [1, 2, 5])
+def test_a_part_keeps_its_place(factor: int, dtype: type) -> None:
+    f = factor
+    cells = block(40 * f, 60 * f, slice(10 * f, 18 * f), slice(30 * f, 42 * f), dtype)
+    box = (6.0 * f, 4.0 * f, 54.0 * f, 36.0 * f)  # of the grid's proportions
+    grid = lay_out(cells, placement(box, SIZE), SIZE)
+    assert grid.shape == (3, *SIZE)
+    assert grid.dtype == np.float32
+    expected = block(*SIZE, slice(6, 14), slice(24, 36))
+    np.testing.assert_allclose(grid, expected, atol=1e-5)
+
+
+def test_around_the_photo_is_background() -> None:
+    cells = block(8, 8, slice(0, 8), slice(0, 8))
+    grid = lay_out(cells, placement((0.0, 0.0, 8.0, 8.0), SIZE), SIZE)  # a square amid 48 x 32
+    assert (grid[2][2:-2, 10:38] == 1).all()  # the edge is drawn soft
+    assert (grid[2][:, :6] == 0).all()
+    assert (grid[0][:, :6] == 1).all()
+    np.testing.assert_allclose(grid.sum(0), 1, atol=1e-5)
+
+
+def test_a_box_beyond_the_photo() -> None:
+    cells = block(20, 30, slice(0, 20), slice(0, 30))
+    grid = lay_out(cells, placement((-30.0, -20.0, 30.0, 20.0), SIZE), SIZE)
+    assert grid[2][20:, 28:].min() == pytest.approx(1)
+    assert grid[2][:12, :20].max() == 0
+
+
+def test_the_softmax_of_maps_and_of_rows() -> None:
+    maps = np.random.default_rng(0).normal(0, 50, (5, 3, 2)).astype(np.float32)
+    found = softmax(maps)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(0), 1, rtol=1e-5)
+    np.testing.assert_allclose(found[:, 1, 1], softmax(maps[:, 1, 1]), rtol=1e-5)
+
+
+def test_both_networks_have_their_say() -> None:
+    picture, shape = np.log([0.6, 0.4]), np.log([0.1, 0.9])
+    weights = {"picture_weight": 1.0, "shape_weight": 1.0}
+    alone = type_probabilities(picture, None, weights)
+    np.testing.assert_allclose(alone, [0.6, 0.4])
+    both = type_probabilities(picture, shape, weights)
+    np.testing.assert_allclose(both, np.array([0.06, 0.36]) / 0.42)
+    deaf = type_probabilities(picture, shape, weights | {"shape_weight": 0.0})
+    np.testing.assert_allclose(deaf, alone)
+
+
+def test_the_service_asks_both(pipeline: Pipeline, sample: bytes) -> None:
+    rgb = decode_image(sample, 50_000_000)
+    seen, classify = PartSegmenter()(rgb), TypeClassifier()
+    box = box_around(seen.labels)
+    both, alone = classify(rgb, box, seen.logits), classify(rgb, box)
+    assert both is not None
+    assert alone is not None
+    assert both == pipeline.analyse(rgb).type
+    assert both.scores != alone.scores
+
+
+def test_the_shape_is_told_at_any_size_of_the_photo(sample: bytes) -> None:
+    """The box is in pixels, the cells are not."""
+    rgb = decode_image(sample, 50_000_000)
+    seen, classify = PartSegmenter()(rgb), TypeClassifier()
+    assert seen.logits is not None
+    height, width = rgb.shape[:2]
+    x0, y0, x1, y1 = box_around(seen.labels)
+    one = classify.shape.logits(seen.logits, (x0, y0, x1, y1), (height, width))
+    other = classify.shape.logits(
+        seen.logits, (3 * x0, 3 * y0, 3 * x1, 3 * y1), (3 * height, 3 * width)
+    )
+    np.testing.assert_allclose(one, other, atol=1e-4)

@@ -1,0 +1,140 @@
+"""Where the parts of the cars of known type lie, as the part network in `models/` sees them.
+
+`label_layouts` keeps one file per photo, so a run that was cut goes on after its last one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from car_classification import with_margin
+from img_to_segments import PartSegmenter
+from part_layout import Box, lay_out, placement, softmax
+from pipeline import box_around
+from training.answers import widen
+from training.parts_data import FLIPPED, read_rgb
+from training.type_data import NO_CAR, TypeSample, jitter, shift
+
+LABELS = 19
+MOST_HIDDEN = 3  # parts that are taken away from one layout
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of one car.
+
+    Attributes:
+        probabilities: (19, h, w) uint8, 0 to 255, of the whole photo.
+        box: around the car's parts (x0, y0, x1, y1), in cells of it.
+        label: index in TYPES.
+        street: the photo is one of `type_data.list_street`.
+    """
+
+    probabilities: NDArray[np.uint8]
+    box: Box
+    label: int
+    street: bool
+
+
+def label_layouts(samples: list[TypeSample], segment: PartSegmenter, folder: Path) -> list[Layout]:
+    """The layouts of all samples in whose photos the network sees a car, kept in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    layouts = []
+    for sample in tqdm(samples, desc="layouts", mininterval=10):
+        if sample.label == NO_CAR:
+            continue
+        path = folder / ("_".join(sample.path.with_suffix("").parts[-4:]) + ".npz")
+        if not path.exists():
+            fresh = path.with_suffix(".new.npz")
+            np.savez_compressed(fresh, **_see(sample, segment))
+            fresh.replace(path)
+        with np.load(path) as saved:
+            if saved["box"].size:
+                x0, y0, x1, y1 = saved["box"].tolist()
+                layouts.append(
+                    Layout(saved["probabilities"], (x0, y0, x1, y1), sample.label, sample.squashed)
+                )
+    return layouts
+
+
+def _see(sample: TypeSample, segment: PartSegmenter) -> dict[str, NDArray[np.generic]]:
+    rgb = read_rgb(sample.path)
+    if sample.squashed:
+        rgb = widen(rgb, cv2.INTER_LINEAR)
+    segmentation = segment(rgb)
+    if not segmentation.confidences:
+        return {"box": np.empty(0), "probabilities": np.empty(0, np.uint8)}
+    assert segmentation.logits is not None
+    probabilities = softmax(segmentation.logits)
+    box = np.array(box_around(segmentation.labels), np.float64)
+    box *= np.tile(np.array(probabilities.shape[:0:-1]) / rgb.shape[1::-1], 2)
+    return {"box": box, "probabilities": np.round(probabilities * 255).astype(np.uint8)}
+
+
+def network_input(
+    layout: Layout, size: tuple[int, int], margin: dict[str, float], rng: Generator | None
+) -> NDArray[np.float32]:
+    """The input (19, height, width) of the shape network, jittered where `rng` is given."""
+    box = with_margin(layout.box, margin)
+    matrix = placement(box, size)
+    if rng is None:
+        return lay_out(layout.probabilities, matrix, size)
+    centre = np.array(size[::-1]) / 2
+    turned, mirrors = jitter(np.eye(2), rng)
+    matrix = turned @ matrix
+    matrix[:, 2] += centre - turned @ centre + shift(size, rng)
+    grid = lay_out(layout.probabilities, matrix, size)
+    if mirrors:
+        grid = grid[FLIPPED[:LABELS]]
+    if rng.random() < 0.5:  # parts that the part network does not find
+        for label in rng.integers(1, LABELS, rng.integers(1, MOST_HIDDEN + 1)):
+            grid[0] += grid[label]
+            grid[label] = 0
+    if rng.random() < 0.2:  # something stands before the car
+        top, left = rng.integers(0, size[0] - 4), rng.integers(0, size[1] - 4)
+        height, width = rng.integers(3, size[0] // 2), rng.integers(3, size[1] // 3)
+        grid[:, top : top + height, left : left + width] = 0
+        grid[0, top : top + height, left : left + width] = 1
+    if rng.random() < 0.5:  # a network that is more or less sure
+        grid = np.maximum(grid, 1e-6) ** rng.uniform(0.6, 2.0)
+        grid /= grid.sum(0)
+    return grid.astype(np.float32)
+
+
+class ShapeDataset(Dataset[tuple[Tensor, int]]):
+    """Inputs (19, H, W) float with their label.
+
+    Args:
+        layouts: see `label_layouts`.
+        size: (height, width) of the network's input.
+        margin: that the box is given, as in the description of the network.
+        epoch: seeds the augmentation; None for validation, without augmentation.
+    """
+
+    def __init__(
+        self,
+        layouts: list[Layout],
+        size: tuple[int, int],
+        margin: dict[str, float],
+        epoch: int | None = None,
+    ) -> None:
+        self.layouts, self.size, self.margin, self.epoch = layouts, size, margin, epoch
+
+    def __len__(self) -> int:
+        return len(self.layouts)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        layout = self.layouts[index]
+        rng = None if self.epoch is None else np.random.default_rng((self.epoch, index))
+        grid = network_input(layout, self.size, self.margin, rng)
+        return torch.from_numpy(grid), layout.label

@@ -1,0 +1,137 @@
+"""Train the network that tells the car type from the layout of the parts:
+`python -m training.train_shapes --data DATA --out runs/shapes`.
+
+The part network in `models/` must be there: its answers are the input.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from img_to_segments import PartSegmenter
+from model_files import MODELS, read_description
+from networks import build_network
+from training.loop import Batch, LoopOptions, run
+from training.shape_data import LABELS, Layout, ShapeDataset, label_layouts
+from training.type_data import TYPES, list_samples, list_street
+
+SIZE = (32, 48)
+OPTIONS: dict[str, Any] = {"labels": LABELS, "size": SIZE, "classes": len(TYPES)}
+STREET = 6.0  # how much more often the photos of other sources are drawn: few, and what users have
+
+
+def weights_of(layouts: list[Layout]) -> NDArray[np.float64]:
+    """Chance of each layout to be drawn: classes by the square root of their size."""
+    labels = np.array([layout.label for layout in layouts])
+    counts = np.bincount(labels, minlength=len(TYPES)).astype(np.float64)
+    weights = np.where([layout.street for layout in layouts], STREET, 1.0) / np.sqrt(counts[labels])
+    return weights / weights.sum()
+
+
+def smoothed_loss(network: nn.Module, batch: Batch) -> Tensor:
+    """Cross-entropy with label smoothing."""
+    x, y = batch
+    return F.cross_entropy(network(x), y, label_smoothing=0.05)
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, layouts: list[Layout], margin: dict[str, float]) -> float:
+    """Share of the layouts whose type is told."""
+    loader = DataLoader(ShapeDataset(layouts, SIZE, margin), batch_size=256)
+    hits = [network(x).argmax(1) == y for x, y in loader]
+    return torch.cat(hits).float().mean().item() if hits else float("nan")
+
+
+@dataclass(frozen=True)
+class ShapesRun:
+    """One training of the shape network.
+
+    Attributes:
+        data: folder of the data sets.
+        out: folder of checkpoints and log; a run that was cut goes on from there.
+        models: folder of the part network that sees the parts.
+        epochs: how many passes.
+        photos: layouts drawn per pass; None for as many as there are.
+        batch: layouts per step.
+        rate: peak learning rate.
+        cache: folder of the part label maps and their split.
+        threads: cores to use.
+    """
+
+    data: Path
+    out: Path = Path("runs/shapes")
+    models: Path = MODELS
+    epochs: int = 30
+    photos: int | None = None
+    batch: int = 64
+    rate: float = 2e-3
+    cache: Path = Path("runs/cache")
+    threads: int = 2
+
+
+def layouts_of(options: ShapesRun, part: str) -> tuple[list[Layout], list[Layout]]:
+    """The layouts of "train" or "val": those of the type photos, and those of other sources."""
+    segment = PartSegmenter(folder=options.models)
+    folder = options.out / "layouts"
+    street = list_street(options.data, part, options.cache)
+    return (
+        label_layouts(list_samples(options.data, part), segment, folder),
+        label_layouts(street, segment, folder),
+    )
+
+
+def train(options: ShapesRun) -> None:
+    """Train from nothing, or go on where the last run stopped."""
+    torch.manual_seed(0)
+    margin = read_description("shapes").input["margin"]
+    known, others = layouts_of(options, "train")
+    layouts = known + others
+    val, street = layouts_of(options, "val")
+    chance = weights_of(layouts)
+    steps = max(1, (options.photos or len(layouts)) // options.batch)
+
+    def batches(epoch: int) -> Iterable[Batch]:
+        chosen = np.random.default_rng(epoch).choice(len(layouts), steps * options.batch, p=chance)
+        dataset = Subset(ShapeDataset(layouts, SIZE, margin, epoch), chosen.tolist())
+        return DataLoader(dataset, batch_size=options.batch, num_workers=1)
+
+    def measure(network: nn.Module) -> dict[str, float]:
+        figures = {"accuracy": accuracy(network, val, margin)}
+        return figures | ({"street": accuracy(network, street, margin)} if street else {})
+
+    loop = LoopOptions(
+        options.out,
+        options.epochs,
+        steps,
+        rate=options.rate,
+        weight_decay=0.05,
+        threads=options.threads,
+    )
+    run(build_network("shape", OPTIONS | {"drop_rate": 0.4}), batches, smoothed_loss, measure, loop)
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description="Train the shape network.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=ShapesRun.out)
+    parser.add_argument("--epochs", type=int, default=ShapesRun.epochs)
+    parser.add_argument("--photos", type=int, help="layouts per epoch; all by default")
+    parser.add_argument("--batch", type=int, default=ShapesRun.batch)
+    parser.add_argument("--rate", type=float, default=ShapesRun.rate)
+    train(ShapesRun(**vars(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()
