@@ -30,7 +30,7 @@ class Runtime(Protocol):
     """A network with its weights. Safe to call from several threads."""
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits of a batch (N, 3, H, W), normalised as the network's description says."""
+        """Logits of a batch (N, channels, H, W), in the form that the network was trained on."""
         ...
 
 
