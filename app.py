@@ -11,6 +11,7 @@ from flask_cors import CORS
 import schema
 from access import add_access, current_owner, describe_access
 from api_docs import Api, add_docs
+from engine import Engine
 from errors import ApiError, register_errors, unknown_photo
 from headers import EXPOSED, add_headers
 from job import Limits
@@ -18,7 +19,7 @@ from jobs import Jobs
 from listeners import seats
 from live import add_live
 from logs import configure_log
-from monitoring import Metrics, add_monitoring
+from monitoring import Metrics, add_monitoring, log_job
 from photo_result import Segments
 from pipeline import Analyser, Pipeline
 from rates import add_limits, describe_limits
@@ -65,19 +66,27 @@ def create_app(
     settings = config or load_settings()
     settings.prepare_folders()
     workers = min(settings.workers, usable_cores())
-    stages = pipeline or _load_models(settings, workers)
-    metrics = Metrics(VERSION)
-    jobs = Jobs(
-        stages,
-        _open_store(settings),
-        _limits(settings, workers),
-        uploads=settings.uploads,
-        masks=settings.masks,
-        write_masks=settings.write_masks,
-        on_end=metrics.job_ended,
-        processing_status=processing_status if status is None else status,
-        processed_segments=processed_segments if segments is None else segments,
-    )
+    stages: Analyser | None = None
+    jobs: Engine
+    if settings.broker_url is None:
+        stages = pipeline or _load_models(settings, workers)
+        metrics = Metrics(VERSION)
+        jobs = Jobs(
+            stages,
+            _open_store(settings),
+            _limits(settings, workers),
+            uploads=settings.uploads,
+            masks=settings.masks,
+            write_masks=settings.write_masks,
+            on_end=metrics.job_ended,
+            processing_status=processing_status if status is None else status,
+            processed_segments=processed_segments if segments is None else segments,
+        )
+    else:
+        from cluster import open_cluster  # here: Celery and Redis need not be installed
+
+        jobs = open_cluster(settings, _limits(settings, workers), log_job)
+        metrics = Metrics(VERSION, jobs.counts)
     app = Api(__name__, title="Car segmentation", version=VERSION)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -100,7 +109,9 @@ def create_app(
 def _limit_and_describe(app: Api, settings: Settings) -> None:
     """What is done when all routes and their description are there."""
     if settings.photo_rate:
-        add_limits(app, settings.photo_rate)
+        broker = settings.broker_url
+        redis = None if broker is None else broker.get_secret_value()
+        add_limits(app, settings.photo_rate, redis)
         describe_limits(app.api_doc)
     if settings.api_keys:
         describe_access(app.api_doc)
@@ -135,7 +146,7 @@ def _limits(settings: Settings, workers: int) -> Limits:
     )
 
 
-def _add_routes(app: Api, jobs: Jobs, settings: Settings) -> None:
+def _add_routes(app: Api, jobs: Engine, settings: Settings) -> None:
     error = schema.ErrorAnswer
 
     @app.post(

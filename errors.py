@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 UNEXPECTED = "The service failed on this request; its log says why."
 
+AWAY_SECONDS = 5  # seconds until it is worth asking again
+
 _MESSAGES = {
     400: "The request could not be understood.",
     404: "There is nothing at this address; /docs lists what there is.",
@@ -67,12 +69,15 @@ def register_errors(app: Flask, *, too_large: str) -> None:
         return jsonify(error=error.message), error.status
 
     def from_closing(error: ClosingError) -> Response:
-        return _busy("The service is stopping; try again in a moment.", 2)
+        return busy("The service is stopping; try again in a moment.", 2)
 
     def from_queue(error: QueueFullError) -> Response:
-        return _busy(str(error), error.retry_after)
+        return busy(str(error), error.retry_after)
 
-    def from_store(error: StoreError) -> tuple[Response, int]:
+    def from_store(error: StoreError) -> Response | tuple[Response, int]:
+        if error.away:
+            log.warning("%s on %s %r", error, request.method, request.path)
+            return busy(str(error), AWAY_SECONDS)
         log.error("The store failed on %s %r", request.method, request.path, exc_info=error)
         return jsonify(error=str(error)), 507 if error.full else 500
 
@@ -89,7 +94,7 @@ def register_errors(app: Flask, *, too_large: str) -> None:
     app.register_error_handler(Exception, from_anything)
 
 
-def _busy(message: str, retry_after: int) -> Response:
+def busy(message: str, retry_after: int) -> Response:
     """503, and when it is worth trying again."""
     response = jsonify(error=message)
     response.status_code = 503

@@ -10,14 +10,14 @@ from flask import Response, jsonify, request
 import schema
 from access import current_owner
 from api_docs import Api
+from engine import Engine
 from errors import ApiError, unknown_photo
 from job import Standing
-from jobs import Jobs
 from listeners import LONGEST_WAIT, RETRY_AFTER, Listeners, NoSeatError
 from schema import ImagePath, WaitQuery
 
 
-def add_live(app: Api, jobs: Jobs, seats: int) -> None:
+def add_live(app: Api, jobs: Engine, seats: int) -> None:
     """Add the routes.
 
     Args:

@@ -135,6 +135,13 @@ class Pipeline:
         """Whether the models could not be loaded."""
         return self._models.done() and self._models.exception() is not None
 
+    def wait(self) -> tuple[PartSegmenter, TypeClassifier]:
+        """Wait until the models are loaded, and give them. Raises ModelsError."""
+        try:
+            return self._models.result()
+        except Exception:
+            raise ModelsError(MODELS_FAILED) from None
+
     def analyse(
         self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
     ) -> Analysis:
@@ -147,10 +154,7 @@ class Pipeline:
         Raises:
             ModelsError: the models could not be loaded.
         """
-        try:
-            segment, classify = self._models.result()
-        except Exception:
-            raise ModelsError(MODELS_FAILED) from None
+        segment, classify = self.wait()
         at("parts")
         segmentation = segment(rgb)
         if not segmentation.confidences:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from flask import Flask, Response, g, jsonify, request
 
 from api_docs import add_error, each_operation
+from errors import AWAY_SECONDS, busy
+from store import AWAY
 
 # Routes of a photo that only look something up; the others compute something each time.
 _CHEAP_ROUTES = frozenset({"/<image_hash>/status", "/<image_hash>/events"})
@@ -40,7 +42,15 @@ def client() -> str:
     return str(parsed)
 
 
-def add_limits(app: Flask, rate: str) -> None:
+def _shared(redis: str) -> dict[str, Any]:
+    """Where to count, for `Limiter`: in a Redis."""
+    from redis_calls import connection_options
+
+    options = {**connection_options(), "wrap_exceptions": True}
+    return {"storage_uri": redis, "storage_options": options}
+
+
+def add_limits(app: Flask, rate: str, redis: str | None = None) -> None:
     """Limit how often one client may use the routes that cost time. Call it after adding them.
 
     To post a photo is what costs most. To compute an answer out of a result costs less: ten times
@@ -49,11 +59,14 @@ def add_limits(app: Flask, rate: str) -> None:
     Args:
         app: the app.
         rate: most photos per time, such as `60/minute`.
+        redis: URL of the Redis in which several processes count together; None to count here.
     """
     from flask_limiter import Limiter, RateLimitExceeded  # here: it costs the start 0.1 s
+    from limits.errors import StorageError
 
-    # Counters in memory: one or two per client, gone when their time is over.
-    limiter = Limiter(client, app=app, storage_uri="memory://", strategy="fixed-window")
+    # Counters: one or two per client, gone when their time is over.
+    storage = _shared(redis) if redis else {"storage_uri": "memory://"}
+    limiter = Limiter(client, app=app, strategy="fixed-window", **storage)
     amount, _, period = rate.partition("/")
     limits = {
         "photo": limiter.shared_limit(rate, scope="photos"),
@@ -64,6 +77,10 @@ def add_limits(app: Flask, rate: str) -> None:
         for cost in costs:
             view: Any = app.view_functions[rule.endpoint]  # its type is beyond both libraries
             app.view_functions[rule.endpoint] = limits[cost](view)
+
+    @app.errorhandler(StorageError)
+    def away(error: StorageError) -> Response:
+        return busy(AWAY, AWAY_SECONDS)
 
     @app.errorhandler(RateLimitExceeded)
     def exceeded(error: RateLimitExceeded) -> Response:

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from attempt import UNEXPECTED
 from exports import FORMATS, Format, export
 from exports.yolo import data_file
 from options import KNOBS, OptionError, Options, parse
@@ -23,7 +24,6 @@ from pipeline import ModelsError, Pipeline
 from runtimes import RuntimeMissingError
 from segment_interface import ImageError, decode_image
 from settings import load_settings, network_threads, usable_cores
-from work import UNEXPECTED
 
 log = logging.getLogger(__name__)
 
