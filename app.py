@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from flask import Response, jsonify, request
 from flask_cors import CORS
@@ -31,6 +32,9 @@ from settings import PREFIX, Settings, SettingsError, load_settings, network_thr
 from sqlite_store import SqliteStore
 from store import MemoryStore, Store, StoreError
 from ui import add_ui
+
+if TYPE_CHECKING:
+    from cluster import ClusterJobs
 
 VERSION = "0.1.0"
 
@@ -67,7 +71,7 @@ def create_app(
     settings.prepare_folders()
     workers = min(settings.workers, usable_cores())
     stages: Analyser | None = None
-    jobs: Engine
+    jobs: Jobs | ClusterJobs
     if settings.broker_url is None:
         stages = pipeline or _load_models(settings, workers)
         metrics = Metrics(VERSION)
@@ -83,9 +87,7 @@ def create_app(
             processed_segments=processed_segments if segments is None else segments,
         )
     else:
-        from cluster import open_cluster  # here: Celery and Redis need not be installed
-
-        jobs = open_cluster(settings, _limits(settings, workers), log_job)
+        jobs = _open_cluster(settings, workers)
         metrics = Metrics(VERSION, jobs.counts)
     app = Api(__name__, title="Car segmentation", version=VERSION)
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -133,6 +135,18 @@ def _open_store(settings: Settings) -> Store:
         return SqliteStore(settings.results)
     except StoreError as error:
         raise SettingsError(f"{PREFIX}DATA_DIR: {settings.results}: {error}.") from None
+
+
+def _open_cluster(settings: Settings, workers: int) -> ClusterJobs:
+    """What lets others work on the photos. Raises SettingsError."""
+    try:
+        from cluster import open_cluster  # here: it need not be installed
+    except ImportError as error:
+        raise SettingsError(
+            f"{PREFIX}BROKER_URL needs the package {error.name}: "
+            "pip install -r requirements-cluster.txt."
+        ) from None
+    return open_cluster(settings, _limits(settings, workers), log_job)
 
 
 def _limits(settings: Settings, workers: int) -> Limits:

@@ -7,5 +7,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from celery_worker import create
+from settings import SettingsError
 
-app = create()
+try:
+    app = create()
+except SettingsError as error:  # Celery would print a traceback
+    print(f"The worker can't start. {error.message}", file=sys.stderr)
+    sys.exit(error.exit_code)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from helpers import encoded, noise
 from painted import Painted
-from redis_server import RedisServer, Worker
 
 import jobs as jobs_module
 from attempt import OUT_OF_MEMORY, UNEXPECTED
+from benchmarks.cluster_parts import RedisServer, Worker
 from cluster import open_cluster
 from engine import Engine
 from job import ClosingError, JobReport, Limits, QueueFullError, Standing

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import REPOSITORY
-from redis_server import RedisServer
 
+from benchmarks.cluster_parts import RedisServer
 from car_classification import CarType
 from img_to_segments import PART_NAMES
 from photo_result import Result
