@@ -22,7 +22,8 @@ again, in its old place.
 
 A full Redis refuses a script at its first write, if that needs memory, and lets it go on once it
 has written. So what takes a photo begins with such a write, and what must always work begins with
-`begin()`.
+`begin()`. Celery can do nothing at all with a full Redis: the last tenth is left to it, and to what
+ends photos.
 """
 
 PRELUDE = """

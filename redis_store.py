@@ -60,7 +60,7 @@ class RedisStore:
 
     def load(self, digest: str) -> Ending | None:
         def question(redis: Any) -> tuple[list[bytes | None], bytes | None]:
-            with redis.pipeline() as pipe:
+            with redis.pipeline(transaction=False) as pipe:
                 pipe.hmget(f"{PREFIX}photo:{digest}", "state", "message")
                 pipe.get(f"{PREFIX}result:{digest}")
                 fields, result = pipe.execute()
@@ -87,7 +87,7 @@ class RedisStore:
     def ended(self) -> dict[str, Ended]:
         def question(redis: Any) -> list[tuple[int, str, Ended]]:
             digests = [digest.decode() for digest in redis.zrange(f"{PREFIX}ended", 0, -1)]
-            with redis.pipeline() as pipe:
+            with redis.pipeline(transaction=False) as pipe:
                 for digest in digests:
                     pipe.hmget(f"{PREFIX}photo:{digest}", "number", "state")
                 rows = pipe.execute()
@@ -102,7 +102,7 @@ class RedisStore:
     def unfinished(self) -> list[Unfinished]:
         def question(redis: Any) -> list[Unfinished]:
             rows = redis.zrange(f"{PREFIX}unfinished", 0, -1, withscores=True)
-            with redis.pipeline() as pipe:
+            with redis.pipeline(transaction=False) as pipe:
                 for digest, _ in rows:
                     pipe.hget(f"{PREFIX}photo:{digest.decode()}", "attempts")
                 attempts = pipe.execute()
