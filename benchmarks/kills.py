@@ -92,7 +92,7 @@ def run(rounds: int, folder: Path, seed: int = 0) -> Report:
     with Service(folder, CARSEG_QUEUE="100000") as service:
         address = service.address()
         assert address is not None, (folder / "service.log").read_text()[-2000:]
-        return _count(address, load, rounds, early)
+        return count(address, load, rounds, early)
 
 
 def _one_life(folder: Path, load: Load, rng: random.Random) -> bool:
@@ -108,7 +108,8 @@ def _one_life(folder: Path, load: Load, rng: random.Random) -> bool:
         return True
 
 
-def _count(address: str, load: Load, kills: int, early: int) -> Report:
+def count(address: str, load: Load, kills: int, early: int = 0) -> Report:
+    """Wait until all that was accepted has ended, and see how."""
     states: dict[str, dict[str, str]] = {}
     for digest in load.accepted:
         while (state := _status(address, digest)).get("status") in ("Uploaded", "Processing"):

@@ -9,5 +9,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from painted import Painted
 
 from celery_worker import create
+from pipeline import ModelsError
+from settings import Settings
 
-app = create(lambda settings: Painted(Path(os.environ["PAINTED"])))
+
+def load(settings: Settings) -> Painted:
+    """The stages; without a folder, what happens where models are missing."""
+    if not os.environ["PAINTED"]:
+        raise ModelsError("no folder")
+    return Painted(Path(os.environ["PAINTED"]))
+
+
+app = create(load)

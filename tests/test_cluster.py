@@ -17,12 +17,15 @@ import requests
 from helpers import REPOSITORY, Server, body, clean_environment, encoded, noise
 from painted import Painted
 from PIL import Image
+from pydantic import SecretStr
 from redis_server import StartWorker
 
+from api_docs import Api
 from benchmarks.cluster_parts import Cable, RedisServer, Worker
 from cluster import NO_WORKER
 from exports import FORMATS
 from job import TWICE
+from settings import Settings, SettingsError
 from store import AWAY
 
 StartServer = Callable[..., Server]
@@ -137,14 +140,13 @@ def test_web_processes_know_the_same(real_cluster: tuple[Server, Server]) -> Non
 
 
 def test_limits_hold_for_all_web_processes_together(
-    empty_redis: RedisServer, start_server: StartServer, tmp_path: Path
+    empty_redis: RedisServer, make_app: Callable[..., Api], settings: Settings
 ) -> None:
-    environment = {"CARSEG_BROKER_URL": empty_redis.url, "CARSEG_RATE_LIMIT": "3/hour"}
-    servers = [start_server(tmp_path / name, **environment) for name in ("one", "two")]
-    seen = [requests.post(servers[i % 2].url, timeout=60).status_code for i in range(5)]
+    broker = Settings(broker_url=SecretStr(empty_redis.url)).broker_url
+    config = settings.model_copy(update={"broker_url": broker, "rate_limit": "3/hour"})
+    clients = [make_app(config).test_client() for _ in range(2)]
+    seen = [clients[i % 2].post("/").status_code for i in range(5)]
     assert seen == [415, 415, 415, 429, 429]
-    for server in servers:
-        server.stop(signal.SIGTERM)
 
 
 # --- faults, with stages that need no network
@@ -359,41 +361,37 @@ def test_a_full_redis(cluster: Cluster) -> None:
     cluster.are_ready_once(hashes)
 
 
-def test_no_worker_is_there(cluster: Cluster) -> None:
-    assert get(cluster.server, "/ready").json() == {"error": NO_WORKER}
-    image_hash = cluster.post(30)
-    assert cluster.status(image_hash)["position"] == 1
-    worker = cluster.worker()
-    cluster.server.wait(image_hash)
-    assert get(cluster.server, "/ready").status_code == 200
-    assert worker.stop() == 0
-    assert get(cluster.server, "/ready").json() == {"error": NO_WORKER}
-
-
 def test_a_worker_without_models_leaves_the_photos_to_others(cluster: Cluster) -> None:
     bad = cluster._start_worker(
-        CARSEG_BROKER_URL=cluster.redis.url, CARSEG_RUNTIME="openvino", CARSEG_WORKERS="1",
-
-    )  # fmt: skip
+        "painted_worker",
+        CARSEG_BROKER_URL=cluster.redis.url,
+        CARSEG_WORKERS="1",
+        PAINTED="",
+    )
     image_hash = cluster.post(30)
     bad.process.wait(60)
-    assert "has no models" in bad.log.read_text()
+    assert "it has no models" in bad.log.read_text()
     assert cluster.status(image_hash)["status"] == "Uploaded"
     cluster.worker()
     cluster.server.wait(image_hash)
 
 
-def test_a_stop_finishes_what_runs(cluster: Cluster) -> None:
-    worker = cluster.worker()
+def test_workers_come_and_go(cluster: Cluster) -> None:
+    """A stop finishes what runs, and nothing else."""
+    assert get(cluster.server, "/ready").json() == {"error": NO_WORKER}
     cluster.stages.hang(30)
     hashes = [cluster.post(30), cluster.post(31)]
+    assert cluster.status(hashes[1])["position"] == 2
+    worker = cluster.worker()
     cluster.until_begun(30)
+    assert get(cluster.server, "/ready").status_code == 200
     worker.process.terminate()
     time.sleep(0.5)
     cluster.stages.go_on()
     assert worker.process.wait(60) == 0
     assert cluster.status(hashes[0])["status"] == "Ready"
     assert cluster.status(hashes[1])["status"] == "Uploaded"
+    assert get(cluster.server, "/ready").json() == {"error": NO_WORKER}
     cluster.worker()
     cluster.are_ready_once(hashes)
 
@@ -411,31 +409,30 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 WEB, WORKER = ("app.py",), ("-m", "celery", "-A", "celery_app", "worker")
 
 
-@pytest.mark.parametrize("command", [WEB, WORKER])
 def test_a_broker_that_can_not_be_used_is_told_in_one_sentence(
-    command: tuple[str, ...], make_redis: Callable[..., RedisServer], tmp_path: Path
+    make_redis: Callable[..., RedisServer], tmp_path: Path
 ) -> None:
     locked = make_redis("--requirepass", "other-word")
-    good = locked.url.replace("other-word", "secret-word")
-    environment = {"CARSEG_DATA_DIR": str(tmp_path)}
-    for change, words in (
-        ({"CARSEG_BROKER_URL": "amqp://:secret-word@rabbit"}, "it must be like redis://"),
-        ({"CARSEG_BROKER_URL": good}, "refuses the password"),
-        ({"CARSEG_BROKER_URL": "redis://:secret-word@127.0.0.1:1/0"}, "can't be reached"),
-        ({"CARSEG_BROKER_URL": locked.url.replace("/0", "/9999")}, "refuses it: DB index"),
-        ({"CARSEG_BROKER_URL": locked.url, "CARSEG_WRITE_MASKS": "1"}, "CARSEG_WRITE_MASKS"),
+    for command, broker, words in (
+        (WEB, "amqp://:secret-word@rabbit", "it must be like redis://"),
+        (WEB, locked.url.replace("other-word", "secret-word"), "refuses the password"),
+        (WEB, locked.url.replace("/0", "/9999"), "refuses it: DB index"),
+        (WEB, "redis://:secret-word@127.0.0.1:1/0", "can't be reached"),
+        (WORKER, "redis://:secret-word@127.0.0.1:1/0", "can't be reached"),
+        (WORKER, "", "CARSEG_BROKER_URL is not set"),
     ):
-        ended = run(*command, **environment, **change)
+        ended = run(*command, CARSEG_BROKER_URL=broker, CARSEG_DATA_DIR=str(tmp_path))
         assert ended.returncode == 2, ended.stderr
         assert words in ended.stderr
         assert ended.stderr.count("\n") == 1, ended.stderr
         assert "-word" not in ended.stderr + ended.stdout
 
 
-def test_a_worker_needs_a_broker() -> None:
-    ended = run(*WORKER)
-    assert ended.returncode == 2
-    assert "CARSEG_BROKER_URL is not set" in ended.stderr
+def test_workers_write_no_masks(make_app: Callable[..., Api], settings: Settings) -> None:
+    broker = Settings(broker_url=SecretStr("redis://127.0.0.1:1")).broker_url
+    config = settings.model_copy(update={"broker_url": broker, "write_masks": True})
+    with pytest.raises(SettingsError, match="CARSEG_WRITE_MASKS"):
+        make_app(config)
 
 
 def test_nothing_of_it_is_imported_without_a_broker(tmp_path: Path) -> None:
