@@ -75,19 +75,16 @@ def create_app(
     if settings.broker_url is None:
         stages = pipeline or _load_models(settings, workers)
         metrics = Metrics(VERSION)
-        jobs = Jobs(
-            stages,
-            _open_store(settings),
+        jobs = _open_jobs(
+            settings,
             _limits(settings, workers),
-            uploads=settings.uploads,
-            masks=settings.masks,
-            write_masks=settings.write_masks,
-            on_end=metrics.job_ended,
-            processing_status=processing_status if status is None else status,
-            processed_segments=processed_segments if segments is None else segments,
+            stages,
+            metrics,
+            processing_status if status is None else status,
+            processed_segments if segments is None else segments,
         )
     else:
-        jobs = _open_cluster(settings, workers)
+        jobs = _open_cluster(settings, _limits(settings, workers))
         metrics = Metrics(VERSION, jobs.counts)
     app = Api(__name__, title="Car segmentation", version=VERSION)
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -137,7 +134,29 @@ def _open_store(settings: Settings) -> Store:
         raise SettingsError(f"{PREFIX}DATA_DIR: {settings.results}: {error}.") from None
 
 
-def _open_cluster(settings: Settings, workers: int) -> ClusterJobs:
+def _open_jobs(
+    settings: Settings,
+    limits: Limits,
+    stages: Analyser,
+    metrics: Metrics,
+    status: dict[str, str],
+    segments: dict[str, Segments],
+) -> Jobs:
+    """What works on the photos in this process. Raises SettingsError."""
+    return Jobs(
+        stages,
+        _open_store(settings),
+        limits,
+        uploads=settings.uploads,
+        masks=settings.masks,
+        write_masks=settings.write_masks,
+        on_end=metrics.job_ended,
+        processing_status=status,
+        processed_segments=segments,
+    )
+
+
+def _open_cluster(settings: Settings, limits: Limits) -> ClusterJobs:
     """What lets others work on the photos. Raises SettingsError."""
     try:
         from cluster import open_cluster  # here: it need not be installed
@@ -146,7 +165,7 @@ def _open_cluster(settings: Settings, workers: int) -> ClusterJobs:
             f"{PREFIX}BROKER_URL needs the package {error.name}: "
             "pip install -r requirements-cluster.txt."
         ) from None
-    return open_cluster(settings, _limits(settings, workers), log_job)
+    return open_cluster(settings, limits, log_job)
 
 
 def _limits(settings: Settings, workers: int) -> Limits:

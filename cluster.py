@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from celery_broker import Tasks, make_celery
-from engine import Engine
 from job import ClosingError, JobReport, JobsHealth, Limits, Standing
 from photo_result import Result
 from redis_calls import RedisCalls
@@ -50,8 +49,8 @@ def connect(settings: Settings) -> tuple[RedisCalls, RedisStore, RedisQueue]:
     return calls, RedisStore(calls, keep), RedisQueue(calls, settings.lease_seconds, keep)
 
 
-class ClusterJobs(Engine):
-    """An `Engine` whose photos are worked on in other processes.
+class ClusterJobs:
+    """An `engine.Engine` whose photos are worked on in other processes.
 
     Args:
         store, queue, tasks: shared with the workers.
@@ -79,12 +78,12 @@ class ClusterJobs(Engine):
     def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
         """See `Engine.accept`."""
         digest = hashlib.sha256(data).hexdigest()
-        if self._closing.is_set():
-            raise ClosingError
         where = (digest, owner, self._limits.queue, self._limits.workers)
         is_new = self._queue.accept(*where)
         if is_new is not None:
             return digest, is_new
+        if self._closing.is_set():
+            raise ClosingError
         with self._decoding:
             decode_image(data, self._limits.max_pixels)  # workers get whole pictures only
         is_new = bool(self._queue.accept(*where, data))

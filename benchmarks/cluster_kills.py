@@ -24,6 +24,7 @@ from benchmarks.cluster_parts import Cable, RedisServer, Worker
 from benchmarks.kills import CLIENTS, Load, Report, count
 from benchmarks.service import Service
 
+PAUSE = 2.0  # seconds between two posts of a client
 KINDS = ("worker", "process of a worker", "web process", "redis", "cable")
 
 
@@ -106,7 +107,7 @@ def run(
 ) -> tuple[Report, collections.Counter[str]]:
     """Hurt the cluster for some time, each kind in turn at random, then let it finish and count."""
     rng = random.Random(seed)
-    load = Load()
+    load = Load(pause=PAUSE)
     parts = Parts(folder, cut)
     done: collections.Counter[str] = collections.Counter()
     load.address = parts.addresses[0]

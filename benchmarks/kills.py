@@ -40,12 +40,13 @@ class Load:
     address: str | None = None
     accepted: dict[str, int] = field(default_factory=dict)  # hash -> seed
     refused: collections.Counter[int] = field(default_factory=collections.Counter)
+    pause: float = PAUSE
     stop: threading.Event = field(default_factory=threading.Event)
     seeds: itertools.count[int] = field(default_factory=itertools.count)
 
     def post(self) -> None:
         """Post until told to stop. A photo without an answer was not accepted."""
-        while not self.stop.wait(PAUSE):
+        while not self.stop.wait(self.pause):
             address, seed = self.address, next(self.seeds)
             if address is None:
                 continue
@@ -77,7 +78,7 @@ class Report:
 def run(rounds: int, folder: Path, seed: int = 0) -> Report:
     """Kill the service `rounds` times, then let it finish, and count."""
     rng = random.Random(seed)
-    load = Load()
+    load = Load(pause=PAUSE)
     clients = [threading.Thread(target=load.post) for _ in range(CLIENTS)]
     for client in clients:
         client.start()

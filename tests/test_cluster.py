@@ -218,7 +218,11 @@ def cluster(
     redis.forget()
     redis.client.delete("carseg:workers")
     if not servers or servers[-1].process.poll() is not None:
-        environment = {"CARSEG_BROKER_URL": redis.url, "CARSEG_LEASE_SECONDS": LEASE}
+        environment = {
+            "CARSEG_BROKER_URL": redis.url,
+            "CARSEG_LEASE_SECONDS": LEASE,
+            "CARSEG_RATE_LIMIT": "100000/second",
+        }
         servers.append(start_server(folder / f"web-{len(servers)}", **environment))
     made = Cluster(servers[-1], redis, Painted(tmp_path), start_worker)
     yield made
