@@ -45,8 +45,7 @@ def make_celery(settings: Settings) -> Celery:
         task_reject_on_worker_lost=True,
         task_time_limit=settings.job_seconds,
         worker_concurrency=min(settings.workers, usable_cores()),
-        worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,  # a task goes to whoever has time for it
+        worker_prefetch_multiplier=1,  # with late acknowledgement: none beside those worked on
         worker_lost_wait=1.0,
         worker_proc_alive_timeout=60.0,  # the models are loaded before a process is there
         worker_enable_remote_control=False,

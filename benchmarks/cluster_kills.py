@@ -14,6 +14,7 @@ import collections
 import os
 import random
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what it has started
     with tempfile.TemporaryDirectory() as folder:
         report, done = run(arguments.minutes * 60, Path(folder) / "cluster", arguments.seed)
     for name, value in {**done, **vars(report)}.items():
