@@ -1,5 +1,6 @@
 # make run      makes the environment if needed and starts the service (SLIM=yes: without torch)
-# make install  only makes the environment
+# make install  only makes the environment (CLUSTER=yes: with what a cluster needs)
+# make worker   a worker of a cluster; CARSEG_BROKER_URL says whose (README, More than one machine)
 # make test     environment for development, then all tests (ARGS="-k name" for some)
 # make lint     ruff and mypy
 # make audit    known vulnerabilities of the requirements, unsafe code of our own
@@ -16,7 +17,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IMAGE  ?= sample/car.png
 
-.PHONY: run install dev test lint audit lock readers demo screenshot bench train evaluate clean
+.PHONY: run worker install dev test lint audit lock readers demo screenshot bench train evaluate clean
 .DEFAULT_GOAL := run
 
 # Everything that is installed must have a hash that requirements.lock names. LOCKED=no takes
@@ -39,7 +40,7 @@ $(VENV)/.installed: $(WANTED).txt requirements-slim.txt $(WANTED).lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
 	touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements-train.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-train.txt requirements-cluster.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
@@ -47,12 +48,22 @@ $(VENV)/.installed-train: requirements-train.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-train.txt
 	touch $@
 
-install: $(VENV)/.installed
+$(VENV)/.installed-cluster: requirements-cluster.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
+	touch $@
+
+# CLUSTER=yes adds Celery and the client of Redis.
+CLUSTER ?= no
+install: $(VENV)/.installed$(if $(filter yes,$(CLUSTER)),-cluster)
 
 dev: $(VENV)/.installed-dev
 
 run: install
 	@exec $(BIN)/python app.py
+
+# Workers need not know of each other.
+worker: $(VENV)/.installed-cluster
+	@exec $(BIN)/celery -A celery_app worker --without-gossip --without-mingle $(ARGS)
 
 test: dev
 	$(BIN)/python -m pytest $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from flask import Response, jsonify
 from flask_cors import CORS
@@ -10,6 +11,7 @@ from flask_cors import CORS
 import schema
 from access import add_access, current_owner, describe_access
 from api_docs import Api, add_docs
+from engine import Engine
 from errors import register_errors, unknown_photo
 from headers import EXPOSED, add_headers
 from job import Limits
@@ -17,7 +19,7 @@ from jobs import Jobs
 from listeners import seats
 from live import add_live
 from logs import configure_log
-from monitoring import Metrics, add_monitoring
+from monitoring import Metrics, add_monitoring, log_job
 from photo_result import Segments
 from pipeline import Analyser, Pipeline
 from posting import add_posting, too_large
@@ -29,6 +31,9 @@ from settings import PREFIX, Settings, SettingsError, load_settings, network_thr
 from sqlite_store import SqliteStore
 from store import MemoryStore, Store, StoreError
 from ui import add_ui
+
+if TYPE_CHECKING:
+    from cluster import ClusterJobs
 
 VERSION = "0.1.0"
 
@@ -65,19 +70,22 @@ def create_app(
     settings = config or load_settings()
     settings.prepare_folders()
     workers = min(settings.workers, usable_cores())
-    stages = pipeline or _load_models(settings, workers)
-    metrics = Metrics(VERSION)
-    jobs = Jobs(
-        stages,
-        _open_store(settings),
-        _limits(settings, workers),
-        uploads=settings.uploads,
-        masks=settings.masks,
-        write_masks=settings.write_masks,
-        on_end=metrics.job_ended,
-        processing_status=processing_status if status is None else status,
-        processed_segments=processed_segments if segments is None else segments,
-    )
+    stages: Analyser | None = None
+    jobs: Jobs | ClusterJobs
+    if settings.broker_url is None:
+        stages = pipeline or _load_models(settings, workers)
+        metrics = Metrics(VERSION)
+        jobs = _open_jobs(
+            settings,
+            _limits(settings, workers),
+            stages,
+            metrics,
+            processing_status if status is None else status,
+            processed_segments if segments is None else segments,
+        )
+    else:
+        jobs = _open_cluster(settings, _limits(settings, workers))
+        metrics = Metrics(VERSION, jobs.counts)
     app = Api(__name__, title="Car segmentation", version=VERSION)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -101,7 +109,9 @@ def create_app(
 def _limit_and_describe(app: Api, settings: Settings) -> None:
     """What is done when all routes and their description are there."""
     if settings.photo_rate:
-        add_limits(app, settings.photo_rate)
+        broker = settings.broker_url
+        redis = None if broker is None else broker.get_secret_value()
+        add_limits(app, settings.photo_rate, redis)
         describe_limits(app.api_doc)
     if settings.api_keys:
         describe_access(app.api_doc)
@@ -125,6 +135,40 @@ def _open_store(settings: Settings) -> Store:
         raise SettingsError(f"{PREFIX}DATA_DIR: {settings.results}: {error}.") from None
 
 
+def _open_jobs(
+    settings: Settings,
+    limits: Limits,
+    stages: Analyser,
+    metrics: Metrics,
+    status: dict[str, str],
+    segments: dict[str, Segments],
+) -> Jobs:
+    """What works on the photos in this process. Raises SettingsError."""
+    return Jobs(
+        stages,
+        _open_store(settings),
+        limits,
+        uploads=settings.uploads,
+        masks=settings.masks,
+        write_masks=settings.write_masks,
+        on_end=metrics.job_ended,
+        processing_status=status,
+        processed_segments=segments,
+    )
+
+
+def _open_cluster(settings: Settings, limits: Limits) -> ClusterJobs:
+    """What lets others work on the photos. Raises SettingsError."""
+    try:
+        from cluster import open_cluster  # here: it need not be installed
+    except ImportError as error:
+        raise SettingsError(
+            f"{PREFIX}BROKER_URL needs the package {error.name}: "
+            "pip install -r requirements-cluster.txt."
+        ) from None
+    return open_cluster(settings, limits, log_job)
+
+
 def _limits(settings: Settings, workers: int) -> Limits:
     return Limits(
         workers=workers,
@@ -136,7 +180,7 @@ def _limits(settings: Settings, workers: int) -> Limits:
     )
 
 
-def _add_routes(app: Api, jobs: Jobs) -> None:
+def _add_routes(app: Api, jobs: Engine) -> None:
     error = schema.ErrorAnswer
 
     @app.get("/", summary="List what is Ready", responses={200: schema.HASHES})

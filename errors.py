@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 UNEXPECTED = "The service failed on this request; its log says why."
 
+AWAY_SECONDS = 5  # seconds until it is worth asking again
+
 _MESSAGES = {
     400: "The request could not be understood.",
     404: "There is nothing at this address; /docs lists what there is.",
@@ -55,11 +57,23 @@ def explain(error: Exception) -> ApiError:
             return ApiError(503, "The service is stopping; try again in a moment.", 2)
         case QueueFullError():
             return ApiError(503, str(error), error.retry_after)
+        case StoreError(away=True):
+            log.warning("%s on %s %r", error, request.method, request.path)
+            return ApiError(503, str(error), AWAY_SECONDS)
         case StoreError():
             log.error("The store failed on %s %r", request.method, request.path, exc_info=error)
             return ApiError(507 if error.full else 500, str(error))
     log.error("Failed on %s %r", request.method, request.path, exc_info=error)
     return ApiError(500, UNEXPECTED)
+
+
+def answer(failure: ApiError) -> Response:
+    """The response that tells of an error."""
+    response = jsonify(error=failure.message)
+    response.status_code = failure.status
+    if failure.retry_after is not None:
+        response.headers["Retry-After"] = str(failure.retry_after)
+    return response
 
 
 def register_errors(app: Flask, *, too_large: str) -> None:
@@ -89,12 +103,7 @@ def register_errors(app: Flask, *, too_large: str) -> None:
         return response
 
     def from_anything(error: Exception) -> Response:
-        failure = explain(error)
-        response = jsonify(error=failure.message)
-        response.status_code = failure.status
-        if failure.retry_after is not None:
-            response.headers["Retry-After"] = str(failure.retry_after)
-        return response
+        return answer(explain(error))
 
     app.register_error_handler(HTTPException, from_http)
     app.register_error_handler(Exception, from_anything)

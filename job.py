@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -15,6 +16,10 @@ Outcome = Literal["ready", "error", "timeout", "cancelled"]
 
 WAITING = "Waiting for a free worker."
 RUNNING = "Being processed."
+LOST = "The photo was lost before work on it began; post it again."
+TWICE = "The service stopped twice while it worked on this photo; post it to try once more."
+
+ATTEMPTS = 2  # at a photo on which the service dies
 
 
 class ClosingError(Exception):
@@ -33,6 +38,17 @@ class QueueFullError(Exception):
             f"The queue is full ({limit} photos wait); try again in {retry_after} seconds."
         )
         self.retry_after = retry_after
+
+    @classmethod
+    def until_half(cls, limit: int, waiting: int, seconds: float, workers: int) -> QueueFullError:
+        """To come again when half of them are done.
+
+        Args:
+            limit, waiting: photos that may wait, and that do.
+            seconds: that one takes.
+            workers: photos that are worked on at the same time.
+        """
+        return cls(limit, min(300, max(1, math.ceil(seconds * waiting / workers / 2))))
 
 
 @dataclass(frozen=True)
@@ -98,6 +114,7 @@ class JobsHealth:
         running: photos being worked on.
         stuck: jobs that were given up and still hold a thread.
         trouble: why photos can't be taken or results not be kept, in one sentence; or None.
+        workers: worker processes that are there; None where threads of this process work.
     """
 
     waiting: int
@@ -105,6 +122,7 @@ class JobsHealth:
     running: int
     stuck: int
     trouble: str | None
+    workers: int | None = None
 
 
 @dataclass(eq=False)

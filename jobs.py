@@ -21,6 +21,9 @@ from pathlib import Path
 
 from folders import Masks, Uploads
 from job import (
+    ATTEMPTS,
+    LOST,
+    TWICE,
     ClosingError,
     Job,
     JobReport,
@@ -40,10 +43,7 @@ from workers import SPARE_THREADS, Workers
 log = logging.getLogger(__name__)
 
 NO_ROOM = "The disk of the service is full; nothing was stored. Try again later."
-LOST = "The photo was lost before work on it began; post it again."
-TWICE = "The service stopped twice while it worked on this photo; post it to try once more."
 
-_ATTEMPTS = 2
 _UPKEEP = 5.0  # seconds between two rounds of upkeep
 _CHECKED = 5.0  # seconds for which a check of disk and store holds
 
@@ -246,7 +246,7 @@ class Jobs:
             unfinished = self._store.unfinished()
             for row in unfinished:
                 gone = row.digest not in files
-                if not gone and row.attempts < _ATTEMPTS:
+                if not gone and row.attempts < ATTEMPTS:
                     self._enqueue(row.digest, row.number, None)
                     count += 1
                     continue
@@ -286,9 +286,9 @@ class Jobs:
             raise ClosingError
         waiting, limit = self._workers.waiting, self._limits.queue
         if waiting >= limit:
-            # until half of them are done
-            seconds = math.ceil(self._work.seconds * waiting / self._limits.workers / 2)
-            raise QueueFullError(limit, min(300, max(1, seconds)))
+            raise QueueFullError.until_half(
+                limit, waiting, self._work.seconds, self._limits.workers
+            )
 
     def _enqueue(self, digest: str, number: int, photo: Photo | None) -> None:
         job = Job(digest, number)

@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from engine import Engine
 from job import Standing
-from jobs import Jobs
+from store import StoreError
 
 LONGEST_WAIT = 30.0  # seconds that one question for the status may wait
 LONGEST_STREAM = 60.0  # seconds; a browser connects again by itself
@@ -31,7 +32,7 @@ def seats(http_threads: int) -> int:
 class Listeners:
     """All requests that wait."""
 
-    def __init__(self, jobs: Jobs, seats: int) -> None:
+    def __init__(self, jobs: Engine, seats: int) -> None:
         self._jobs = jobs
         self._seats = threading.Semaphore(seats)
 
@@ -43,10 +44,10 @@ class Listeners:
         Args:
             digest: the photo's hash.
             seconds: longest wait.
-            owner: who asks, as in `Jobs.find`.
+            owner: who asks, as in `Engine.find`.
 
         Returns:
-            As `Jobs.find`.
+            As `Engine.find`.
         """
         standing = self._jobs.find(digest, owner)
         if standing is None or standing.has_ended or seconds <= 0:
@@ -74,7 +75,7 @@ class Listeners:
         Args:
             digest: hash of a photo that is known.
             encode: the data of one event, in one line.
-            owner: who listens, as in `Jobs.find`.
+            owner: who listens, as in `Engine.find`.
 
         Returns:
             The text of the answer in pieces, and what must be called when it is sent or given up.
@@ -96,7 +97,10 @@ class Listeners:
         deadline = time.monotonic() + LONGEST_STREAM
         seen: Standing | None = None
         while True:
-            now = self._jobs.wait(digest, seen, HEARTBEAT, owner)
+            try:
+                now = self._jobs.wait(digest, seen, HEARTBEAT, owner)
+            except StoreError:  # the headers are sent; a browser connects again, and is told
+                return
             if now is None:
                 return
             if now != seen:

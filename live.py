@@ -11,9 +11,9 @@ from flask import Response, jsonify, request
 import schema
 from access import current_owner
 from api_docs import Api
+from engine import Engine
 from errors import ApiError, unknown_photo
 from job import Standing
-from jobs import Jobs
 from listeners import LONGEST_WAIT, RETRY_AFTER, Listeners, NoSeatError
 from request_json import posted_texts
 from schema import ImagePath, WaitQuery
@@ -22,7 +22,7 @@ _MOST_ASKED = 1000  # photos in one question
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-def add_live(app: Api, jobs: Jobs, seats: int) -> None:
+def add_live(app: Api, jobs: Engine, seats: int) -> None:
     """Add the routes.
 
     Args:
@@ -92,7 +92,7 @@ def add_live(app: Api, jobs: Jobs, seats: int) -> None:
         return response
 
 
-def _entry(image_hash: str, jobs: Jobs, owner: str) -> dict[str, str | int]:
+def _entry(image_hash: str, jobs: Engine, owner: str) -> dict[str, str | int]:
     """Where one of many photos stands."""
     standing = jobs.find(image_hash, owner) if _HASH.fullmatch(image_hash) else None
     if standing is None:

@@ -3,36 +3,99 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flask import Response, jsonify, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 import schema
 from api_docs import Api
+from engine import Engine
 from job import JobReport
-from jobs import Jobs
+from job_counts import BUCKETS, OUTCOMES, STAGES, histogram
 from pipeline import MODELS_FAILED, Analyser, Pipeline
+from store import StoreError
 
 log = logging.getLogger(__name__)
+
+Counts = Callable[[], Mapping[str, float]]  # numbers of `job_counts`
 
 RETRY_AFTER = 5  # seconds until it is worth asking /ready again
 
 # What a label may hold is fixed here and in the routes: a client can't add time series.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER = "other"
-_OUTCOMES = ("ready", "error", "timeout", "cancelled")
-_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds
+
+_JOBS = "Photos whose work ended."
+_WAITED = "Time that photos waited for a free worker."
+_STAGES = "Time that each stage of the work took."
+
+
+class _JobMetrics:
+    """The jobs that end in threads of this process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._jobs = Counter("carseg_jobs", _JOBS, ("outcome",), registry=registry)
+        for outcome in OUTCOMES:
+            self._jobs.labels(outcome)  # shown from the start, as 0
+        self._waited = Histogram(
+            "carseg_job_wait_seconds", _WAITED, buckets=BUCKETS, registry=registry
+        )
+        self._stages = Histogram(
+            "carseg_stage_seconds", _STAGES, ("stage",), buckets=BUCKETS, registry=registry
+        )
+
+    def ended(self, report: JobReport) -> None:
+        self._jobs.labels(report.outcome).inc()
+        self._waited.observe(report.waited)
+        for stage, seconds in report.stages.items():
+            self._stages.labels(stage).observe(seconds)
+
+
+class _SharedJobMetrics(Collector):
+    """The jobs of all workers of a cluster, as `job_counts` has them; nothing without Redis."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            numbers = self._counts()
+        except StoreError:
+            return
+        jobs = CounterMetricFamily("carseg_jobs", _JOBS, labels=["outcome"])
+        for outcome in OUTCOMES:
+            jobs.add_metric([outcome], numbers.get(f"jobs:{outcome}", 0))
+        yield jobs
+        waited = HistogramMetricFamily("carseg_job_wait_seconds", _WAITED)
+        if (found := histogram(numbers, "wait")) is not None:
+            waited.add_metric([], *found)
+        yield waited
+        stages = HistogramMetricFamily("carseg_stage_seconds", _STAGES, labels=["stage"])
+        for stage in STAGES:
+            if (found := histogram(numbers, f"stage:{stage}")) is not None:
+                stages.add_metric([stage], *found)
+        yield stages
 
 
 class Metrics:
-    """What one app counts; two apps in one process have nothing in common."""
+    """What one app counts; two apps in one process have nothing in common.
 
-    def __init__(self, version: str) -> None:
+    Args:
+        version: of the service.
+        counts: what was counted of jobs in other processes; None if they end in this one.
+    """
+
+    def __init__(self, version: str, counts: Counts | None = None) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "carseg_requests",
@@ -40,24 +103,9 @@ class Metrics:
             ("route", "method", "code"),
             registry=self.registry,
         )
-        self._jobs = Counter(
-            "carseg_jobs", "Photos whose work ended.", ("outcome",), registry=self.registry
-        )
-        for outcome in _OUTCOMES:
-            self._jobs.labels(outcome)  # shown from the start, as 0
-        self._waited = Histogram(
-            "carseg_job_wait_seconds",
-            "Time that photos waited for a free worker.",
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-        self._stages = Histogram(
-            "carseg_stage_seconds",
-            "Time that each stage of the work took.",
-            ("stage",),
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
+        self._jobs = _JobMetrics(self.registry) if counts is None else None
+        if counts is not None:
+            self.registry.register(_SharedJobMetrics(counts))
         Gauge("carseg_info", "The version.", ("version",), registry=self.registry).labels(
             version
         ).set(1)
@@ -66,10 +114,8 @@ class Metrics:
     def job_ended(self, report: JobReport) -> None:
         """Count a job that ended, and write its line in the log."""
         log_job(report)
-        self._jobs.labels(report.outcome).inc()
-        self._waited.observe(report.waited)
-        for stage, seconds in report.stages.items():
-            self._stages.labels(stage).observe(seconds)
+        if self._jobs is not None:
+            self._jobs.ended(report)
 
     def answered(self, route: str | None, method: str, code: int) -> None:
         """Count a request.
@@ -87,11 +133,16 @@ class Metrics:
 class _Queue(Collector):
     """The jobs that wait and run, at the moment somebody looks."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Engine) -> None:
         self._jobs = jobs
 
     def collect(self) -> Iterator[Metric]:
-        health = self._jobs.health()
+        try:
+            health = self._jobs.health()
+        except StoreError:
+            return
+        if health.workers is not None:
+            yield GaugeMetricFamily("carseg_workers", "Workers that are there.", health.workers)
         for name, text, value in (
             ("queue_length", "Photos that wait for a free worker.", health.waiting),
             ("queue_limit", "Most photos that may wait.", health.limit),
@@ -101,14 +152,14 @@ class _Queue(Collector):
             yield GaugeMetricFamily(f"carseg_{name}", text, value)
 
 
-def add_monitoring(app: Api, metrics: Metrics, jobs: Jobs, stages: Analyser) -> None:
+def add_monitoring(app: Api, metrics: Metrics, jobs: Engine, stages: Analyser | None) -> None:
     """Add the three routes, and count all requests of the app.
 
     Args:
         app: the app.
         metrics: what is counted; it must be told of jobs that end (`Metrics.job_ended`).
         jobs: all photos.
-        stages: the models.
+        stages: the models; None if they are in other processes.
     """
     metrics.registry.register(_Queue(jobs))
 
@@ -148,7 +199,7 @@ def add_monitoring(app: Api, metrics: Metrics, jobs: Jobs, stages: Analyser) -> 
         return response
 
 
-def trouble(jobs: Jobs, stages: Analyser) -> str | None:
+def trouble(jobs: Engine, stages: Analyser | None) -> str | None:
     """Why no photo can be worked on just now, in one sentence; None if all is well."""
     if jobs.is_closing:
         return "The service is stopping."
@@ -157,7 +208,10 @@ def trouble(jobs: Jobs, stages: Analyser) -> str | None:
             return MODELS_FAILED
         if not stages.loaded:
             return "The models are still being loaded."
-    health = jobs.health()
+    try:
+        health = jobs.health()
+    except StoreError as error:
+        return str(error)
     if health.trouble is not None:
         return health.trouble
     if health.waiting >= health.limit:

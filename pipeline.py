@@ -152,6 +152,13 @@ class Pipeline:
         """Whether the models could not be loaded."""
         return self._models.done() and self._models.exception() is not None
 
+    def wait(self) -> tuple[PartSegmenter, TypeClassifier]:
+        """Wait until the models are loaded, and give them. Raises ModelsError."""
+        try:
+            return self._models.result()
+        except Exception:
+            raise ModelsError(MODELS_FAILED) from None
+
     def analyse(
         self,
         photo: Photo | NDArray[np.uint8],
@@ -166,10 +173,7 @@ class Pipeline:
         Raises:
             ModelsError: the models could not be loaded.
         """
-        try:
-            segment, classify = self._models.result()
-        except Exception:
-            raise ModelsError(MODELS_FAILED) from None
+        segment, classify = self.wait()
         if not isinstance(photo, Photo):
             photo = Photo.of(photo)
         with self.runtime.crowd as crowd:

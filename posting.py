@@ -16,8 +16,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 import schema
 from access import current_owner
 from api_docs import Api
+from engine import Engine
 from errors import ApiError, explain
-from jobs import Jobs
 from rates import count_photo
 from request_json import posted_object, posted_texts
 from segment_interface import ImageError, decode_base64
@@ -31,7 +31,7 @@ def too_large(settings: Settings) -> str:
     return f"The image is too large; the limit is {settings.max_upload_mb:g} MB."
 
 
-def add_posting(app: Api, jobs: Jobs, settings: Settings) -> None:
+def add_posting(app: Api, jobs: Engine, settings: Settings) -> None:
     """Add the routes."""
     error = schema.ErrorAnswer
     statuses = (400, 413, 415, 500, 503, 507)
@@ -82,7 +82,7 @@ def add_posting(app: Api, jobs: Jobs, settings: Settings) -> None:
         return answer
 
 
-def _take(jobs: Jobs, settings: Settings, image: str) -> dict[str, Any]:
+def _take(jobs: Engine, settings: Settings, image: str) -> dict[str, Any]:
     """Take one photo; gives what is answered. Raises what `errors.explain` knows."""
     data = decode_base64(image)
     if len(data) > settings.max_upload_bytes:
@@ -105,7 +105,7 @@ def _batch(settings: Settings) -> list[str]:
     return images
 
 
-def _entry(jobs: Jobs, settings: Settings, image: str, *, is_first: bool) -> dict[str, Any]:
+def _entry(jobs: Engine, settings: Settings, image: str, *, is_first: bool) -> dict[str, Any]:
     """What is answered for one photo of a batch."""
     try:
         if not is_first:  # the request itself counts as one

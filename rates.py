@@ -10,7 +10,8 @@ from typing import Any, Literal
 from flask import Flask, Response, current_app, g, jsonify, request
 
 from api_docs import add_error, each_operation
-from errors import ApiError
+from errors import AWAY_SECONDS, ApiError, answer
+from store import AWAY
 
 # Routes of a photo that only look something up; the others compute something each time.
 _CHEAP_ROUTES = frozenset({"/<image_hash>/status", "/<image_hash>/events"})
@@ -44,13 +45,21 @@ def client() -> str:
 
 
 def count_photo() -> None:
-    """Count one more photo of this client, where there is a limit. Raises ApiError (429)."""
+    """Count one more photo of this client, where there is a limit. Raises ApiError (429, 503)."""
     count = current_app.extensions.get(_COUNTER)
     if count is not None:
         count()
 
 
-def add_limits(app: Flask, rate: str) -> None:
+def _shared(redis: str) -> dict[str, Any]:
+    """Where to count, for `Limiter`: in a Redis."""
+    from redis_calls import connection_options
+
+    options = {**connection_options(), "wrap_exceptions": True}
+    return {"storage_uri": redis, "storage_options": options}
+
+
+def add_limits(app: Flask, rate: str, redis: str | None = None) -> None:
     """Limit how often one client may use the routes that cost time. Call it after adding them.
 
     To post a photo is what costs most. To compute an answer out of a result costs less: ten times
@@ -59,12 +68,15 @@ def add_limits(app: Flask, rate: str) -> None:
     Args:
         app: the app.
         rate: most photos per time, such as `60/minute`.
+        redis: URL of the Redis in which several processes count together; None to count here.
     """
     from flask_limiter import Limiter, RateLimitExceeded  # here: it costs the start 0.1 s
     from limits import parse
+    from limits.errors import StorageError
 
-    # Counters in memory: one or two per client, gone when their time is over.
-    limiter = Limiter(client, app=app, storage_uri="memory://", strategy="fixed-window")
+    # Counters: one or two per client, gone when their time is over.
+    storage = _shared(redis) if redis else {"storage_uri": "memory://"}
+    limiter = Limiter(client, app=app, strategy="fixed-window", **storage)
     amount, _, period = rate.partition("/")
     limits = {
         "photo": limiter.shared_limit(rate, scope="photos"),
@@ -80,11 +92,18 @@ def add_limits(app: Flask, rate: str) -> None:
 
     def count() -> None:
         who = (client(), "photos")  # the counter of the shared limit
-        if not limiter.limiter.hit(photos, *who):
-            left = limiter.limiter.get_window_stats(photos, *who).reset_time - time.time()
-            raise ApiError(429, _TOO_MANY.format(photos), max(1, math.ceil(left)))
+        try:
+            if not limiter.limiter.hit(photos, *who):
+                left = limiter.limiter.get_window_stats(photos, *who).reset_time - time.time()
+                raise ApiError(429, _TOO_MANY.format(photos), max(1, math.ceil(left)))
+        except StorageError:
+            raise ApiError(503, AWAY, AWAY_SECONDS) from None
 
     app.extensions[_COUNTER] = count
+
+    @app.errorhandler(StorageError)
+    def away(error: StorageError) -> Response:
+        return answer(ApiError(503, AWAY, AWAY_SECONDS))
 
     @app.errorhandler(RateLimitExceeded)
     def exceeded(error: RateLimitExceeded) -> Response:

@@ -12,13 +12,13 @@ from werkzeug.datastructures import MIMEAccept
 import schema
 from access import current_owner
 from api_docs import Api
+from engine import Engine
 from errors import ApiError, unknown_photo
 from exports import FORMATS, Format, export, find_format
 from exports.pictures import label_map_png, mask_png, overlay_png
 from exports.scene import scene_of
 from img_to_segments import PART_NAMES
 from job import Standing
-from jobs import Jobs
 from options import PLAIN, OptionError, parse
 from photo_result import Result
 from schema import ImagePath, MaskPath, SegmentsQuery
@@ -26,7 +26,7 @@ from schema import ImagePath, MaskPath, SegmentsQuery
 Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
 
 
-def add_results(app: Api, jobs: Jobs) -> None:
+def add_results(app: Api, jobs: Engine) -> None:
     """Add the routes."""
     errors: Responses = {400: schema.ErrorAnswer, 404: schema.ErrorAnswer}
     picture: Responses = {200: schema.PNG, **errors}
@@ -69,7 +69,7 @@ def add_results(app: Api, jobs: Jobs) -> None:
         return _png(overlay_png(scene_of(path.image_hash, result, PLAIN)))
 
 
-def find_photo(jobs: Jobs, image_hash: str) -> Standing:
+def find_photo(jobs: Engine, image_hash: str) -> Standing:
     """Where a photo stands. Raises ApiError if it is unknown to who asks."""
     standing = jobs.find(image_hash, current_owner())
     if standing is None:
@@ -77,7 +77,7 @@ def find_photo(jobs: Jobs, image_hash: str) -> Standing:
     return standing
 
 
-def _result(jobs: Jobs, image_hash: str) -> Result:
+def _result(jobs: Engine, image_hash: str) -> Result:
     """The result of a photo that is Ready. Raises ApiError."""
     standing = find_photo(jobs, image_hash)
     if standing.state == "Error":

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import click
 
+from attempt import UNEXPECTED
 from exports import Format, export
 from options import OptionError, Options
 from photo_result import Result
@@ -25,7 +26,6 @@ from pipeline import ModelsError, Pipeline
 from runtimes import RuntimeMissingError
 from segment_interface import ImageError, decode_photo
 from settings import load_settings, network_threads, usable_cores
-from work import UNEXPECTED
 
 log = logging.getLogger(__name__)
 

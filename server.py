@@ -21,8 +21,8 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
 from connections import NO_ROOM, Bodies, Channel, Limits
+from engine import Engine
 from errors import ApiError
-from jobs import Jobs
 from settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def listen(settings: Settings) -> list[socket.socket]:
         ) from None
 
 
-def serve(app: Flask, jobs: Jobs, settings: Settings, sockets: list[socket.socket]) -> None:
+def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.socket]) -> None:
     """Answer requests until SIGTERM or SIGINT; running jobs then finish. Blocks.
 
     A second signal ends the process at once; what is unfinished is on disk for the next start.
@@ -138,7 +138,7 @@ def _announce(listener: socket.socket, *, with_key: bool) -> None:
     )
 
 
-def _stop_on_signals(jobs: Jobs, dispatcher: ThreadedTaskDispatcher) -> None:
+def _stop_on_signals(jobs: Engine, dispatcher: ThreadedTaskDispatcher) -> None:
     """On SIGTERM and SIGINT: close the jobs, answer what is being asked, end the main loop.
 
     Until the running jobs are done, requests are answered: clients can still fetch results,

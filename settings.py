@@ -8,6 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import click
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -20,6 +21,7 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.IGNORECASE)
 _LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?$"
 _KEY = re.compile(r"[!-+\--~]+")  # what a header can carry, without comma and space
 _SHORTEST_KEY = 16  # characters; nobody guesses that many if they are random
+_SECRET = (f"{PREFIX}API_KEYS", f"{PREFIX}BROKER_URL")  # never shown
 _RATE = re.compile(r"[1-9]\d{0,6}/(second|minute|hour|day)")
 _DEFAULT_RATE = "60/minute"
 
@@ -68,6 +70,16 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default=REPOSITORY, description="folder that holds `img/`, `seg_img/` and `results.sqlite`"
+    )
+    broker_url: SecretStr | None = Field(
+        default=None,
+        description="`redis://...`: photos wait in this Redis, and Celery workers work on them",
+    )
+    lease_seconds: float = Field(
+        default=15,
+        ge=0.5,
+        le=3600,
+        description="seconds after which a photo of a worker that is not heard of goes to another",
     )
     workers: int = Field(
         default_factory=_default_workers,
@@ -202,6 +214,19 @@ class Settings(BaseSettings):
                 raise ValueError(f"key {number} has characters other than ASCII without spaces")
         return value
 
+    @field_validator("broker_url", mode="before")
+    @classmethod
+    def _no_broker(cls, value: Any) -> Any:
+        return value or None
+
+    @field_validator("broker_url")
+    @classmethod
+    def _check_broker(cls, value: SecretStr | None) -> SecretStr | None:
+        # It may hold a password, so the message does not show it.
+        if value is not None and not _is_redis(value.get_secret_value()):
+            raise ValueError("it must be like redis://:password@host:6379/0, or rediss:// with TLS")
+        return value
+
     @field_validator("rate_limit")
     @classmethod
     def _check_rate(cls, value: str) -> str:
@@ -285,6 +310,21 @@ class Settings(BaseSettings):
                 ) from None
 
 
+def _is_redis(url: str) -> bool:
+    """Whether a URL can lead to a Redis."""
+    try:
+        parts = urlsplit(url)
+        port_is_good = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("redis", "rediss")
+        and bool(parts.hostname)
+        and port_is_good
+        and re.fullmatch(r"/?\d*", parts.path) is not None
+    )
+
+
 def load_settings() -> Settings:
     """Read the settings from the environment. Raises SettingsError on the first bad value."""
     try:
@@ -293,7 +333,7 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         variable = PREFIX + str(first["loc"][0]).upper()
         reason = first["msg"].removeprefix("Value error, ")
-        if variable == f"{PREFIX}API_KEYS":
+        if variable in _SECRET:
             raise SettingsError(f"{variable}: {reason}.") from None
         value = os.environ.get(variable, "")
         raise SettingsError(f"{variable}={value}: {reason}.") from None

@@ -15,16 +15,21 @@ State = Literal["Uploaded", "Processing", "Ready", "Error"]
 Ended = Literal["Ready", "Error"]
 
 
+AWAY = "The service can't reach Redis at the moment; try again in a few seconds."
+
+
 class StoreError(Exception):
     """The store can't do what it was asked to; the message is safe to show.
 
     Attributes:
         full: there is no room on its disk.
+        away: it can't be reached now; it is worth trying again.
     """
 
-    def __init__(self, message: str, *, full: bool = False) -> None:
+    def __init__(self, message: str, *, full: bool = False, away: bool = False) -> None:
         super().__init__(message)
         self.full = full
+        self.away = away
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,16 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from attempt import TOO_SLOW, CancelledError, attempt
 from folders import Masks, Uploads
 from job import RUNNING, Job, JobReport, Limits, Outcome
 from known import Known
 from photo_result import Result
-from pipeline import Analyser, ModelsError, Stage
-from segment_interface import ImageError, Photo, decode_photo
+from pipeline import Analyser, Stage
+from segment_interface import Photo, decode_photo
 from store import Ending, Store, StoreError
 
 log = logging.getLogger(__name__)
-
-UNEXPECTED = "The photo could not be processed because of an error in the service."
-OUT_OF_MEMORY = "The photo could not be processed: the service has too little memory for it."
-TOO_SLOW = "The photo took longer than {:g} seconds; work on it was given up."
-
-
-class _CancelledError(Exception):
-    """Nobody waits for this job any more."""
 
 
 class Work:
@@ -77,26 +70,15 @@ class Work:
             self._store.begin(job.number)
         except StoreError:  # a full disk; the work can go on
             log.exception("The attempt of job %s could not be counted", job.digest)
-        try:
-            result = self._work(job, photo)
-        except _CancelledError:
-            pass
-        except (ImageError, ModelsError) as error:
-            self._end(job, "error", str(error))
-        except MemoryError:
-            log.exception("Job %s failed", job.digest)
-            self._end(job, "error", OUT_OF_MEMORY)
-        except BaseException:  # whatever a model may throw, even SystemExit
-            log.exception("Job %s failed", job.digest)
-            self._end(job, "error", UNEXPECTED)
-        else:
-            self._end(job, "ready", result.message, result)
+        ended = attempt(job.digest, lambda: self._work(job, photo))
+        if ended is not None:
+            self._end(job, *ended)
 
     def _work(self, job: Job, photo: Photo | None) -> Result:
         def at(stage: Stage) -> None:
             with self._changed:
                 if job.claimed:
-                    raise _CancelledError
+                    raise CancelledError
                 job.stage = stage
                 job.marks.append((stage, time.monotonic()))
                 self._changed.notify_all()

@@ -22,7 +22,7 @@ import requests
 
 from benchmarks.service import Service, body, photo
 from exports import export, find_format
-from jobs import TWICE
+from job import TWICE
 from options import PLAIN
 from photo_result import Result
 from pipeline import Pipeline
@@ -40,12 +40,13 @@ class Load:
     address: str | None = None
     accepted: dict[str, int] = field(default_factory=dict)  # hash -> seed
     refused: collections.Counter[int] = field(default_factory=collections.Counter)
+    pause: float = PAUSE
     stop: threading.Event = field(default_factory=threading.Event)
     seeds: itertools.count[int] = field(default_factory=itertools.count)
 
     def post(self) -> None:
         """Post until told to stop. A photo without an answer was not accepted."""
-        while not self.stop.wait(PAUSE):
+        while not self.stop.wait(self.pause):
             address, seed = self.address, next(self.seeds)
             if address is None:
                 continue
@@ -77,7 +78,7 @@ class Report:
 def run(rounds: int, folder: Path, seed: int = 0) -> Report:
     """Kill the service `rounds` times, then let it finish, and count."""
     rng = random.Random(seed)
-    load = Load()
+    load = Load(pause=PAUSE)
     clients = [threading.Thread(target=load.post) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
@@ -92,7 +93,7 @@ def run(rounds: int, folder: Path, seed: int = 0) -> Report:
     with Service(folder, CARSEG_QUEUE="100000") as service:
         address = service.address()
         assert address is not None, (folder / "service.log").read_text()[-2000:]
-        return _count(address, load, rounds, early)
+        return count(address, load, rounds, early)
 
 
 def _one_life(folder: Path, load: Load, rng: random.Random) -> bool:
@@ -108,7 +109,8 @@ def _one_life(folder: Path, load: Load, rng: random.Random) -> bool:
         return True
 
 
-def _count(address: str, load: Load, kills: int, early: int) -> Report:
+def count(address: str, load: Load, kills: int, early: int = 0) -> Report:
+    """Wait until all that was accepted has ended, and see how."""
     states: dict[str, dict[str, str]] = {}
     for digest in load.accepted:
         while (state := _status(address, digest)).get("status") in ("Uploaded", "Processing"):

@@ -21,7 +21,7 @@ from pipeline import Analyser, Analysis, Pipeline, Stage
 from segment_interface import Photo
 from settings import Settings, network_threads, usable_cores
 
-pytest_plugins = ["browser"]  # the fixtures of tests/ui
+pytest_plugins = ["browser", "redis_server"]  # the fixtures of tests/ui, and of a cluster
 
 WORKERS = min(2, usable_cores())
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 import app as app_module
 from api_docs import Api
+from attempt import UNEXPECTED
 from car_classification import TYPE_NAMES
 from exports import FORMATS, export
 from img_to_segments import PART_NAMES
@@ -28,7 +29,6 @@ from pipeline import MODELS_FAILED, NO_CAR, ModelsError, Pipeline
 from schema import ResultAnswer
 from segment_interface import decode_image, decode_photo
 from settings import Settings, usable_cores
-from work import UNEXPECTED
 
 UNKNOWN = "0" * 64
 

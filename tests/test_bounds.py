@@ -18,16 +18,16 @@ from helpers import body, encoded, noise, post, wait
 import jobs as jobs_module
 import known
 from api_docs import Api
+from attempt import UNEXPECTED
 from img_to_segments import PART_NAMES
-from job import JobReport, Limits, QueueFullError
-from jobs import LOST, NO_ROOM, TWICE, Jobs
+from job import LOST, TWICE, JobReport, Limits, QueueFullError
+from jobs import NO_ROOM, Jobs
 from photo_result import Segments
 from pipeline import Analysis, Stage
 from segment_interface import Photo
 from settings import Settings
 from sqlite_store import SqliteStore
 from store import Ending, MemoryStore, Store, StoreError
-from work import UNEXPECTED
 from workers import SPARE_THREADS
 
 

@@ -30,6 +30,8 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "HOST": "0.0.0.0",  # noqa: S104
         "PORT": "8080",
         "DATA_DIR": str(tmp_path),
+        "BROKER_URL": "redis://:secret@redis.example:6380/1",
+        "LEASE_SECONDS": "7.5",
         "WORKERS": "3",
         "HTTP_THREADS": "5",
         "CONNECTIONS": "50",
@@ -74,6 +76,7 @@ BAD = [
     ("PORT", "70000"),
     ("HOST", ""),
     ("WORKERS", "0"),
+    ("LEASE_SECONDS", "0"),
     ("HTTP_THREADS", "-1"),
     ("MAX_UPLOAD_MB", "0"),
     ("MAX_UPLOAD_MB", "nan"),
@@ -120,6 +123,39 @@ def test_a_bad_key_stops_the_start_and_is_not_shown(
     with pytest.raises(ValidationError) as raw:
         Settings(api_keys=value)  # type: ignore[arg-type]
     assert value not in str(raw.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "redis.example",
+        "amqp://user:secret-word@rabbit.example",
+        "redis://:secret-word@",
+        "redis://:secret-word@redis.example:port/0",
+        "redis://:secret-word@redis.example:70000/0",
+        "redis://:secret-word@redis.example/photos",
+        "redis+socket:///secret-word",
+    ],
+)
+def test_a_bad_broker_stops_the_start_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("CARSEG_BROKER_URL", value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert caught.value.message.startswith("CARSEG_BROKER_URL: it must be like redis://")
+    assert "secret-word" not in caught.value.message
+    assert "example" not in caught.value.message
+
+
+def test_the_password_of_the_broker_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARSEG_BROKER_URL", "rediss://user:secret-word@redis.example")
+    settings = load_settings()
+    assert settings.broker_url is not None
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "secret-word" not in text
+    monkeypatch.setenv("CARSEG_BROKER_URL", "")
+    assert load_settings().broker_url is None
 
 
 def test_no_keys_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from benchmarks.cluster_parts import RedisServer
 from car_classification import CarType
 from img_to_segments import PART_NAMES
 from photo_result import Result
 from pipeline import Analysis
+from redis_calls import RedisCalls
+from redis_store import RedisStore
 from sqlite_store import SqliteStore
 from store import Ending, MemoryStore, Store, StoreError, Unfinished
 
@@ -35,9 +38,16 @@ ERROR = Ending("Error", "broken")
 Open = Callable[[], Store]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "results.sqlite")
+    made: Store
+    if request.param == "memory":
+        made = MemoryStore()
+    elif request.param == "sqlite":
+        made = SqliteStore(tmp_path / "results.sqlite")
+    else:
+        server: RedisServer = request.getfixturevalue("empty_redis")
+        made = RedisStore(RedisCalls(server.url), keep_seconds=100)
     yield made
     made.close()
 

@@ -1,0 +1,267 @@
+"""What a cluster does beside one process, and what it costs: `python -m benchmarks.cluster`.
+
+All on this machine: Redis, one web process, one worker with one process or two, and the service as
+it is by default, in turns. Photos are JPEGs of the sample car at 1,024 pixels, each a little
+different.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from benchmarks.blank_worker import Blank
+from benchmarks.cluster_parts import RedisServer, Worker
+from benchmarks.service import Service, body, photo
+from photo_result import Result
+from segment_interface import decode_image
+
+CLIENTS = 4
+LONGEST = 1024
+QUEUE = {"CARSEG_QUEUE": "100000"}
+
+_seeds = count(1_000)
+
+
+def photos(number: int, longest: int = LONGEST) -> list[bytes]:
+    """Photos that were never posted before."""
+    return [photo(next(_seeds), longest) for _ in range(number)]
+
+
+def cpu_seconds(*processes: int) -> float:
+    """Processor time that processes have used."""
+    ticks = 0
+    for process in processes:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def post_all(address: str, files: Sequence[bytes]) -> list[str]:
+    """Post photos from several clients; gives their hashes."""
+    left, hashes = list(files), []
+
+    def client() -> None:
+        with requests.Session() as session:
+            while True:
+                try:
+                    data = left.pop()
+                except IndexError:
+                    return
+                answer = session.post(address, json=body(data), timeout=60)
+                assert answer.status_code == 200, answer.text
+                hashes.append(answer.json()["image_hash"])
+
+    clients = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    for each in clients:
+        each.start()
+    for each in clients:
+        each.join()
+    return hashes
+
+
+def until_ready(address: str, hashes: Sequence[str]) -> None:
+    """Wait until all photos are Ready."""
+    wanted = set(hashes)
+    while not wanted <= set(requests.get(address, timeout=60).json()):
+        time.sleep(0.1)
+
+
+class Running:
+    """A service, with what is behind it."""
+
+    def __init__(
+        self, service: Service, redis: RedisServer | None = None, worker: Worker | None = None
+    ) -> None:
+        self.service, self.redis, self.worker = service, redis, worker
+        address = service.address()
+        assert address is not None
+        self.address = address
+        if worker is not None:
+            deadline = time.monotonic() + 60
+            while requests.get(f"{address}/ready", timeout=60).status_code != 200:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        until_ready(address, post_all(address, photos(6)))  # models are loaded and warm
+
+    def photos_per_second(self, number: int) -> float:
+        """How many are done per second, from the first POST to the last one Ready."""
+        files = photos(number)
+        begun = time.monotonic()
+        until_ready(self.address, post_all(self.address, files))
+        return number / (time.monotonic() - begun)
+
+
+@contextmanager
+def one_process(folder: Path) -> Iterator[Running]:
+    """The service as it is by default."""
+    with Service(folder / "default", **QUEUE) as service:
+        yield Running(service)
+
+
+@contextmanager
+def cluster(
+    folder: Path, processes: int, app: str = "celery_app", work: bool = True
+) -> Iterator[Running]:
+    """Redis, a web process, and a worker with some processes."""
+    name = f"{app}-{processes}-{work}"
+    (folder / f"redis-{name}").mkdir()
+    redis = RedisServer(folder / f"redis-{name}")
+    settings = {"CARSEG_BROKER_URL": redis.url, **QUEUE}
+    worker = None
+    try:
+        if work:
+            log = folder / f"{name}.log"
+            worker = Worker(log, app, CARSEG_WORKERS=str(processes), **settings)
+        with Service(folder / name, **settings) as service:
+            yield Running(service, redis, worker) if work else _without_worker(service, redis)
+    finally:
+        if worker is not None:
+            worker.kill()
+        redis.close()
+
+
+def _without_worker(service: Service, redis: RedisServer) -> Running:
+    running = Running.__new__(Running)
+    address = service.address()
+    assert address is not None
+    running.service, running.redis, running.worker = service, redis, None
+    running.address = address
+    return running
+
+
+def throughput(folder: Path, rounds: int, number: int) -> None:
+    """Photos per second of one process, and of a cluster with one process that works, and two."""
+    rates: dict[str, list[float]] = {"one process, threads": [], "cluster, 1": [], "cluster, 2": []}
+    with one_process(folder) as first, cluster(folder, 1) as second, cluster(folder, 2) as third:
+        for _ in range(rounds):
+            for name, running in zip(rates, (first, second, third), strict=True):
+                rates[name].append(running.photos_per_second(number))
+    base = statistics.median(rates["one process, threads"])
+    print(f"throughput, medians of {rounds} rounds of {number} photos")
+    for name, found in rates.items():
+        middle = statistics.median(found)
+        print(f"  {name:24} {middle:6.2f} photos/s  {middle / base:5.2f}   {sorted(found)}")
+
+
+def overhead(folder: Path, number: int) -> None:
+    """Milliseconds per job beside the work itself, with a worker that does next to nothing."""
+    files = photos(number, longest=64)
+    begun = time.monotonic()
+    for data in files:
+        Result.of(Blank().analyse(decode_image(data, 10_000_000))).pack()
+    bare = (time.monotonic() - begun) / number
+    with cluster(folder, 1, "benchmarks.blank_worker") as running:
+        assert running.worker is not None
+        (parent, child) = (running.worker.process.pid, running.worker.children()[0])
+        os.kill(child, 19)  # SIGSTOP: all wait, then the worker does one after the other
+        hashes = post_all(running.address, files)
+        spent = cpu_seconds(parent), cpu_seconds(child)
+        begun = time.monotonic()
+        os.kill(child, 18)  # SIGCONT
+        until_ready(running.address, hashes)
+        each = (time.monotonic() - begun) / number
+        spent = cpu_seconds(parent) - spent[0], cpu_seconds(child) - spent[1]
+        alone = [_seconds_to_ready(running.address, data) for data in photos(50, longest=64)]
+    print(f"overhead, {number} jobs of {bare * 1e3:.2f} ms")
+    print(f"  per job                  {(each - bare) * 1e3:6.2f} ms beside it")
+    print(f"  processor, parent        {spent[0] / number * 1e3:6.2f} ms")
+    print(f"  processor, child         {spent[1] / number * 1e3:6.2f} ms")
+    print(f"  one alone, POST to Ready {statistics.median(alone) * 1e3:6.2f} ms (polled)")
+
+
+def _seconds_to_ready(address: str, data: bytes) -> float:
+    begun = time.monotonic()
+    digest = requests.post(address, json=body(data), timeout=60).json()["image_hash"]
+    while requests.get(f"{address}/{digest}/status", timeout=60).json()["status"] != "Ready":
+        pass
+    return time.monotonic() - begun
+
+
+def costs(folder: Path, number: int) -> None:
+    """What a photo costs Redis and the web process: memory, network, processor."""
+    files = photos(number)
+    size = statistics.mean(map(len, files))
+    print(f"costs of {number} photos of {size / 1024:.0f} kB")
+    with cluster(folder, 2, work=False) as running:
+        assert running.redis is not None
+        waiting = _deltas(running, number, lambda: post_all(running.address, files))
+        _tell("accepted, waiting", waiting)
+        print(f"    memory beyond the file {waiting['memory'] - size / 1024:.1f} kB")
+    with cluster(folder, 2) as running:
+        hashes: list[str] = []
+
+        def whole() -> None:
+            hashes.extend(post_all(running.address, photos(number)))
+            until_ready(running.address, hashes)
+
+        _tell("accepted and done", _deltas(running, number, whole))
+
+        def fetch() -> None:
+            with requests.Session() as session:
+                for digest in hashes:
+                    session.get(f"{running.address}/{digest}/status?wait=1", timeout=60)
+                    session.get(f"{running.address}/{digest}/segments", timeout=60)
+
+        _tell("status and result", _deltas(running, number, fetch))
+
+
+def _deltas(running: Running, number: int, act: Any) -> dict[str, float]:
+    """What an action costs per photo: kB of memory and network, ms of processors."""
+    assert running.redis is not None
+    client: Any = running.redis.client
+    before, spent = client.info(), cpu_seconds(running.service.process.pid)
+    act()
+    after = client.info()
+    spent = cpu_seconds(running.service.process.pid) - spent
+    cpu = sum(after[f"used_cpu_{kind}"] - before[f"used_cpu_{kind}"] for kind in ("user", "sys"))
+    change = {name: (after[name] - before[name]) / number for name in after if name in _BYTES}
+    return {
+        "memory": change["used_memory"] / 1024,
+        "net in": change["total_net_input_bytes"] / 1024,
+        "net out": change["total_net_output_bytes"] / 1024,
+        "redis ms": cpu / number * 1e3,
+        "web ms": spent / number * 1e3,
+    }
+
+
+_BYTES = ("used_memory", "total_net_input_bytes", "total_net_output_bytes")
+
+
+def _tell(name: str, figures: dict[str, float]) -> None:
+    print(f"  {name:20}" + "".join(f"  {key} {value:8.2f}" for key, value in figures.items()))
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["throughput", "overhead", "costs"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--photos", type=int, default=60)
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what it has started
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if arguments.what == "throughput":
+            throughput(folder, arguments.rounds, arguments.photos)
+        elif arguments.what == "overhead":
+            overhead(folder, arguments.photos)
+        else:
+            costs(folder, arguments.photos)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""A cluster of real processes for tests and benchmarks: Redis, workers, a cable that can be cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from benchmarks.service import REPOSITORY
+
+WORKER = ("worker", "--without-gossip", "--without-mingle")  # as in the README
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without settings of the service."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CARSEG_")}
+
+
+class RedisServer:
+    """`redis-server` on a free port, with an append-only file in a folder of its own."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._folder, self._options = folder, options
+        password = options[options.index("--requirepass") + 1] if options else None
+        self.url = f"redis://{f':{password}@' if password else ''}127.0.0.1:{self.port}/0"
+        self.client = Redis(port=self.port, password=password)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, with whatever its folder holds, and wait until it answers."""
+        command = ["redis-server", "--port", str(self.port), "--dir", str(self._folder)]
+        command += ["--bind", "127.0.0.1", "--appendonly", "yes", "--save", ""]
+        self.process = subprocess.Popen(
+            [*command, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.client.ping()
+                return
+            except RedisError:
+                assert self.process.poll() is None, "redis-server has ended"
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.process.kill()
+        self.process.wait()
+
+    def forget(self) -> None:
+        """Remove all photos, not what is known of workers and their queue."""
+        for key in self.client.scan_iter("carseg:*", count=1000):
+            if key != b"carseg:workers" and not key.startswith(b"carseg:celery:_kombu"):
+                self.client.delete(key)
+
+    def close(self) -> None:
+        """End it."""
+        self.client.close()
+        self.kill()
+
+
+class Worker:
+    """`celery -A ... worker` in a process group of its own."""
+
+    def __init__(self, log: Path, app: str = "celery_app", **environment: str) -> None:
+        self.log = log
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", app, *WORKER],
+                cwd=REPOSITORY,
+                env={**clean_environment(), "PYTHONPATH": str(REPOSITORY / "tests"), **environment},
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    def children(self) -> list[int]:
+        """The processes that work."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(child) for child in path.read_text().split()]
+
+    def kill(self) -> None:
+        """`kill -9` of the parent and all its processes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Let it finish what it does; gives its exit status."""
+        self.process.terminate()
+        return self.process.wait(60)
+
+
+class Cable:
+    """A TCP proxy to a port of this machine, which can be cut.
+
+    While it is cut nothing goes through it in either direction, and nobody is told, as in a network
+    that is gone.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._whole = threading.Event()
+        self._whole.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Let nothing through."""
+        self._whole.clear()
+
+    def mend(self) -> None:
+        """Let everything through, also what was sent in between."""
+        self._whole.set()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._forward, args=(near,), daemon=True).start()
+
+    def _forward(self, near: socket.socket) -> None:
+        self._whole.wait()
+        with near, contextlib.suppress(OSError):
+            far = socket.create_connection(("127.0.0.1", self._target))
+            with far:
+                other = {near: far, far: near}
+                while True:
+                    for end in select.select([near, far], [], [])[0]:
+                        data = end.recv(1 << 16)
+                        self._whole.wait()
+                        if not data:
+                            return
+                        other[end].sendall(data)

@@ -1,0 +1,156 @@
+"""What a worker process of a cluster does with one photo."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from attempt import TOO_SLOW, CancelledError, attempt
+from job import LOST, TWICE, Job, JobReport, Limits, Outcome
+from job_counts import counted
+from photo_result import Result
+from pipeline import Analyser, Stage
+from redis_queue import Claim, RedisQueue
+from redis_store import RedisStore
+from segment_interface import decode_photo
+from store import Ending, StoreError
+
+log = logging.getLogger(__name__)
+
+_RETRY = 0.5  # seconds between two tries to deliver a result
+
+
+class ClusterWork:
+    """The work on all photos that this process claims, one at a time.
+
+    Args:
+        stages: the networks.
+        store, queue: shared with all others.
+        limits: see `Limits`.
+        on_end: called for each photo that has ended here.
+    """
+
+    def __init__(
+        self,
+        stages: Analyser,
+        store: RedisStore,
+        queue: RedisQueue,
+        limits: Limits,
+        *,
+        on_end: Callable[[JobReport], None],
+    ) -> None:
+        self._stages, self._store, self._queue = stages, store, queue
+        self._limits, self._on_end = limits, on_end
+
+    def run(self, name: str) -> None:
+        """Claim the photo that waits for longest, if there is one, and bring it to its end.
+
+        Args:
+            name: of the attempt.
+
+        Raises:
+            StoreError: nothing could be claimed.
+        """
+        claim, gone = self._queue.claim(name)
+        for digest in gone:
+            self._on_end(JobReport(digest, "error", 0.0, 0.0, {}, LOST))
+        if claim is None:
+            return
+        job = Job(claim.digest, claim.number)
+        job.started = time.monotonic()
+        job.accepted = job.started - claim.waited
+        with self._renewed(claim):
+            ended = attempt(claim.digest, lambda: self._work(claim, job))
+            if ended is not None:
+                self._end(job, *ended)
+
+    def _work(self, claim: Claim, job: Job) -> Result:
+        def at(stage: Stage) -> None:
+            job.marks.append((stage, time.monotonic()))
+            try:
+                wanted = self._queue.stage(claim, stage)
+            except StoreError as error:  # the work can go on without Redis
+                log.warning("Stage %s of job %s is not told: %s", stage, claim.digest, error)
+                return
+            if not wanted:
+                raise CancelledError
+
+        analysis = self._stages.analyse(decode_photo(claim.upload, self._limits.max_pixels), at)
+        at("polygons")
+        return Result.of(analysis)
+
+    def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> None:
+        """Deliver an ending, however long Redis is away; the time limit of the task ends it."""
+        if result is None:
+            ending = Ending("Error", message)
+        else:
+            ending = Ending("Ready", message, result.pack())
+        while True:
+            report = job.report(outcome, message)
+            try:
+                if self._store.end(job.number, ending, counted(report)):
+                    self._on_end(report)
+                return
+            except StoreError as error:
+                log.warning("The end of job %s is not told: %s", job.digest, error)
+            time.sleep(_RETRY)
+
+    @contextmanager
+    def _renewed(self, claim: Claim) -> Iterator[None]:
+        """Renew the lease again and again."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(self._queue.lease / 3):
+                try:
+                    if not self._queue.renew(claim):
+                        return
+                except StoreError as error:
+                    log.warning("The lease of job %s is not renewed: %s", claim.digest, error)
+
+        threading.Thread(target=renew, name="lease", daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
+
+
+class Overseer:
+    """Ends what the processes that work could not, from the parent of these processes.
+
+    Args:
+        store, queue, limits, on_end: as in `ClusterWork`.
+    """
+
+    def __init__(
+        self,
+        store: RedisStore,
+        queue: RedisQueue,
+        limits: Limits,
+        *,
+        on_end: Callable[[JobReport], None],
+    ) -> None:
+        self._store, self._queue = store, queue
+        self._limits, self._on_end = limits, on_end
+
+    def overrun(self, name: str) -> None:
+        """An attempt is over its time, and its process is being killed. Raises StoreError."""
+        claim = self._queue.claimed(name)
+        if claim is None:
+            return
+        message = TOO_SLOW.format(self._limits.job_seconds)
+        job = Job(claim.digest, claim.number)
+        job.started = time.monotonic() - self._limits.job_seconds
+        job.accepted = job.started - claim.waited
+        report = job.report("timeout", message)
+        if self._store.end(claim.number, Ending("Error", message), counted(report)):
+            self._on_end(report)
+
+    def lost(self, name: str) -> None:
+        """The process of an attempt has died. Raises StoreError."""
+        claim = self._queue.claimed(name)
+        if claim is not None and self._queue.give_back(claim):
+            self._on_end(JobReport(claim.digest, "error", claim.waited, 0.0, {}, TWICE))

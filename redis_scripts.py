@@ -1,0 +1,343 @@
+"""What happens to photos in Redis, each step in one Lua script, and so as a whole or not at all.
+
+Keys, all of them with the prefix `carseg:`:
+
+    last                 the last number that was given to a try of a photo
+    photo:<hash>         hash: number, state, message, attempts, accepted; while it is worked on
+                         also started, claim, stage
+    upload:<hash>        the file, until the photo has ended
+    result:<hash>        the packed result, once it is Ready
+    owners:<hash>        set: whose photo it is; owned:<owner>, the other way round
+    unfinished           sorted set: photos that have not ended, by number. Each is in one of
+    waiting              sorted set: photos that wait, by number
+    running              sorted set: photos that are worked on, by the end of their lease
+    ready                sorted set: photos that are Ready, by number
+    ended                sorted set: photos that have ended, by time
+    counts               hash: jobs that ended, and histograms of their times
+    swept, workers       when somebody last looked for lapsed leases; who works, and was seen when
+
+Times are those of Redis, in seconds, so the clocks of the machines need not agree. A claim is the
+name of one attempt; whoever has it renews its lease, and when the lease lapses the photo waits
+again, in its old place.
+
+A full Redis refuses a script at its first write, if that needs memory, and lets it go on once it
+has written. So what takes a photo begins with such a write, and what must always work begins with
+`begin()`. Celery can do nothing at all with a full Redis: the last tenth is left to it, and to what
+ends photos.
+"""
+
+PRELUDE = """
+local P = 'carseg:'
+local call = redis.call
+
+local function now()
+  local time = call('TIME')
+  return time[1] + time[2] / 1000000
+end
+
+local function exact(time)
+  return string.format('%.6f', time)
+end
+
+local function begin()
+  call('DEL', P .. 'nothing')
+end
+
+local function has_room(bytes)
+  local info = call('INFO', 'memory')
+  local most = tonumber(string.match(info, 'maxmemory:(%d+)'))
+  if not most or most == 0 then return true end
+  return tonumber(string.match(info, 'used_memory:(%d+)')) + bytes < most * 0.9
+end
+
+local function forget_ending(digest)
+  call('DEL', P .. 'result:' .. digest)
+  call('ZREM', P .. 'ready', digest)
+  call('ZREM', P .. 'ended', digest)
+end
+
+local function drop(digest)
+  forget_ending(digest)
+  call('DEL', P .. 'photo:' .. digest, P .. 'upload:' .. digest)
+  for _, set in ipairs({'unfinished', 'waiting', 'running'}) do
+    call('ZREM', P .. set, digest)
+  end
+  for _, owner in ipairs(call('SMEMBERS', P .. 'owners:' .. digest)) do
+    call('SREM', P .. 'owned:' .. owner, digest)
+  end
+  call('DEL', P .. 'owners:' .. digest)
+end
+
+local function share(digest, owner)
+  call('SADD', P .. 'owned:' .. owner, digest)
+  return call('SADD', P .. 'owners:' .. digest, owner)
+end
+
+local function add(digest, owner, message)
+  local number = call('INCR', P .. 'last')
+  forget_ending(digest)
+  call('DEL', P .. 'photo:' .. digest)
+  call('ZREM', P .. 'running', digest)
+  call('HSET', P .. 'photo:' .. digest, 'number', number, 'state', 'Uploaded',
+       'message', message, 'attempts', 0, 'accepted', exact(now()))
+  call('PERSIST', P .. 'owners:' .. digest)
+  share(digest, owner)
+  call('ZADD', P .. 'unfinished', number, digest)
+  call('ZADD', P .. 'waiting', number, digest)
+  return number
+end
+
+local function unfinished(number)
+  return call('ZRANGEBYSCORE', P .. 'unfinished', number, number)[1]
+end
+
+local function count(name, by)
+  call('HINCRBYFLOAT', P .. 'counts', name, by)
+end
+
+local function finish(digest, state, message, result, seconds)
+  local photo = P .. 'photo:' .. digest
+  call('DEL', P .. 'upload:' .. digest)
+  for _, set in ipairs({'unfinished', 'waiting', 'running'}) do
+    call('ZREM', P .. set, digest)
+  end
+  call('HDEL', photo, 'started', 'claim', 'stage')
+  call('HSET', photo, 'state', state, 'message', message)
+  call('ZADD', P .. 'ended', exact(now()), digest)
+  if result ~= '' then
+    call('SET', P .. 'result:' .. digest, result, 'EX', seconds)
+  end
+  if state == 'Ready' then
+    call('ZADD', P .. 'ready', call('HGET', photo, 'number'), digest)
+  end
+  call('EXPIRE', photo, seconds)
+  call('EXPIRE', P .. 'owners:' .. digest, seconds)
+end
+
+-- Nobody works on a photo any more: it waits again, or was tried often enough. Returns its end.
+local function lapse(digest, attempts, message, twice, seconds)
+  local photo = P .. 'photo:' .. digest
+  call('ZREM', P .. 'running', digest)
+  if tonumber(call('HGET', photo, 'attempts') or 0) >= tonumber(attempts) then
+    finish(digest, 'Error', twice, '', seconds)
+    count('jobs:error', 1)
+    return digest
+  end
+  call('HDEL', photo, 'started', 'claim', 'stage')
+  call('HSET', photo, 'state', 'Uploaded', 'message', message)
+  call('ZADD', P .. 'waiting', call('HGET', photo, 'number'), digest)
+  return nil
+end
+"""
+
+# digest, owner, message -> number
+ADD = """
+return add(ARGV[1], ARGV[2], ARGV[3])
+"""
+
+# digest, owner, limit, message, upload -> what became of it, and figures about that. Without an
+# upload nothing is written, and `open` says that the photo would be taken.
+ACCEPT = """
+local digest, owner = ARGV[1], ARGV[2]
+local state = call('HGET', P .. 'photo:' .. digest, 'state')
+if state and state ~= 'Error' then
+  return {'known', owner ~= '' and share(digest, owner) or 0}
+end
+local waiting = call('ZCARD', P .. 'waiting')
+if waiting >= tonumber(ARGV[3]) then
+  local seconds = call('HGET', P .. 'counts', 'mean')
+  return {'crowded', waiting, call('ZCARD', P .. 'running'), seconds or '0.5'}
+end
+if not has_room(#ARGV[5]) then return {'full'} end
+if ARGV[5] == '' then return {'open'} end
+call('SET', P .. 'upload:' .. digest, ARGV[5])
+return {'taken', add(digest, owner, ARGV[4])}
+"""
+
+# digest, owner -> 1 if that is new
+SHARE = """
+if call('EXISTS', P .. 'photo:' .. ARGV[1]) == 0 then return 0 end
+return share(ARGV[1], ARGV[2])
+"""
+
+# digest, owner -> how many are left
+DISOWN = """
+call('SREM', P .. 'owners:' .. ARGV[1], ARGV[2])
+call('SREM', P .. 'owned:' .. ARGV[2], ARGV[1])
+return call('SCARD', P .. 'owners:' .. ARGV[1])
+"""
+
+# number
+BEGIN = """
+begin()
+local digest = unfinished(ARGV[1])
+if digest then call('HINCRBY', P .. 'photo:' .. digest, 'attempts', 1) end
+"""
+
+# number, state, message, result, seconds to keep it, [name, by]... -> 1 if it was not too late
+END = """
+begin()
+local digest = unfinished(ARGV[1])
+if not digest then return 0 end
+finish(digest, ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+for i = 6, #ARGV, 2 do
+  if ARGV[i] == 'mean' then
+    local mean = tonumber(call('HGET', P .. 'counts', 'mean') or ARGV[i + 1])
+    call('HSET', P .. 'counts', 'mean', mean + 0.1 * (ARGV[i + 1] - mean))
+  else
+    count(ARGV[i], ARGV[i + 1])
+  end
+end
+return 1
+"""
+
+# digest
+DROP = """
+drop(ARGV[1])
+"""
+
+# owner, '' for all; digest -> 0: it was unknown, 1: it is forgotten, 2: it was also cancelled,
+# after so many seconds of waiting and of work
+FORGET = """
+local owner, digest = ARGV[1], ARGV[2]
+local owners, photo = P .. 'owners:' .. digest, P .. 'photo:' .. digest
+if call('EXISTS', photo) == 0 then return {0} end
+if owner ~= '' then
+  if call('SREM', owners, owner) == 0 then return {0} end
+  call('SREM', P .. 'owned:' .. owner, digest)
+  if call('SCARD', owners) > 0 then return {1} end
+end
+local accepted, started = unpack(call('HMGET', photo, 'accepted', 'started'))
+local open = call('ZSCORE', P .. 'unfinished', digest)
+drop(digest)
+if not open then return {1} end
+count('jobs:cancelled', 1)
+local time = now()
+return {2, exact((started or time) - accepted), exact(time - (started or time))}
+"""
+
+# digest, owner -> number, state, message, stage, position; nothing where the owner sees none
+STANDING = """
+local digest, photo = ARGV[1], P .. 'photo:' .. ARGV[1]
+local number, state, message, stage = unpack(
+  call('HMGET', photo, 'number', 'state', 'message', 'stage'))
+if not number then return false end
+if ARGV[2] ~= '' and call('SISMEMBER', P .. 'owners:' .. digest, ARGV[2]) == 0 then
+  return false
+end
+local rank = state == 'Uploaded' and call('ZRANK', P .. 'waiting', digest)
+return {number, state, message, stage or '', rank and rank + 1 or 0}
+"""
+
+# before, keep -> hashes that were forgotten, at most 500
+EXPIRE = """
+local gone = call('ZRANGEBYSCORE', P .. 'ended', '-inf', '(' .. ARGV[1], 'LIMIT', 0, 500)
+if #gone == 0 then
+  local surplus = call('ZCARD', P .. 'ended') - ARGV[2]
+  if surplus > 0 then gone = call('ZRANGE', P .. 'ended', 0, math.min(surplus, 500) - 1) end
+end
+for _, digest in ipairs(gone) do drop(digest) end
+return gone
+"""
+
+# -> 1 if a photo could be taken
+CHECK = """
+if not has_room(0) then return 0 end
+call('SET', P .. 'checked', exact(now()))
+return 1
+"""
+
+# claim, lease, message, message where the upload is gone, seconds to keep that
+# -> digest, number, seconds it waited, upload; and photos whose upload was gone
+CLAIM = """
+begin()
+local lost = {}
+while true do
+  local digest = call('ZRANGE', P .. 'waiting', 0, 0)[1]
+  if not digest then return {lost} end
+  local photo, time = P .. 'photo:' .. digest, now()
+  local upload = call('GET', P .. 'upload:' .. digest)
+  if upload then
+    call('ZREM', P .. 'waiting', digest)
+    call('HINCRBY', photo, 'attempts', 1)
+    call('HSET', photo, 'state', 'Processing', 'message', ARGV[3], 'claim', ARGV[1],
+         'started', exact(time))
+    call('ZADD', P .. 'running', exact(time + ARGV[2]), digest)
+    local number, accepted = unpack(call('HMGET', photo, 'number', 'accepted'))
+    return {lost, digest, number, exact(time - accepted), upload}
+  end
+  finish(digest, 'Error', ARGV[4], '', ARGV[5])
+  count('jobs:error', 1)
+  table.insert(lost, digest)
+end
+"""
+
+# digest, claim, lease -> 1 if the claim still holds
+RENEW = """
+begin()
+if call('HGET', P .. 'photo:' .. ARGV[1], 'claim') ~= ARGV[2] then return 0 end
+call('ZADD', P .. 'running', 'XX', exact(now() + ARGV[3]), ARGV[1])
+return 1
+"""
+
+# number, claim, stage -> 1 if somebody still waits for the result
+STAGE = """
+begin()
+local digest = unfinished(ARGV[1])
+if not digest then return 0 end
+local photo = P .. 'photo:' .. digest
+if call('HGET', photo, 'claim') == ARGV[2] then call('HSET', photo, 'stage', ARGV[3]) end
+return 1
+"""
+
+# claim -> digest, number, seconds it waited
+CLAIMED = """
+for _, digest in ipairs(call('ZRANGE', P .. 'running', 0, -1)) do
+  local claim, number, accepted, started = unpack(
+    call('HMGET', P .. 'photo:' .. digest, 'claim', 'number', 'accepted', 'started'))
+  if claim == ARGV[1] then return {digest, number, exact(started - accepted)} end
+end
+"""
+
+# digest, claim, attempts, message, message of the last attempt, seconds to keep that
+# -> the digest if it was given up
+GIVE_BACK = """
+begin()
+if call('HGET', P .. 'photo:' .. ARGV[1], 'claim') ~= ARGV[2] then return false end
+return lapse(ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
+"""
+
+# seconds between two sweeps, lease, attempts, message, message of the last attempt, seconds to keep
+# that -> 0 if somebody else has just swept; 1, how many wait, those that wait again, those given up
+SWEEP = """
+begin()
+local time, pause = now(), tonumber(ARGV[1])
+local swept = tonumber(call('GET', P .. 'swept') or 0)
+if time - swept < pause * 0.9 then return {0, 0, {}, {}} end
+call('SET', P .. 'swept', exact(time))
+local back, given_up = {}, {}
+if time - swept > 3 * pause then
+  -- Redis was away, or nobody was there to renew a lease: each gets another one.
+  for _, digest in ipairs(call('ZRANGE', P .. 'running', 0, -1)) do
+    call('ZADD', P .. 'running', exact(time + ARGV[2]), digest)
+  end
+end
+for _, digest in ipairs(call('ZRANGEBYSCORE', P .. 'running', '-inf', exact(time))) do
+  local ended = lapse(digest, ARGV[3], ARGV[4], ARGV[5], ARGV[6])
+  table.insert(ended and given_up or back, digest)
+end
+call('ZREMRANGEBYSCORE', P .. 'workers', '-inf', exact(time - 3600))
+return {1, call('ZCARD', P .. 'waiting'), back, given_up}
+"""
+
+# name
+BEAT = """
+begin()
+call('ZADD', P .. 'workers', exact(now()), ARGV[1])
+"""
+
+# lease -> how many wait, are worked on, and work
+HEALTH = """
+return {call('ZCARD', P .. 'waiting'), call('ZCARD', P .. 'running'),
+        call('ZCOUNT', P .. 'workers', exact(now() - ARGV[1]), '+inf')}
+"""

@@ -1,0 +1,406 @@
+"""What every engine promises, each test with threads of this process and with Celery workers."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers import encoded, noise
+from painted import Painted
+
+import jobs as jobs_module
+from attempt import OUT_OF_MEMORY, UNEXPECTED
+from benchmarks.cluster_parts import RedisServer, Worker
+from cluster import open_cluster
+from engine import Engine
+from job import ClosingError, JobReport, Limits, QueueFullError, Standing
+from jobs import Jobs
+from segment_interface import ImageError
+from settings import Settings
+from sqlite_store import SqliteStore
+
+JOB_SECONDS = 4.0
+LEASE = 1.5
+
+
+class Bench:
+    """One kind of engine at a time, and what its stages do."""
+
+    def __init__(self, make: Callable[[Limits], Engine], stages: Painted) -> None:
+        self._make, self.stages = make, stages
+        self.engine: Engine
+        self.open()
+
+    def open(self, **limits: float) -> None:
+        """Take another engine, which knows what an earlier one did."""
+        fields = {"workers": 1, "max_pixels": 10_000, "job_seconds": JOB_SECONDS, **limits}
+        if hasattr(self, "engine"):
+            self.engine.close()
+        self.engine = self._make(Limits(**fields))  # type: ignore[arg-type]
+        self.engine.resume()
+
+    def close(self) -> None:
+        """Leave nothing for the worker, which goes on to the next test."""
+        if not self.engine.is_closing:
+            for width in range(30, 51):
+                self.engine.forget(hashlib.sha256(encoded(noise(20, width))).hexdigest())
+        self.stages.go_on()
+        self.engine.close()
+
+    def post(self, width: int, owner: str = "") -> str:
+        return self.engine.accept(encoded(noise(20, width)), owner)[0]
+
+    def find(self, digest: str) -> Standing:
+        standing = self.engine.find(digest)
+        assert standing is not None
+        return standing
+
+    def until(self, digest: str, state: str = "Ready") -> Standing:
+        deadline = time.monotonic() + 60
+        while (standing := self.find(digest)).state != state:
+            assert not standing.has_ended, standing
+            assert time.monotonic() < deadline, standing
+            time.sleep(0.005)
+        return standing
+
+    def held_up(self, width: int) -> str:
+        """Post a photo, and wait until it is being worked on and held up there."""
+        self.stages.hang(width)
+        digest = self.post(width)
+        before = time.monotonic()
+        while width not in self.stages.calls():
+            assert time.monotonic() < before + 60
+            time.sleep(0.005)
+        return digest
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Painted:
+    return Painted(tmp_path_factory.mktemp("painted"))
+
+
+@pytest.fixture(scope="module")
+def worker(
+    redis_server: RedisServer, painted: Painted, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Worker]:
+    """One worker with one process for all tests here."""
+    worker = Worker(
+        tmp_path_factory.mktemp("worker") / "log",
+        "painted_worker",
+        PAINTED=str(painted.folder),
+        CARSEG_BROKER_URL=redis_server.url,
+        CARSEG_WORKERS="1",
+        CARSEG_JOB_SECONDS=str(JOB_SECONDS),
+        CARSEG_LEASE_SECONDS=str(LEASE),
+    )
+    yield worker
+    assert worker.stop() == 0, worker.log.read_text()[-3000:]
+
+
+@pytest.fixture(params=["threads", "celery"])
+def bench(
+    request: pytest.FixtureRequest,
+    settings: Settings,
+    painted: Painted,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Bench]:
+    monkeypatch.setattr(jobs_module, "_UPKEEP", 0.05)
+    for file in painted.folder.iterdir():
+        file.unlink()
+
+    def threads(limits: Limits) -> Engine:
+        settings.prepare_folders()
+        return Jobs(
+            painted,
+            SqliteStore(settings.results),
+            limits,
+            uploads=settings.uploads,
+            masks=settings.masks,
+            processing_status={},
+            processed_segments={},
+        )
+
+    def celery(limits: Limits) -> Engine:
+        config = settings.model_copy(
+            update={
+                "broker_url": Settings(broker_url=redis.url).broker_url,  # type: ignore[arg-type]
+                "lease_seconds": LEASE,
+            }
+        )
+        return open_cluster(config, limits, on_end=ended.append)
+
+    ended: list[JobReport] = []
+    if request.param == "celery":
+        redis: RedisServer = request.getfixturevalue("empty_redis")
+        request.getfixturevalue("worker")
+    made = Bench(threads if request.param == "threads" else celery, painted)
+    yield made
+    made.close()
+
+
+def test_a_photo_is_worked_on_once(bench: Bench) -> None:
+    photo = encoded(noise(20, 30))
+    digest, is_new = bench.engine.accept(photo)
+    assert is_new
+    standing = bench.until(digest)
+    assert standing.message == "painted"
+    assert standing.result is not None
+    assert [(part.name, part.area) for part in standing.result.parts] == [("hood", 18 * 28)]
+    assert (standing.position, standing.stage) == (None, None)
+    assert bench.engine.accept(photo) == (digest, False)
+    assert bench.find(digest) == standing
+    assert bench.engine.ready() == [digest]
+    assert bench.stages.calls() == [30]
+
+
+def test_many_at_once_are_worked_on_once(bench: Bench) -> None:
+    running = bench.held_up(30)
+    photo = encoded(noise(20, 31))
+    answers: list[tuple[str, bool]] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(bench.engine.accept(photo)))
+        for _ in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({digest for digest, _ in answers}) == 1
+    assert sum(is_new for _, is_new in answers) == 1
+    assert bench.engine.health().waiting == 1
+    bench.stages.go_on()
+    bench.until(running)
+    bench.until(answers[0][0])
+    assert bench.stages.calls() == [30, 31]
+
+
+@pytest.mark.parametrize(("photo", "status"), [(b"GIF89a", 415), (b"x", 400), (None, 413)])
+def test_what_is_no_photo_is_not_kept(bench: Bench, photo: bytes | None, status: int) -> None:
+    with pytest.raises(ImageError) as caught:
+        bench.engine.accept(encoded(noise(200, 200)) if photo is None else photo)
+    assert caught.value.status == status
+    assert bench.engine.ready() == []
+    assert bench.engine.health().waiting == 0
+
+
+def test_what_nobody_posted_is_unknown(bench: Bench) -> None:
+    assert bench.engine.find("0" * 64) is None
+    assert not bench.engine.forget("0" * 64)
+    assert bench.engine.wait("0" * 64, None, 0.05) is None
+
+
+def test_ready_photos_are_listed_in_the_order_of_posting(bench: Bench) -> None:
+    digests = [bench.post(width) for width in (32, 30, 31)]
+    for digest in digests:
+        bench.until(digest)
+    assert bench.engine.ready() == digests
+    assert bench.engine.forget(digests[1])
+    assert bench.engine.ready() == [digests[0], digests[2]]
+    assert bench.engine.find(digests[1]) is None
+    assert bench.post(30) == digests[1]
+    bench.until(digests[1])
+    assert bench.engine.ready() == [digests[0], digests[2], digests[1]]
+
+
+def test_the_place_and_the_stage(bench: Bench) -> None:
+    running = bench.held_up(30)
+    others = [bench.post(width) for width in (31, 32)]
+    assert bench.find(running)[:2] == ("Processing", "Being processed.")
+    assert (bench.find(running).position, bench.find(running).stage) == (None, "parts")
+    assert [bench.find(digest).position for digest in others] == [1, 2]
+    assert bench.find(others[0])[:2] == ("Uploaded", "Waiting for a free worker.")
+    health = bench.engine.health()
+    assert (health.waiting, health.running, health.stuck) == (2, 1, 0)
+    assert health.trouble is None
+    bench.stages.go_on()
+    for digest in (running, *others):
+        bench.until(digest)
+
+
+def test_a_full_queue_refuses(bench: Bench) -> None:
+    bench.open(queue=2)
+    running = bench.held_up(30)
+    waiting = [bench.post(width) for width in (31, 32)]
+    with pytest.raises(QueueFullError, match=r"The queue is full \(2 photos wait\)") as caught:
+        bench.post(33)
+    assert 1 <= caught.value.retry_after <= 300
+    assert bench.post(31) == waiting[0]  # what is known needs no room
+    bench.stages.go_on()
+    for digest in (running, *waiting):
+        bench.until(digest)
+    bench.until(bench.post(33))
+
+
+def test_many_posts_at_once_never_overfill_the_queue(bench: Bench) -> None:
+    bench.open(queue=5)
+    bench.held_up(30)
+    refused = []
+
+    def add(width: int) -> None:
+        try:
+            bench.post(width)
+        except QueueFullError:
+            refused.append(width)
+
+    threads = [threading.Thread(target=add, args=(width,)) for width in range(31, 51)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert bench.engine.health().waiting == 5
+    assert len(refused) == 15
+
+
+def test_a_waiting_photo_is_cancelled(bench: Bench) -> None:
+    running = bench.held_up(30)
+    cancelled, last = bench.post(31), bench.post(32)
+    assert bench.find(last).position == 2
+    assert bench.engine.forget(cancelled)
+    assert bench.engine.find(cancelled) is None
+    assert bench.find(last).position == 1
+    bench.stages.go_on()
+    bench.until(running)
+    bench.until(last)
+    assert bench.stages.calls() == [30, 32]
+
+
+def test_a_running_photo_is_cancelled_and_can_come_again(bench: Bench) -> None:
+    digest = bench.held_up(30)
+    assert bench.engine.forget(digest)
+    assert bench.engine.find(digest) is None
+    assert bench.post(30) == digest  # waits behind the cancelled one
+    assert bench.find(digest).state == "Uploaded"
+    bench.stages.go_on()
+    bench.until(digest)
+    assert bench.engine.ready() == [digest]
+    assert bench.stages.calls() == [30, 30]
+
+
+def test_what_belongs_to_two_stays_with_the_other(bench: Bench) -> None:
+    engine = bench.engine
+    digest = bench.post(30, "ann")
+    bench.until(digest)
+    assert engine.accept(encoded(noise(20, 30)), "bob") == (digest, True)
+    assert engine.accept(encoded(noise(20, 30)), "bob") == (digest, False)
+    assert engine.find(digest, "eve") is None
+    assert not engine.forget(digest, "eve")
+    assert engine.forget(digest, "ann")
+    assert engine.find(digest, "ann") is None
+    assert engine.ready("ann") == []
+    assert engine.ready("bob") == [digest]
+    assert engine.forget(digest, "bob")
+    assert engine.find(digest) is None
+
+
+def test_a_photo_over_its_time_is_given_up_and_the_next_one_works(bench: Bench) -> None:
+    stuck = bench.held_up(30)
+    following = bench.post(31)
+    assert "longer than 4 seconds" in bench.until(stuck, "Error").message
+    bench.until(following)
+    bench.stages.go_on()
+    assert bench.post(30) == stuck  # tried again when it is posted again
+    bench.until(stuck)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("RuntimeError", UNEXPECTED),
+        ("SystemExit", UNEXPECTED),
+        ("MemoryError", OUT_OF_MEMORY),
+    ],
+)
+def test_whatever_is_thrown_ends_one_photo(bench: Bench, error: str, message: str) -> None:
+    bench.stages.throw(30, error)
+    broken, following = bench.post(30), bench.post(31)
+    assert bench.until(broken, "Error").message == message
+    bench.until(following)
+    bench.stages.throw(30, None)
+    assert bench.post(30) == broken
+    bench.until(broken)
+
+
+def test_what_waits_outlives_the_engine(bench: Bench) -> None:
+    running = bench.held_up(30)
+    waiting = [bench.post(31, "ann"), bench.post(32, "ann")]
+    closing = threading.Thread(target=bench.engine.close)
+    closing.start()
+    while not bench.engine.is_closing:
+        time.sleep(0.001)
+    with pytest.raises(ClosingError):
+        bench.post(33)
+    bench.stages.go_on()
+    closing.join()
+    bench.open()
+    for digest in (running, *waiting):
+        bench.until(digest)
+    assert bench.engine.ready("ann") == waiting
+    assert bench.engine.ready() == [running, *waiting]
+
+
+def test_who_waits_is_told(bench: Bench) -> None:
+    running = bench.held_up(30)
+    seen = bench.find(running)
+    assert bench.engine.wait(running, seen, 0.05) == seen  # the time is over
+    news: list[Standing | None] = []
+
+    def ask() -> None:
+        now: Standing | None = seen
+        while now is not None and not now.has_ended:
+            now = bench.engine.wait(running, now, 30)
+            news.append(now)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    bench.stages.go_on()
+    asking.join(30)
+    assert news[-1] == bench.find(running)
+    assert news[-1] is not None
+    assert news[-1].state == "Ready"
+
+
+def test_who_waits_is_let_go_when_the_service_stops(bench: Bench) -> None:
+    running = bench.held_up(30)
+    seen = bench.find(running)
+    asking = threading.Thread(target=bench.engine.wait, args=(running, seen, 60))
+    asking.start()
+    closing = threading.Thread(target=bench.engine.close)
+    closing.start()
+    asking.join(20)
+    assert not asking.is_alive()
+    bench.stages.go_on()
+    closing.join()
+    bench.open()
+
+
+def test_results_beyond_the_number_are_forgotten(bench: Bench) -> None:
+    bench.open(keep_results=3)
+    digests = [bench.post(width) for width in range(30, 36)]
+    for digest in digests[-3:]:
+        bench.until(digest)
+    deadline = time.monotonic() + 60
+    while len(bench.engine.ready()) > 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert bench.engine.ready() == digests[-3:]
+    assert bench.engine.find(digests[0]) is None
+
+
+def test_old_results_are_forgotten(bench: Bench) -> None:
+    bench.open(keep_days=0.5 / 86_400)
+    digest = bench.post(30, "ann")
+    deadline = time.monotonic() + 60
+    while bench.engine.find(digest) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert bench.engine.ready() == bench.engine.ready("ann") == []
+
+
+def test_no_folder_is_needed_for_results(bench: Bench, tmp_path: Path) -> None:
+    """Whatever is kept, it is kept by the store: a photo that has ended leaves no file."""
+    bench.until(bench.post(30))
+    assert [path for path in (tmp_path / "img").glob("*") if path.is_file()] == []
