@@ -27,7 +27,7 @@ from benchmarks.blank_worker import Blank
 from benchmarks.cluster_parts import RedisServer, Worker
 from benchmarks.service import Service, body, photo
 from photo_result import Result
-from segment_interface import decode_image
+from segment_interface import decode_photo
 
 CLIENTS = 4
 LONGEST = 1024
@@ -162,7 +162,7 @@ def overhead(folder: Path, number: int) -> None:
     files = photos(number, longest=64)
     begun = time.monotonic()
     for data in files:
-        Result.of(Blank().analyse(decode_image(data, 10_000_000))).pack()
+        Result.of(Blank().analyse(decode_photo(data, 10_000_000))).pack()
     bare = (time.monotonic() - begun) / number
     with cluster(folder, 1, "benchmarks.blank_worker") as running:
         assert running.worker is not None

@@ -102,7 +102,8 @@ def type_logits(data: Path, folder: Path, cache: Path) -> TypeLogits:
             samples.append(sample)
     _, cars = np.unique([sample.path.stem for sample in samples], return_inverse=True)
     others = np.array([sample.squashed for sample in samples])
-    share = max(1, np.count_nonzero(~others)) / max(1, np.count_nonzero(others))
+    few = int(np.count_nonzero(others))
+    share = (len(others) - few) / max(1, few)
     return TypeLogits(
         np.log(softmax(np.array(rows).transpose(1, 0, 2))),
         np.array([sample.label for sample in samples]),

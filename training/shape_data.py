@@ -56,7 +56,8 @@ def label_layouts(samples: list[TypeSample], segment: PartSegmenter, folder: Pat
         path = folder / ("_".join(sample.path.with_suffix("").parts[-4:]) + ".npz")
         if not path.exists():
             fresh = path.with_suffix(".new.npz")
-            np.savez_compressed(fresh, **_see(sample, segment))
+            box, probabilities = _see(sample, segment)
+            np.savez_compressed(fresh, box=box, probabilities=probabilities)
             fresh.replace(path)
         with np.load(path) as saved:
             if saved["box"].size:
@@ -67,18 +68,21 @@ def label_layouts(samples: list[TypeSample], segment: PartSegmenter, folder: Pat
     return layouts
 
 
-def _see(sample: TypeSample, segment: PartSegmenter) -> dict[str, NDArray[np.generic]]:
+def _see(
+    sample: TypeSample, segment: PartSegmenter
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """The box and the probabilities of a `Layout`; both empty where no car is seen."""
     rgb = read_rgb(sample.path)
     if sample.squashed:
         rgb = widen(rgb, cv2.INTER_LINEAR)
     segmentation = segment(rgb)
     if not segmentation.confidences:
-        return {"box": np.empty(0), "probabilities": np.empty(0, np.uint8)}
+        return np.empty(0), np.empty(0, np.uint8)
     assert segmentation.logits is not None
     probabilities = softmax(segmentation.logits)
     box = np.array(box_around(segmentation.labels), np.float64)
     box *= np.tile(np.array(probabilities.shape[:0:-1]) / rgb.shape[1::-1], 2)
-    return {"box": box, "probabilities": np.round(probabilities * 255).astype(np.uint8)}
+    return box, np.round(probabilities * 255).astype(np.uint8)
 
 
 def network_input(
@@ -106,7 +110,7 @@ def network_input(
         grid[:, top : top + height, left : left + width] = 0
         grid[0, top : top + height, left : left + width] = 1
     if rng.random() < 0.5:  # a network that is more or less sure
-        grid = np.maximum(grid, 1e-6) ** rng.uniform(0.6, 2.0)
+        grid = np.power(np.maximum(grid, 1e-6), np.float32(rng.uniform(0.6, 2.0)))
         grid /= grid.sum(0)
     return grid.astype(np.float32)
 

@@ -35,8 +35,10 @@ def weights_of(layouts: list[Layout]) -> NDArray[np.float64]:
     """Chance of each layout to be drawn: classes by the square root of their size."""
     labels = np.array([layout.label for layout in layouts])
     counts = np.bincount(labels, minlength=len(TYPES)).astype(np.float64)
-    weights = np.where([layout.street for layout in layouts], STREET, 1.0) / np.sqrt(counts[labels])
-    return weights / weights.sum()
+    street = np.array([layout.street for layout in layouts])
+    weights: NDArray[np.float64] = np.where(street, STREET, 1.0) / np.sqrt(counts[labels])
+    weights /= weights.sum()
+    return weights
 
 
 def smoothed_loss(network: nn.Module, batch: Batch) -> Tensor:

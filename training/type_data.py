@@ -115,7 +115,7 @@ def jitter(matrix: NDArray[np.float64], rng: Generator) -> tuple[NDArray[np.floa
 
 def shift(size: tuple[int, int], rng: Generator) -> NDArray[np.float64]:
     """A way (x, y) to move by in an input of `size` (height, width)."""
-    return rng.uniform(-0.07, 0.07, 2) * np.array(size[::-1])
+    return np.multiply(rng.uniform(-0.07, 0.07, 2), size[::-1])
 
 
 def warp(
