@@ -36,6 +36,7 @@ from training.calibration import (
 from training.export import read_fields, write_fields
 from training.figures import part_verdicts
 from training.parts_data import annotated_samples, read_labels, read_rgb
+from training.train_shapes import STREET
 from training.type_data import NO_CAR, list_samples, list_street
 
 
@@ -73,8 +74,8 @@ class TypeLogits:
         logits: (2, n, 8) log-probabilities of the picture and of the layout of the parts.
         labels: (n,) true types.
         cars: (n,) numbers; some cars are there twice, cropped and in context, under one number.
-        counts: (n,) how much each photo counts in a fit: the photos of other sources, which are
-            few, together as much as the others.
+        counts: (n,) how much each photo counts in a fit: those of other sources, which are few,
+            as much more as they were drawn in training.
     """
 
     logits: Array
@@ -102,13 +103,11 @@ def type_logits(data: Path, folder: Path, cache: Path) -> TypeLogits:
             samples.append(sample)
     _, cars = np.unique([sample.path.stem for sample in samples], return_inverse=True)
     others = np.array([sample.squashed for sample in samples])
-    few = int(np.count_nonzero(others))
-    share = (len(others) - few) / max(1, few)
     return TypeLogits(
         np.log(softmax(np.array(rows).transpose(1, 0, 2))),
         np.array([sample.label for sample in samples]),
         cars,
-        np.where(others, share, 1.0),
+        np.where(others, STREET, 1.0),
     )
 
 
