@@ -79,13 +79,13 @@ def test_the_stages(
     client = make_app(one_worker, steps).test_client()
     name = post(client, sample)
     seen = []
-    for count in (1, 2):
+    for count in (1, 2, 3):
         while len(steps.reached) < count:
             time.sleep(0.01)
         seen.append(client.get(f"/{name}/status").get_json()["stage"])
         steps.go.release()
     wait(client, name)
-    assert seen == ["parts", "type"]
+    assert seen == ["parts", "type", "polygons"]
 
 
 def test_a_question_waits_for_the_end(
@@ -139,7 +139,7 @@ def test_events_tell_each_change(
     assert states[-1] == "Ready"
     assert states == sorted(states, key=["Uploaded", "Processing", "Ready"].index)
     stages = [event["stage"] for event in seen if "stage" in event]
-    assert stages[:2] == ["parts", "type"]
+    assert stages[:3] == ["parts", "type", "polygons"]
     assert all(seen[i] != seen[i + 1] for i in range(len(seen) - 1))
 
 
