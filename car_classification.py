@@ -63,7 +63,7 @@ class TypeClassifier:
             rgb: (H, W, 3) uint8, upright.
             box: x0, y0, x1, y1 in pixels around the car's parts; the roof, which is no part,
                 is given room above it. None takes the whole photo.
-            cells: logits (labels, h, w) of the part network over the whole photo; without them
+            cells: probabilities (labels, h, w) of the parts over the whole photo; without them
                 the picture alone decides.
         """
         thresholds = self.description.thresholds
@@ -107,7 +107,7 @@ class ShapeClassifier:
         """Logits (8,) float64 of the types.
 
         Args:
-            cells: logits (labels, h, w) of the part network over the whole photo.
+            cells: probabilities (labels, h, w) of the parts over the whole photo.
             box: x0, y0, x1, y1 around the car's parts, in pixels.
             photo: its (height, width) in pixels.
         """
@@ -116,7 +116,7 @@ class ShapeClassifier:
         down, across = cells.shape[1] / photo[0], cells.shape[2] / photo[1]
         in_cells = box[0] * across, box[1] * down, box[2] * across, box[3] * down
         matrix = placement(with_margin(in_cells, fields["margin"]), size)
-        (output,) = self._network(lay_out(softmax(cells), matrix, size)[None])
+        (output,) = self._network(lay_out(cells, matrix, size)[None])
         logits: NDArray[np.float64] = output.astype(np.float64)
         return logits
 

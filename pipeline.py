@@ -183,7 +183,7 @@ class Pipeline:
                 return Analysis(None, segmentation.labels, {}, NO_CAR)
             at("type")
             box = _in_pixels(box_around(segmentation.labels), photo)
-            look = partial(classify, photo.pixels, box, segmentation.logits)
+            look = partial(classify, photo.pixels, box, segmentation.probabilities)
             if crowd.size < self.runtime.threads:  # a core is free: outlines at the same time
                 with crowd:
                     waiting = _beside(look)

@@ -77,7 +77,7 @@ def test_the_service_asks_both(pipeline: Pipeline, sample: bytes) -> None:
     rgb = decode_image(sample, 50_000_000)
     seen, classify = PartSegmenter()(rgb), TypeClassifier()
     box = box_around(seen.labels)
-    both, alone = classify(rgb, box, seen.logits), classify(rgb, box)
+    both, alone = classify(rgb, box, seen.probabilities), classify(rgb, box)
     assert both is not None
     assert alone is not None
     assert both == pipeline.analyse(rgb).type
@@ -88,11 +88,11 @@ def test_the_shape_is_told_at_any_size_of_the_photo(sample: bytes) -> None:
     """The box is in pixels, the cells are not."""
     rgb = decode_image(sample, 50_000_000)
     seen, classify = PartSegmenter()(rgb), TypeClassifier()
-    assert seen.logits is not None
+    assert seen.probabilities is not None
     height, width = rgb.shape[:2]
     x0, y0, x1, y1 = box_around(seen.labels)
-    one = classify.shape.logits(seen.logits, (x0, y0, x1, y1), (height, width))
+    one = classify.shape.logits(seen.probabilities, (x0, y0, x1, y1), (height, width))
     other = classify.shape.logits(
-        seen.logits, (3 * x0, 3 * y0, 3 * x1, 3 * y1), (3 * height, 3 * width)
+        seen.probabilities, (3 * x0, 3 * y0, 3 * x1, 3 * y1), (3 * height, 3 * width)
     )
     np.testing.assert_allclose(one, other, atol=1e-4)

@@ -21,6 +21,7 @@ from app import create_app
 from car_classification import TypeClassifier
 from img_to_segments import PartSegmenter
 from model_files import MANIFEST, MODELS, ModelError, normalise, read_description
+from part_layout import softmax
 from runtimes import Choice, Crowd, Name, Runtime, RuntimeMissingError, choose
 from segment_interface import decode_image
 from settings import Settings, SettingsError
@@ -56,7 +57,7 @@ def test_types_are_those_of_torch() -> None:
     onnx, torch = (TypeClassifier(runtime=Choice(name)) for name in ("onnx", "torch"))
     for picture in (rgb, noise(200, 300)):
         assert np.abs(onnx.logits(picture) - torch.logits(picture)).max() < 1e-3
-    cells = np.random.default_rng(0).normal(0, 3, (19, 60, 80)).astype(np.float32)
+    cells = softmax(np.random.default_rng(0).normal(0, 3, (19, 60, 80)).astype(np.float32))
     shapes = [c.shape.logits(cells, (40, 30, 300, 200), (240, 320)) for c in (onnx, torch)]
     assert np.abs(shapes[0] - shapes[1]).max() < 1e-3
     one, other = onnx(rgb), torch(rgb)

@@ -96,9 +96,9 @@ def type_logits(data: Path, folder: Path, cache: Path) -> TypeLogits:
         if sample.squashed:
             rgb = widen(rgb, cv2.INTER_LINEAR)
         seen = segment(rgb)
-        if seen.confidences and seen.logits is not None:
+        if seen.probabilities is not None:
             box = box_around(seen.labels)
-            shape = classify.shape.logits(seen.logits, box, rgb.shape[:2])
+            shape = classify.shape.logits(seen.probabilities, box, rgb.shape[:2])
             rows.append((classify.logits(rgb, box)[:NO_CAR], shape))
             samples.append(sample)
     _, cars = np.unique([sample.path.stem for sample in samples], return_inverse=True)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from car_classification import with_margin
 from img_to_segments import PartSegmenter
-from part_layout import Box, lay_out, placement, softmax
+from part_layout import Box, lay_out, placement
 from pipeline import box_around
 from training.answers import widen
 from training.parts_data import FLIPPED, read_rgb
@@ -78,8 +78,8 @@ def _see(
     segmentation = segment(rgb)
     if not segmentation.confidences:
         return np.empty(0), np.empty(0, np.uint8)
-    assert segmentation.logits is not None
-    probabilities = softmax(segmentation.logits)
+    probabilities = segmentation.probabilities
+    assert probabilities is not None
     box = np.array(box_around(segmentation.labels), np.float64)
     box *= np.tile(np.array(probabilities.shape[:0:-1]) / rgb.shape[1::-1], 2)
     return box, np.round(probabilities * 255).astype(np.uint8)

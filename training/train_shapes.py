@@ -94,11 +94,17 @@ def layouts_of(options: ShapesRun, part: str) -> tuple[list[Layout], list[Layout
 
 
 def train(options: ShapesRun) -> None:
-    """Train from nothing, or go on where the last run stopped."""
+    """Train from nothing, or go on where the last run stopped.
+
+    Raises:
+        ValueError: if the part network sees no car.
+    """
     torch.manual_seed(0)
     margin = read_description("shapes").input["margin"]
     known, others = layouts_of(options, "train")
     layouts = known + others
+    if not layouts:
+        raise ValueError("the part network sees a car in none of the photos")
     val, street = layouts_of(options, "val")
     chance = weights_of(layouts)
     steps = max(1, (options.photos or len(layouts)) // options.batch)
