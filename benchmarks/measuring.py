@@ -45,7 +45,10 @@ def files(size: tuple[int, int]) -> dict[str, bytes]:
 
 
 def networks(choice: Choice) -> dict[str, tuple[Runtime, Floats]]:
-    """Our two networks, each with an input of the sample picture that is ready."""
+    """Our two large networks, each with an input of the sample picture that is ready.
+
+    The third, which sees the layout of the parts, has a seventieth of their arithmetic.
+    """
     rgb = decode_image(files(MAIN)["PNG"], 50_000_000)
     found: dict[str, tuple[Runtime, Floats]] = {}
     for name, stage in (

@@ -47,6 +47,7 @@ _STEPS: tuple[tuple[str, Any, str], ...] = (
     ("labels at the photo's size", img_to_segments, "enlarged_labels"),
     ("crop for the type", car_classification, "fit_box"),
     ("normalise, type", car_classification, "normalise"),
+    ("layout of the parts for the type", car_classification, "lay_out"),
     ("polygons, areas, boxes", stages, "label_map_to_outlines"),
     ("label map to runs", photo_result, "_packed"),
 )

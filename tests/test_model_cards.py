@@ -27,6 +27,11 @@ TOLD = {
         r"part network: accuracy [\d.]+, macro F1 ([\d.]+)": "type_macro_f1",
         r"([\d.]+) % of them taken for no car": "cars_missed",
         r"without a car ([\d.]+) % are told so": "empty_told",
+        r"vans or convertibles\): accuracy ([\d.]+)\.": "street_accuracy",
+    },
+    "shapes": {
+        r"accuracy ([\d.]+) on 1,395": "accuracy",
+        r"([\d.]+) on 58": "street",
     },
 }
 
