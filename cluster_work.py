@@ -79,7 +79,6 @@ class ClusterWork:
                 raise CancelledError
 
         analysis = self._stages.analyse(decode_photo(claim.upload, self._limits.max_pixels), at)
-        at("polygons")
         return Result.of(analysis)
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> None:

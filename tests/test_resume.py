@@ -364,7 +364,7 @@ def test_a_service_that_goes_away(start_server: Callable[..., Server], tmp_path:
     service = start_server(tmp_path / "data")
     photos, out = many(tmp_path / "photos", 4000), tmp_path / "out"
     process = start(photos, "--out", out, "--server", service.url, "--at-once", "8")
-    while not (out / FOLDER).exists() or len(lines(out)) < 3:
+    while not (out / FOLDER / "done.jsonl").exists() or len(lines(out)) < 3:
         assert process.poll() is None
     service.process.kill()
     service.process.wait()
