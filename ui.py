@@ -20,6 +20,7 @@ _SAMPLE = Path(__file__).resolve().parent / "sample" / "car.png"
 FILES: dict[str, str] = {
     "app.js": "text/javascript",
     "carseg.js": "text/javascript",
+    "carseg_many.js": "text/javascript",
     "dom.js": "text/javascript",
     "exports.js": "text/javascript",
     "follow.js": "text/javascript",

@@ -135,7 +135,8 @@ class Approximation:
             stretches = self._moments[:, at[edges + 1]] - self._moments[:, at[edges]]
             for _ in range(steps):
                 vertices += free * _step(stretches, vertices, numbers[edges], numbers[edges + 1])
-        self.points = self._confined(vertices[numbers])
+        # Rounding moves a vertex at the bound a little each time; those that are done stay.
+        self.points = np.where(active[:, None], self._confined(vertices[numbers]), self.points)
 
     def _confined(self, points: FloatArray) -> FloatArray:
         """Keep every vertex near the corner at its break and inside the picture; round it."""

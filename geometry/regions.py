@@ -69,14 +69,22 @@ def simplified(
         invalid = np.flatnonzero(~_valid(outlines, rings.regions, shared))
         if not len(invalid):
             return outlines if shared else limited(outlines, rings.regions, most)
-        offsets = approximation.offsets
-        chosen = np.unique(arcs.chain[np.isin(rings.regions[arcs.ring], invalid)])
-        edges = ragged_ranges(offsets[chosen], np.diff(offsets)[chosen] - 1)
-        crossing = _crossing(approximation.points, edges)
-        fully = attempt >= _PATIENCE
-        if not (len(crossing) and approximation.refine(crossing, fully=fully)):
-            approximation.refine(edges, fully=fully)
+        # Regions on their own may cross others, and none changes another one's outline.
+        for group in [invalid] if shared else invalid[:, None]:
+            _refine(approximation, arcs, rings.regions, group, fully=attempt >= _PATIENCE)
     raise AssertionError("unreachable")
+
+
+def _refine(
+    approximation: Approximation, arcs: _Arcs, regions: IntArray, chosen: IntArray, *, fully: bool
+) -> None:
+    """Refine the edges of the chosen regions where they cross; all of them if that is no way on."""
+    chains = np.unique(arcs.chain[np.isin(regions[arcs.ring], chosen)])
+    offsets = approximation.offsets
+    edges = ragged_ranges(offsets[chains], np.diff(offsets)[chains] - 1)
+    crossing = _crossing(approximation.points, edges)
+    if not (len(crossing) and approximation.refine(crossing, fully=fully)):
+        approximation.refine(edges, fully=fully)
 
 
 def _cut_into_arcs(rings: Rings) -> _Arcs:

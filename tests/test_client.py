@@ -309,9 +309,9 @@ def test_many_photos_and_nobody_there() -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 def test_many_photos_in_javascript(narrow: Server, service: CarSeg) -> None:
     program = """
-        import { CarSeg } from "./web/carseg.js";
+        import { CarSegMany } from "./web/carseg_many.js";
         const [url, ...photos] = process.argv.slice(1);
-        const service = new CarSeg(url);
+        const service = new CarSegMany(url);
         function* source() { for (const photo of photos) yield Buffer.from(photo, "base64"); }
         const seen = [];
         for await (const outcome of service.segmentMany(source(), { atOnce: 8, tolerance: 4 })) {

@@ -209,7 +209,19 @@ def test_shared_borders_leave_no_gap(labels: Labels, tolerance: float) -> None:
     assert not together.interiors
 
 
+# Outlines of both labels had to be refined, and crossed each other.
+CROSSING = np.array(
+    [
+        [1, 2, 2, 2, 1, 2, 2, 2, 1, 2, 2, 1, 2],
+        [2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2],
+        [2, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2, 2, 2],
+    ],
+    np.uint8,
+)
+
+
 @given(label_maps, st.floats(0.5, 5))
+@example(CROSSING, 3.0)
 @some
 def test_other_labels_do_not_change_a_label(labels: Labels, tolerance: float) -> None:
     found = label_map_to_polygons(labels, tolerance=tolerance)
