@@ -1,8 +1,8 @@
 """First stage by name, second in time: the car's box and parts in a photo -> body type.
 
-Two networks look at the car. One sees its picture. The other sees only where its parts lie, so
-paint, light, make and the kind of photo can't mislead it: it is less often right on photos like
-those that both have learned from, but hardly less often on others (training/EXPERIMENTS.md).
+Two networks look at the car. One sees its picture. The other sees only where its parts lie, not
+paint and light. Alone it is right less often; it errs on other photos than the first, so both
+together are right more often, most of all on photos from other sources (training/EXPERIMENTS.md).
 """
 
 from __future__ import annotations
