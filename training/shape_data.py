@@ -1,7 +1,7 @@
 """Where the parts of the cars of known type lie, as the part network in `models/` sees them.
 
-`label_layouts` keeps one file per photo, so a run that was cut goes on after its last one. The files
-are those of one part network: another one needs another folder.
+`label_layouts` keeps one file per photo, so a run that was cut goes on after its last one. The
+files are those of one part network: another one needs another folder.
 """
 
 from __future__ import annotations
