@@ -29,11 +29,18 @@ export function pathData(polygons, digits = 2) {
   return polygons.flatMap(({ exterior, holes }) => [exterior, ...holes].map(ring)).join("");
 }
 
-/** Say something to screen readers. */
+/** Say something to screen readers. What still waits in announceSettled is out of date by then. */
 export function announce(text) {
+  clearTimeout(announceSettled.timer);
   const place = byId("live");
   place.textContent = "";
   setTimeout(() => (place.textContent = text), 50);
+}
+
+/** Say something once it has stopped changing, unless something else is said before. */
+export function announceSettled(text) {
+  clearTimeout(announceSettled.timer);
+  announceSettled.timer = setTimeout(() => announce(text), 600);
 }
 
 /** A short message at the bottom of the window, also read out. */

@@ -1,6 +1,6 @@
 // One result: the picture, its parts, how they look, and what can be taken away.
 
-import { announce, byId, el, sleep, toast } from "./dom.js";
+import { announce, announceSettled, byId, el, sleep, toast } from "./dom.js";
 import { fileLink, fillCopies, fillDownloads } from "./exports.js";
 import { follow } from "./follow.js";
 import { keepPhoto, photoOf } from "./photos.js";
@@ -245,9 +245,7 @@ export class ResultPage {
   }
 
   #zoomed(factor) {
-    clearTimeout(this.said);
-    const words = t("result.zoomed", { p: percent(factor) });
-    this.said = setTimeout(() => announce(words), 600);
+    announceSettled(t("result.zoomed", { p: percent(factor) }));
   }
 
   async #addPhoto(file) {

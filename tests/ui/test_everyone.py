@@ -102,6 +102,21 @@ def test_progress_is_read_out(visit: Visit, sample: bytes) -> None:
     page.wait_for_function("heard.includes('mine.png: Done')", timeout=PATIENCE)
 
 
+def test_the_zoom_is_not_read_out_over_what_came_after(visit: Visit) -> None:
+    page = visit.start()
+    page.click("#sample")
+    visit.result()
+    page.focus("#stage")
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    expect(page.locator("#live")).to_contain_text("Zoom")
+    page.keyboard.press("+")
+    page.click(".part[data-part=hood] button")
+    expect(page.locator("#live")).to_contain_text("Hood")
+    page.wait_for_timeout(1000)  # the zoom would be said after 600
+    expect(page.locator("#live")).to_contain_text("Hood")
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_sticks_out_of_a_small_phone(
     visitor: Callable[..., Visit], ready: str, language: str
