@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from enlarge import enlarged_labels, parts_in
+from enlarge import enlarged_labels, parts_in, parts_left
 from letterbox import Letterbox, fit_area
 from model_files import MODELS, ModelDescription, normalise, read_description
-from part_layout import softmax
+from part_layout import Box, softmax
 from runtimes import Choice, choose
 
 PART_NAMES = (
@@ -45,18 +45,40 @@ EDGE = 1e-4  # calibration keeps confidences so far from 0 and 1, which have no 
 
 
 @dataclass(frozen=True)
+class Cells:
+    """The parts of one car at the network's resolution, over the whole photo.
+
+    Attributes:
+        logits: (labels, h, w).
+        labels: (h, w) uint8: 0 background, i the part PART_NAMES[i - 1].
+        probabilities: (labels, h, w).
+        confidences: how sure each label that is present is, 0 to 1, see `_confidences`; {} where
+            there is no car.
+    """
+
+    logits: NDArray[np.float32] = field(repr=False)
+    labels: NDArray[np.uint8]
+    probabilities: NDArray[np.float32] = field(repr=False)
+    confidences: dict[int, float]
+
+    def box(self, height: int, width: int) -> Box:
+        """x0, y0, x1, y1 around all parts, in pixels of a copy of the photo of that size."""
+        down, across = height / self.labels.shape[0], width / self.labels.shape[1]
+        x, y, wide, high = cv2.boundingRect(self.labels)
+        return x * across, y * down, (x + wide) * across, (y + high) * down
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """The parts of one car.
 
     Attributes:
         labels: (H, W) uint8 at the photo's size: 0 background, i the part PART_NAMES[i - 1].
-        confidences: how sure each part that is present is, 0 to 1; see `_confidences`.
-        probabilities: (labels, h, w) at the network's resolution, over the whole photo.
+        confidences: how sure each part that is present is, 0 to 1, calibrated.
     """
 
     labels: NDArray[np.uint8]
     confidences: dict[str, float]
-    probabilities: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
 
 class PartSegmenter:
@@ -89,7 +111,29 @@ class PartSegmenter:
             rgb: (h, w, 3) uint8, upright: the photo, or a smaller copy of all of it.
             size: (height, width) of the photo and so of the labels, None for that of `rgb`.
         """
-        return self.decide(self.logits(rgb), *(size or rgb.shape[:2]))
+        return self.enlarge(self.cells(rgb), *(size or rgb.shape[:2]))
+
+    def cells(self, rgb: NDArray[np.uint8]) -> Cells:
+        """Find the parts at the network's resolution, which is most of the work; see `__call__`."""
+        logits = self.logits(rgb)
+        thresholds = self.description.thresholds
+        labels = _without_islands(logits.argmax(0).astype(np.uint8), thresholds["island"])
+        probabilities = softmax(logits)
+        car = np.count_nonzero(labels) / labels.size
+        confidences = _confidences(probabilities, labels) if car >= thresholds["car_area"] else {}
+        return Cells(logits, labels, probabilities, confidences)
+
+    def enlarge(self, cells: Cells, height: int, width: int) -> Segmentation:
+        """The parts at the size of the photo."""
+        if not cells.confidences:
+            return Segmentation(np.zeros((height, width), np.uint8), {})
+        labels = enlarged_labels(cells.logits, cells.labels, height, width)
+        thresholds = self.description.thresholds
+        sure = {
+            PART_NAMES[label - 1]: _calibrated(cells.confidences[label], thresholds)
+            for label in parts_left(labels, cells.confidences)
+        }
+        return Segmentation(labels, sure)
 
     def logits(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits (labels, h, w) that cover the photo exactly, at the network's resolution."""
@@ -97,23 +141,6 @@ class PartSegmenter:
         placed = fit_area(rgb, fields["area"], fields["multiple"])
         (output,) = self._network(normalise(placed.pixels, self.description))
         return _cover(output, placed)
-
-    def decide(self, logits: NDArray[np.float32], height: int, width: int) -> Segmentation:
-        """Labels at (height, width) from logits (labels, h, w) that cover the photo."""
-        thresholds = self.description.thresholds
-        coarse = _without_islands(logits.argmax(0).astype(np.uint8), thresholds["island"])
-        probabilities = softmax(logits)
-        confidences = _confidences(probabilities, coarse)
-        car = np.count_nonzero(coarse) / coarse.size
-        if car < thresholds["car_area"] or not confidences:
-            return Segmentation(np.zeros((height, width), np.uint8), {})
-        labels = enlarged_labels(logits, coarse, height, width)
-        pixels = cv2.calcHist([labels], [0], None, [256], [0, 256])
-        present = set(np.flatnonzero(pixels).tolist())
-        names = {i: name for i, name in enumerate(PART_NAMES, 1) if i in present}
-        known = {name: confidences[i] for i, name in names.items() if i in confidences}
-        sure = {name: _calibrated(value, thresholds) for name, value in known.items()}
-        return Segmentation(labels, sure, probabilities)
 
 
 def _cover(output: NDArray[np.float32], placed: Letterbox) -> NDArray[np.float32]:
@@ -141,13 +168,14 @@ def _without_islands(coarse: NDArray[np.uint8], share: float) -> NDArray[np.uint
     """Turn pieces of a part smaller than `share` of its largest piece into background."""
     cleaned = coarse.copy()
     for label in parts_in(coarse):
-        count, pieces, stats, _ = cv2.connectedComponentsWithStats(
-            (coarse == label).view(np.uint8), connectivity=8
-        )
+        mask = (coarse == label).view(np.uint8)
+        x, y, width, height = cv2.boundingRect(mask)
+        window = slice(y, y + height), slice(x, x + width)
+        count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask[window], connectivity=8)
         areas = stats[1:, cv2.CC_STAT_AREA]
         for piece in range(1, count):
             if areas[piece - 1] < share * areas.max():
-                cleaned[pieces == piece] = 0
+                cleaned[window][pieces == piece] = 0
     return cleaned
 
 

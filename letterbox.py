@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# A photo that shrinks by more than this is averaged. Below it interpolation gives parts that are as
+# good (benchmarks/README.md) in a fifth of the time.
+_MUCH = 1.6
 FILL = 127  # the grey around the photo, on which the networks were trained
 
 
@@ -90,9 +93,9 @@ def _place(
     rgb: NDArray[np.uint8], inner: tuple[int, int], size: tuple[int, int], corner: tuple[int, int]
 ) -> Letterbox:
     """Scale `rgb` to `inner` (h, w) and lay it at `corner` (y, x) of a grey `size` (h, w)."""
-    shrinks = inner[0] < rgb.shape[0]
+    much = rgb.shape[0] > _MUCH * inner[0]
     scaled = cv2.resize(
-        rgb, inner[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        rgb, inner[::-1], interpolation=cv2.INTER_AREA if much else cv2.INTER_LINEAR
     )
     canvas = np.full((*size, 3), FILL, np.uint8)
     canvas[corner[0] : corner[0] + inner[0], corner[1] : corner[1] + inner[1]] = scaled

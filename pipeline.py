@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from car_classification import CarType, TypeClassifier
 from img_to_segments import PART_NAMES, PartSegmenter, Segmentation
 from model_files import MODELS
-from part_layout import Box
 from poligons_from_seg import (
     DEFAULT_TOLERANCE,
     Outline,
@@ -178,21 +177,30 @@ class Pipeline:
             photo = Photo.of(photo)
         with self.runtime.crowd as crowd:
             at("parts")
-            segmentation = segment(photo.pixels, photo.size)
-            if not segmentation.confidences:
-                return Analysis(None, segmentation.labels, {}, NO_CAR)
+            cells = segment.cells(photo.pixels)
+            if not cells.confidences:
+                return _no_car(photo)
             at("type")
-            box = _in_pixels(box_around(segmentation.labels), photo)
-            look = partial(classify, photo.pixels, box, segmentation.probabilities)
+            box = cells.box(*photo.pixels.shape[:2])
+            look = partial(classify, photo.pixels, box, cells.probabilities)
             if crowd.size < self.runtime.threads:  # a core is free: outlines at the same time
                 with crowd:
                     waiting = _beside(look)
+                    segmentation = segment.enlarge(cells, *photo.size)
                     outlines = label_map_to_outlines(segmentation.labels)
                     car_type = waiting.result()
+                at("polygons")
             else:
                 car_type, outlines = look(), None
-            at("polygons")
+                at("polygons")
+                segmentation = segment.enlarge(cells, *photo.size)
+            if car_type is None or not segmentation.confidences:
+                return _no_car(photo)  # the second look says that the parts were none
             return _put_together(segmentation, car_type, outlines)
+
+
+def _no_car(photo: Photo) -> Analysis:
+    return Analysis(None, np.zeros(photo.size, np.uint8), {}, NO_CAR)
 
 
 def _beside(look: Callable[[], CarType | None]) -> Future[CarType | None]:
@@ -210,11 +218,9 @@ def _beside(look: Callable[[], CarType | None]) -> Future[CarType | None]:
 
 
 def _put_together(
-    segmentation: Segmentation, car_type: CarType | None, outlines: dict[int, Outline] | None
+    segmentation: Segmentation, car_type: CarType, outlines: dict[int, Outline] | None
 ) -> Analysis:
     """Name the rear part by the type, and outline what is not outlined yet."""
-    if car_type is None:  # the second look says that the parts were none
-        return Analysis(None, np.zeros_like(segmentation.labels), {}, NO_CAR)
     named = name_rear(segmentation, car_type.scores)
     if outlines is None or named.labels is not segmentation.labels:
         outlines = label_map_to_outlines(named.labels)
@@ -258,15 +264,3 @@ def _parts(outlines: Mapping[int, Outline], confidences: Mapping[str, float]) ->
         confidence = round(confidences[name], 4)
         parts.append(Part(name, confidence, found.area, found.bbox, found.polygons))
     return parts
-
-
-def box_around(labels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """(x0, y0, x1, y1) around all parts of a label map; x1 and y1 exclusive."""
-    x, y, width, height = cv2.boundingRect(labels)
-    return x, y, x + width, y + height
-
-
-def _in_pixels(box: tuple[int, int, int, int], photo: Photo) -> Box:
-    """A box in the photo, in pixels of the copy of it that is there."""
-    across, down = photo.pixels.shape[1] / photo.width, photo.pixels.shape[0] / photo.height
-    return box[0] * across, box[1] * down, box[2] * across, box[3] * down

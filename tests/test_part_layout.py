@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from car_classification import TypeClassifier, type_probabilities
 from img_to_segments import PartSegmenter
 from part_layout import lay_out, placement, softmax
-from pipeline import Pipeline, box_around
+from pipeline import Pipeline
 from segment_interface import decode_image
 
 SIZE = (32, 48)
@@ -75,8 +75,8 @@ def test_both_networks_have_their_say() -> None:
 
 def test_the_service_asks_both(pipeline: Pipeline, sample: bytes) -> None:
     rgb = decode_image(sample, 50_000_000)
-    seen, classify = PartSegmenter()(rgb), TypeClassifier()
-    box = box_around(seen.labels)
+    seen, classify = PartSegmenter().cells(rgb), TypeClassifier()
+    box = seen.box(*rgb.shape[:2])
     both, alone = classify(rgb, box, seen.probabilities), classify(rgb, box)
     assert both is not None
     assert alone is not None
@@ -87,10 +87,9 @@ def test_the_service_asks_both(pipeline: Pipeline, sample: bytes) -> None:
 def test_the_shape_is_told_at_any_size_of_the_photo(sample: bytes) -> None:
     """The box is in pixels, the cells are not."""
     rgb = decode_image(sample, 50_000_000)
-    seen, classify = PartSegmenter()(rgb), TypeClassifier()
-    assert seen.probabilities is not None
+    seen, classify = PartSegmenter().cells(rgb), TypeClassifier()
     height, width = rgb.shape[:2]
-    x0, y0, x1, y1 = box_around(seen.labels)
+    x0, y0, x1, y1 = seen.box(height, width)
     one = classify.shape.logits(seen.probabilities, (x0, y0, x1, y1), (height, width))
     other = classify.shape.logits(
         seen.probabilities, (3 * x0, 3 * y0, 3 * x1, 3 * y1), (3 * height, 3 * width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import pipeline as pipeline_module
 from car_classification import TYPE_NAMES, CarType
 from exports import FORMATS, export
-from img_to_segments import PART_NAMES, Segmentation
+from img_to_segments import PART_NAMES, Cells, Segmentation
 from options import PLAIN
 from photo_result import Result
 from pipeline import Analysis, ModelsError, Pipeline, outline
@@ -89,7 +90,12 @@ def test_outlines_are_those_of_the_names_that_are_given(
     confidences = {PART_NAMES[label - 1]: 0.9 for label in np.unique(labels[labels > 0]).tolist()}
     sedan = CarType("sedan", 1.0, {name: float(name == "sedan") for name in TYPE_NAMES})
     models: Future[object] = Future()
-    models.set_result((lambda *_: Segmentation(labels, confidences), lambda *_: sedan))
+    probabilities = np.zeros((1 + len(PART_NAMES), 60, 90), np.float32)
+    cells = Cells(probabilities, labels, probabilities, dict.fromkeys(np.unique(labels), 0.9))
+    segment = SimpleNamespace(
+        cells=lambda *_: cells, enlarge=lambda *_: Segmentation(labels, confidences)
+    )
+    models.set_result((segment, lambda *_: sedan))
     monkeypatch.setattr(pipeline, "_models", models)
     photo = Photo(np.zeros((60, 90, 3), np.uint8), 60, 90)
     with ExitStack() as stack:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from car_classification import TypeClassifier
 from img_to_segments import PartSegmenter
 from model_files import MODELS, ModelDescription, read_description
-from pipeline import box_around, outline
+from pipeline import outline
 from training.answers import Answer, drawn, widen
 from training.calibration import (
     Array,
@@ -95,9 +95,9 @@ def type_logits(data: Path, folder: Path, cache: Path) -> TypeLogits:
         rgb = read_rgb(sample.path)
         if sample.squashed:
             rgb = widen(rgb, cv2.INTER_LINEAR)
-        seen = segment(rgb)
-        if seen.probabilities is not None:
-            box = box_around(seen.labels)
+        seen = segment.cells(rgb)
+        if seen.confidences:
+            box = seen.box(*rgb.shape[:2])
             shape = classify.shape.logits(seen.probabilities, box, rgb.shape[:2])
             rows.append((classify.logits(rgb, box)[:NO_CAR], shape))
             samples.append(sample)

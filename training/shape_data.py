@@ -21,7 +21,6 @@ from tqdm import tqdm
 from car_classification import with_margin
 from img_to_segments import PartSegmenter
 from part_layout import Box, lay_out, placement
-from pipeline import box_around
 from training.answers import widen
 from training.parts_data import FLIPPED, read_rgb
 from training.type_data import NO_CAR, TypeSample, jitter, shift
@@ -76,14 +75,11 @@ def _see(
     rgb = read_rgb(sample.path)
     if sample.squashed:
         rgb = widen(rgb, cv2.INTER_LINEAR)
-    segmentation = segment(rgb)
-    if not segmentation.confidences:
+    seen = segment.cells(rgb)
+    if not seen.confidences:
         return np.empty(0), np.empty(0, np.uint8)
-    probabilities = segmentation.probabilities
-    assert probabilities is not None
-    box = np.array(box_around(segmentation.labels), np.float64)
-    box *= np.tile(np.array(probabilities.shape[:0:-1]) / rgb.shape[1::-1], 2)
-    return box, np.round(probabilities * 255).astype(np.uint8)
+    box = np.array(seen.box(*seen.labels.shape), np.float64)
+    return box, np.round(seen.probabilities * 255).astype(np.uint8)
 
 
 def network_input(
