@@ -6,11 +6,10 @@ description (`models/*.json`) and weights. timm supplies the backbones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 from typing import Any
 
 import timm
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -80,9 +79,6 @@ class PartNetwork(nn.Module):
         classes: number of labels, background included.
         widths: channels of the pyramid at strides 32, 16, 8 and 4.
         context_blocks: transformer blocks at stride 32.
-        hidden: channels inside each inverted residual block of the encoder, in order, where they
-            are fewer than the backbone's (`training/prune.py`).
-        mixed: channels of the mixed maps at strides 16, 8 and 4, where they differ from `widths`.
 
     Shapes:
         input (N, 3, H, W) float, H and W multiples of 32;
@@ -95,30 +91,22 @@ class PartNetwork(nn.Module):
         classes: int,
         widths: tuple[int, int, int, int] = (160, 128, 96, 64),
         context_blocks: int = 2,
-        hidden: Sequence[int] | None = None,
-        mixed: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         encoder: Any = timm.create_model(
             backbone, features_only=True, out_indices=(1, 2, 3, 4), pretrained=False
         )
         self.encoder: nn.Module = encoder
-        if hidden is not None:
-            for block, channels_inside in zip(inverted_residuals(encoder), hidden, strict=True):
-                keep_hidden(block, torch.arange(channels_inside))
         channels = encoder.feature_info.channels()[::-1]
         self.laterals = nn.ModuleList(
             ConvNormAct(c, width) for c, width in zip(channels, widths, strict=True)
         )
         self.context = nn.Sequential(*(ContextBlock(widths[0]) for _ in range(context_blocks)))
-        tops = (widths[0], *(mixed or widths[1:]))
         self.downs = nn.ModuleList(
-            nn.Conv2d(wide, narrow, 1) for wide, narrow in zip(tops, widths[1:], strict=False)
+            nn.Conv2d(wide, narrow, 1) for wide, narrow in itertools.pairwise(widths)
         )
-        self.mixers = nn.ModuleList(
-            ConvNormAct(width, top, 3) for width, top in zip(widths[1:], tops[1:], strict=True)
-        )
-        self.head = nn.Conv2d(tops[-1], classes, 1)
+        self.mixers = nn.ModuleList(ConvNormAct(width, width, 3) for width in widths[1:])
+        self.head = nn.Conv2d(widths[-1], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.encoder(x)[::-1]
@@ -130,35 +118,6 @@ class PartNetwork(nn.Module):
             top = mixer(lateral(feature) + top)
         logits: Tensor = self.head(top)
         return logits
-
-
-def inverted_residuals(encoder: nn.Module) -> list[Any]:
-    """The blocks of an EfficientNet that have channels of their own inside, in order."""
-    return [block for block in encoder.modules() if hasattr(block, "conv_pwl")]
-
-
-def keep_hidden(block: Any, kept: Tensor) -> None:
-    """Keep some of the channels inside an inverted residual block, by their numbers, in place."""
-    for layer in (block.conv_pw, block.bn1, block.conv_dw, block.bn2):
-        keep_channels(layer, kept)
-    block.conv_dw.groups = block.conv_dw.in_channels = len(kept)
-    keep_inputs(block.conv_pwl, kept)
-
-
-def keep_channels(layer: nn.Module, kept: Tensor) -> None:
-    """Keep some of the channels that a convolution or batch norm puts out, in place."""
-    for name, parameter in list(layer.named_parameters(recurse=False)):
-        setattr(layer, name, nn.Parameter(parameter.detach()[kept].clone()))
-    for name, buffer in list(layer.named_buffers(recurse=False)):
-        if buffer.ndim:
-            setattr(layer, name, buffer[kept].clone())
-    setattr(layer, "num_features" if hasattr(layer, "num_features") else "out_channels", len(kept))
-
-
-def keep_inputs(layer: nn.Conv2d, kept: Tensor) -> None:
-    """Keep some of the channels that a convolution without groups takes in, in place."""
-    layer.weight = nn.Parameter(layer.weight.detach()[:, kept].clone())
-    layer.in_channels = len(kept)
 
 
 class ShapeNetwork(nn.Sequential):

@@ -15,17 +15,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model_files import MANIFEST, MODELS, read_description
+from model_files import MANIFEST, MODELS
 from pipeline import Pipeline
 from training import pseudo_labels, train_parts, train_shapes, train_types
 from training.calibrate import calibrate_parts, calibrate_types, raw_thresholds
-from training.distil import DistilRun, distil
 from training.evaluate import evaluate
 from training.export import export_checkpoint, read_fields, write_fields
 from training.plots import draw_curves
-from training.prune import prune_folder
 
-RUNS = ("parts1", "parts2", "parts3", "parts4", "types", "shapes")
+RUNS = ("parts1", "parts2", "parts3", "types", "shapes")
 LOOKS = (
     512,
 )  # longest sides of a 4:3 photo at which a teacher looks at it, and at its mirror image
@@ -86,11 +84,8 @@ def plan(knobs: Knobs) -> list[Stage]:
             "parts3",
             lambda: parts(knobs, "parts3", 26, 720, 7e-4, pseudo="labels2", start="parts2"),
         ),
-        Stage("teacher3", lambda: teacher(out, "parts3", "teacher3")),
-        Stage("pruned", lambda: pruned(knobs)),
-        Stage("parts4", lambda: distilled(knobs)),
-        Stage("teacher4", lambda: teacher(out, "parts4", "teacher4", shape_of="pruned")),
         Stage("types", lambda: types(knobs)),
+        Stage("teacher3", lambda: teacher(out, "parts3", "teacher3")),
         Stage("shapes", lambda: shapes(knobs)),
         Stage("models", lambda: models(out)),
         Stage("calibration", lambda: calibration(knobs)),
@@ -126,39 +121,10 @@ def parts(
     )
 
 
-def pruned(knobs: Knobs) -> None:
-    """Cut the part network of `teacher3`."""
-    prune_folder(
-        knobs.data,
-        knobs.out / "teacher3",
-        knobs.out / "pruned",
-        count=knobs.photos(300, knobs.batch),
-        cache=knobs.out / "cache",
-    )
-
-
-def distilled(knobs: Knobs) -> None:
-    """Teach the cut network to answer as `teacher3`."""
-    distil(
-        DistilRun(
-            knobs.data,
-            teacher=knobs.out / "teacher3",
-            student=knobs.out / "pruned",
-            out=knobs.out / "parts4",
-            epochs=knobs.epochs(8),
-            photos=knobs.photos(400, knobs.batch),
-            batch=knobs.batch,
-            cache=knobs.out / "cache",
-            threads=knobs.threads,
-        )
-    )
-
-
-def teacher(out: Path, run: str, name: str, shape_of: str | None = None) -> None:
-    """Make a models folder of the part network of `run`, cut as the one in `shape_of`."""
+def teacher(out: Path, run: str, name: str) -> None:
+    """Make a models folder of the part network of `run`."""
     (out / name).mkdir(exist_ok=True)
-    cut = read_description("parts", out / shape_of).options if shape_of else train_parts.OPTIONS
-    _describe("parts", out / name, cut)
+    _describe("parts", out / name, train_parts.OPTIONS)
     export_checkpoint(out / run / "ema.pt", "parts.safetensors", out / name)
 
 
@@ -200,7 +166,7 @@ def shapes(knobs: Knobs) -> None:
         train_shapes.ShapesRun(
             knobs.data,
             knobs.out / "shapes",
-            models=knobs.out / "teacher4",
+            models=knobs.out / "teacher3",
             epochs=knobs.epochs(30),
             photos=knobs.photos(7616, batch),
             batch=batch,
@@ -213,7 +179,7 @@ def shapes(knobs: Knobs) -> None:
 def models(out: Path) -> None:
     """Make the folder of all networks with their descriptions, still without figures."""
     shutil.rmtree(out / "models", ignore_errors=True)
-    teacher(out, "parts4", "models", shape_of="pruned")
+    teacher(out, "parts3", "models")
     _describe("types", out / "models", train_types.OPTIONS)
     export_checkpoint(out / "types" / "ema.pt", "types.safetensors", out / "models")
     _describe("shapes", out / "models", train_shapes.OPTIONS)

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +19,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from img_to_segments import PART_NAMES
 from letterbox import fit_area
-from model_files import read_description
 from networks import build_network
 from training.answers import widen
 from training.imagenet import load_imagenet
@@ -40,7 +38,7 @@ from training.type_data import list_empty
 
 CLASSES = len(PART_NAMES) + 1
 BACKBONE = "tf_efficientnet_lite2"
-OPTIONS: dict[str, Any] = {"backbone": BACKBONE, "classes": CLASSES}
+OPTIONS = {"backbone": BACKBONE, "classes": CLASSES}
 
 
 @dataclass(frozen=True)
@@ -159,13 +157,6 @@ def later_size_of(epoch: int) -> tuple[int, int]:
     return ((384, 512), (448, 448), (384, 512), (352, 576))[epoch % 4]
 
 
-def shape_of(weights: Path | None) -> dict[str, Any]:
-    """Options of the network that weights are for: those of `models/` may be of a cut one."""
-    if weights is None or weights.suffix != ".safetensors":
-        return OPTIONS
-    return read_description(weights.stem, weights.parent).options
-
-
 def start_from(network: nn.Module, weights: Path) -> None:
     """Load the weights of an earlier training (`ema.pt`) or of `models/` (safetensors)."""
     if weights.suffix == ".safetensors":
@@ -221,7 +212,7 @@ def train(options: PartsRun) -> None:
         dataset = PartsDataset(samples, size, steps * options.batch, epoch, Mix())
         return DataLoader(dataset, batch_size=options.batch, num_workers=1)
 
-    network = build_network("pyramid", shape_of(options.weights))
+    network = build_network("pyramid", OPTIONS)
     if options.weights:
         start_from(network, options.weights)
     else:
