@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import Any
 
 from celery import Celery
-from celery.exceptions import OperationalError
-from kombu.exceptions import ChannelError
 
 from redis_calls import TIMEOUT
 from redis_store import PREFIX
@@ -22,7 +19,7 @@ from settings import Settings, usable_cores
 log = logging.getLogger(__name__)
 
 TASK = "carseg.work"
-_QUEUE = "photos"
+_QUEUE = "photos"  # with the prefix, a list that `redis_scripts` knows too
 _PUBLISH = {"queue": _QUEUE, "ignore_result": True, "retry": False}
 
 # A connection of which nothing is heard for half a minute is given up, also while it only waits.
@@ -71,29 +68,13 @@ class Tasks:
         self._app = app
 
     def put(self, count: int = 1) -> None:
-        """Publish tasks. What fails is logged, no more: `fill` makes up for it."""
+        """Publish tasks. What fails is logged, no more: `upkeep` makes up for it."""
         try:
             with self._app.producer_pool.acquire(block=True) as producer:
                 for _ in range(count):
                     self._app.send_task(TASK, producer=producer, **_PUBLISH)
         except Exception as error:
             log.warning("A task could not be published; it will be: %s", type(error).__name__)
-
-    def fill(self, waiting: int) -> None:
-        """Publish as many tasks as are missing for the photos that wait. Raises nothing."""
-        if waiting > 0 and (missing := waiting - self._count()) > 0:
-            self.put(missing)
-
-    def _count(self) -> int:
-        """Tasks that wait in the queue."""
-        try:
-            with self._app.connection_for_write() as connection:
-                channel: Any = connection.default_channel
-                return int(channel.queue_declare(_QUEUE, passive=True).message_count)
-        except ChannelError:  # an empty queue does not exist
-            return 0
-        except OperationalError:
-            return 1 << 62
 
     def close(self) -> None:
         """Let go of the connections."""

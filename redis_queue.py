@@ -53,12 +53,12 @@ class Swept(NamedTuple):
     """What a look at all leases has found.
 
     Attributes:
-        waiting: how many photos wait now.
+        missing: how many more photos wait than there are tasks for them.
         lapsed: those that nobody worked on any more, which wait again.
         given_up: the same, at their last attempt: they are in Error.
     """
 
-    waiting: int
+    missing: int
     lapsed: list[str]
     given_up: list[str]
 
@@ -176,10 +176,10 @@ class RedisQueue:
                 is not that old.
         """
         arguments = (pause, self.lease, ATTEMPTS, WAITING, TWICE, self._keep_seconds)
-        done, waiting, lapsed, given_up = self._calls.run(scripts.SWEEP, *arguments)
+        done, missing, lapsed, given_up = self._calls.run(scripts.SWEEP, *arguments)
         if not done:
             return None
-        return Swept(waiting, [d.decode() for d in lapsed], [d.decode() for d in given_up])
+        return Swept(missing, [d.decode() for d in lapsed], [d.decode() for d in given_up])
 
     def beat(self, worker: str) -> None:
         """Say that a worker is there."""

@@ -15,6 +15,7 @@ Keys, all of them with the prefix `carseg:`:
     ended                sorted set: photos that have ended, by time
     counts               hash: jobs that ended, and histograms of their times
     swept, workers       when somebody last looked for lapsed leases; who works, and was seen when
+    celery:photos        list: Celery's tasks that no worker has taken, see `celery_broker`
 
 Times are those of Redis, in seconds, so the clocks of the machines need not agree. A claim is the
 name of one attempt; whoever has it renews its lease, and when the lease lapses the photo waits
@@ -308,7 +309,8 @@ return lapse(ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
 """
 
 # seconds between two sweeps, lease, attempts, message, message of the last attempt, seconds to keep
-# that -> 0 if somebody else has just swept; 1, how many wait, those that wait again, those given up
+# that -> 0 if somebody else has just swept; 1, how many more photos wait than there are tasks,
+# those that wait again, those given up
 SWEEP = """
 begin()
 local time, pause = now(), tonumber(ARGV[1])
@@ -327,7 +329,8 @@ for _, digest in ipairs(call('ZRANGEBYSCORE', P .. 'running', '-inf', exact(time
   table.insert(ended and given_up or back, digest)
 end
 call('ZREMRANGEBYSCORE', P .. 'workers', '-inf', exact(time - 3600))
-return {1, call('ZCARD', P .. 'waiting'), back, given_up}
+local missing = call('ZCARD', P .. 'waiting') - call('LLEN', P .. 'celery:photos')
+return {1, math.max(missing, 0), back, given_up}
 """
 
 # name
