@@ -1,8 +1,11 @@
-"""Celery as this service uses it: a queue of tasks that each say "work on the next photo".
+"""Celery as this service uses it: a queue of tasks that each say "work on the next photos".
 
-Which photo that is, and who has it, is known to `redis_queue` alone. So a task that is lost or
+Which photos these are, and who has them, is known to `redis_queue` alone. So a task that is lost or
 comes twice does no harm: while photos wait, `upkeep` sees to it that there are as many tasks, and a
-task that finds no photo is done.
+task that finds no photo is done, and with it all that nobody has taken.
+
+A task costs Celery more than a photo costs us. So whoever has one goes on with the photos that wait
+for a turn, and only then takes the next one.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from settings import Settings, usable_cores
 log = logging.getLogger(__name__)
 
 TASK = "carseg.work"
+_TURN = 1.0
 _QUEUE = "photos"  # with the prefix, a list that `redis_scripts` knows too
 _PUBLISH = {"queue": _QUEUE, "ignore_result": True, "retry": False}
 
@@ -28,6 +32,11 @@ _KEEPALIVE = {
     for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
     if hasattr(socket, name)
 }
+
+
+def turn(settings: Settings) -> float:
+    """Seconds for which a task begins photos; what it began last may take its whole time."""
+    return min(_TURN, settings.job_seconds / 10)
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -40,7 +49,7 @@ def make_celery(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
-        task_time_limit=settings.job_seconds,
+        task_time_limit=turn(settings) + settings.job_seconds,
         worker_concurrency=min(settings.workers, usable_cores()),
         worker_prefetch_multiplier=1,  # with late acknowledgement: none beside those worked on
         worker_lost_wait=1.0,

@@ -156,7 +156,7 @@ class RedisQueue:
         return bool(self._calls.run(scripts.STAGE, claim.number, claim.name, stage))
 
     def claimed(self, name: str) -> Claim | None:
-        """The photo that somebody took under a name."""
+        """The photo that is worked on under a name that begins like this."""
         found = self._calls.run(scripts.CLAIMED, name)
         if not found:
             return None

@@ -249,13 +249,17 @@ return 1
 """
 
 # claim, lease, message, message where the upload is gone, seconds to keep that
-# -> digest, number, seconds it waited, upload; and photos whose upload was gone
+# -> digest, number, seconds it waited, upload; and photos whose upload was gone. Where none waits,
+# no task is needed: whoever takes a photo publishes one after that.
 CLAIM = """
 begin()
 local lost = {}
 while true do
   local digest = call('ZRANGE', P .. 'waiting', 0, 0)[1]
-  if not digest then return {lost} end
+  if not digest then
+    call('DEL', P .. 'celery:photos')
+    return {lost}
+  end
   local photo, time = P .. 'photo:' .. digest, now()
   local upload = call('GET', P .. 'upload:' .. digest)
   if upload then
@@ -291,12 +295,14 @@ if call('HGET', photo, 'claim') == ARGV[2] then call('HSET', photo, 'stage', ARG
 return 1
 """
 
-# claim -> digest, number, seconds it waited
+# how a claim begins -> digest, number, seconds it waited
 CLAIMED = """
 for _, digest in ipairs(call('ZRANGE', P .. 'running', 0, -1)) do
   local claim, number, accepted, started = unpack(
     call('HMGET', P .. 'photo:' .. digest, 'claim', 'number', 'accepted', 'started'))
-  if claim == ARGV[1] then return {digest, number, exact(started - accepted)} end
+  if claim and string.sub(claim, 1, #ARGV[1]) == ARGV[1] then
+    return {digest, number, exact(started - accepted)}
+  end
 end
 """
 
