@@ -155,13 +155,13 @@ class RedisQueue:
         """Tell what is being done; False where nobody wants the result any more."""
         return bool(self._calls.run(scripts.STAGE, claim.number, claim.name, stage))
 
-    def claimed(self, name: str) -> Claim | None:
+    def claimed(self, beginning: str) -> Claim | None:
         """The photo that is worked on under a name that begins like this."""
-        found = self._calls.run(scripts.CLAIMED, name)
+        found = self._calls.run(scripts.CLAIMED, beginning)
         if not found:
             return None
-        digest, number, waited = found
-        return Claim(name, digest.decode(), int(number), float(waited))
+        name, digest, number, waited = found
+        return Claim(name.decode(), digest.decode(), int(number), float(waited))
 
     def give_back(self, claim: Claim) -> bool:
         """Let a photo wait again at once; True where it was tried too often and ends in Error."""

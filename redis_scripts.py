@@ -295,13 +295,13 @@ if call('HGET', photo, 'claim') == ARGV[2] then call('HSET', photo, 'stage', ARG
 return 1
 """
 
-# how a claim begins -> digest, number, seconds it waited
+# how a claim begins -> all of it, digest, number, seconds it waited
 CLAIMED = """
 for _, digest in ipairs(call('ZRANGE', P .. 'running', 0, -1)) do
   local claim, number, accepted, started = unpack(
     call('HMGET', P .. 'photo:' .. digest, 'claim', 'number', 'accepted', 'started'))
   if claim and string.sub(claim, 1, #ARGV[1]) == ARGV[1] then
-    return {digest, number, exact(started - accepted)}
+    return {claim, digest, number, exact(started - accepted)}
   end
 end
 """

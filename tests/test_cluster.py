@@ -416,7 +416,7 @@ def test_workers_come_and_go(cluster: Cluster) -> None:
     cluster.until_begun(30)
     assert get(cluster.server, "/ready").status_code == 200
     worker.process.terminate()
-    time.sleep(0.5)
+    until(lambda: "Warm shutdown" in worker.log.read_text())
     cluster.stages.go_on()
     assert worker.process.wait(60) == 0
     assert cluster.status(hashes[0])["status"] == "Ready"
