@@ -22,7 +22,7 @@ from settings import Settings, usable_cores
 log = logging.getLogger(__name__)
 
 TASK = "carseg.work"
-_TURN = 1.0
+_TURN = 5.0  # seconds: some twenty photos
 _QUEUE = "photos"  # with the prefix, a list that `redis_scripts` knows too
 _PUBLISH = {"queue": _QUEUE, "ignore_result": True, "retry": False}
 
