@@ -16,7 +16,7 @@ COPY requirements-*.txt requirements-*.lock ./
 # Nothing without the right hash; pip itself is not needed afterwards.
 RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/python -m pip install --require-hashes -r requirements-slim.lock \
-    && if [ "$CLUSTER" = yes ]; then /opt/venv/bin/python -m pip install -r requirements-cluster.txt; fi \
+    && if [ "$CLUSTER" = yes ]; then /opt/venv/bin/python -m pip install --require-hashes -r requirements-cluster.lock; fi \
     && /opt/venv/bin/python -m pip uninstall --yes pip setuptools
 
 

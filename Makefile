@@ -28,8 +28,10 @@ SLIM ?= no
 WANTED := $(if $(filter yes,$(SLIM)),requirements-slim,requirements)
 ifeq ($(LOCKED),yes)
 REQUIREMENTS := --require-hashes -r $(WANTED).lock
+CLUSTER_REQUIREMENTS := --require-hashes -r requirements-cluster.lock
 else
 REQUIREMENTS := -r $(WANTED).txt
+CLUSTER_REQUIREMENTS := -r requirements-cluster.txt
 endif
 
 # The stamp files are younger than the requirements once these are installed, so nothing is
@@ -48,8 +50,8 @@ $(VENV)/.installed-train: requirements-train.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-train.txt
 	touch $@
 
-$(VENV)/.installed-cluster: requirements-cluster.txt $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
+$(VENV)/.installed-cluster: requirements-cluster.txt requirements-cluster.lock $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CLUSTER_REQUIREMENTS)
 	touch $@
 
 # CLUSTER=yes adds Celery and the client of Redis.
@@ -83,6 +85,7 @@ LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.1
 lock: dev
 	$(LOCK) requirements.txt --output-file requirements.lock
 	$(LOCK) requirements-slim.txt --constraint requirements.lock --output-file requirements-slim.lock
+	$(LOCK) requirements-cluster.txt --constraint requirements.lock --output-file requirements-cluster.lock
 
 READERS := $(VENV)/readers
 

@@ -1,19 +1,19 @@
-"""Celery as this service uses it: a queue of tasks that each say "work on the next photo".
+"""Celery as this service uses it: a queue of tasks that each say "work on the next photos".
 
-Which photo that is, and who has it, is known to `redis_queue` alone. So a task that is lost or
+Which photos these are, and who has them, is known to `redis_queue` alone. So a task that is lost or
 comes twice does no harm: while photos wait, `upkeep` sees to it that there are as many tasks, and a
-task that finds no photo is done.
+task that finds no photo is done, and with it all that nobody has taken.
+
+A task costs Celery more than a photo costs us. So whoever has one goes on with the photos that wait
+for a turn, and only then takes the next one.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
-from typing import Any
 
 from celery import Celery
-from celery.exceptions import OperationalError
-from kombu.exceptions import ChannelError
 
 from redis_calls import TIMEOUT
 from redis_store import PREFIX
@@ -22,7 +22,8 @@ from settings import Settings, usable_cores
 log = logging.getLogger(__name__)
 
 TASK = "carseg.work"
-_QUEUE = "photos"
+_TURN = 5.0  # seconds: some twenty photos
+_QUEUE = "photos"  # with the prefix, a list that `redis_scripts` knows too
 _PUBLISH = {"queue": _QUEUE, "ignore_result": True, "retry": False}
 
 # A connection of which nothing is heard for half a minute is given up, also while it only waits.
@@ -31,6 +32,11 @@ _KEEPALIVE = {
     for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
     if hasattr(socket, name)
 }
+
+
+def turn(settings: Settings) -> float:
+    """Seconds for which a task begins photos; what it began last may take its whole time."""
+    return min(_TURN, settings.job_seconds / 10)
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -43,7 +49,7 @@ def make_celery(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
-        task_time_limit=settings.job_seconds,
+        task_time_limit=turn(settings) + settings.job_seconds,
         worker_concurrency=min(settings.workers, usable_cores()),
         worker_prefetch_multiplier=1,  # with late acknowledgement: none beside those worked on
         worker_lost_wait=1.0,
@@ -71,29 +77,13 @@ class Tasks:
         self._app = app
 
     def put(self, count: int = 1) -> None:
-        """Publish tasks. What fails is logged, no more: `fill` makes up for it."""
+        """Publish tasks. What fails is logged, no more: `upkeep` makes up for it."""
         try:
             with self._app.producer_pool.acquire(block=True) as producer:
                 for _ in range(count):
                     self._app.send_task(TASK, producer=producer, **_PUBLISH)
         except Exception as error:
             log.warning("A task could not be published; it will be: %s", type(error).__name__)
-
-    def fill(self, waiting: int) -> None:
-        """Publish as many tasks as are missing for the photos that wait. Raises nothing."""
-        if waiting > 0 and (missing := waiting - self._count()) > 0:
-            self.put(missing)
-
-    def _count(self) -> int:
-        """Tasks that wait in the queue."""
-        try:
-            with self._app.connection_for_write() as connection:
-                channel: Any = connection.default_channel
-                return int(channel.queue_declare(_QUEUE, passive=True).message_count)
-        except ChannelError:  # an empty queue does not exist
-            return 0
-        except OperationalError:
-            return 1 << 62
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -10,13 +10,15 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from ctypes import c_bool
+from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from celery import Celery, Task, signals
 from celery.exceptions import Reject, WorkerLostError
 from celery.worker.request import Request
 
-from celery_broker import TASK, Tasks, make_celery
+from celery_broker import TASK, Tasks, make_celery, turn
 from cluster import connect, require
 from cluster_work import ClusterWork, Overseer
 from job import Limits
@@ -100,6 +102,10 @@ def _add_task(
 ) -> None:
     """Add the one task, and what its processes need."""
     works: list[ClusterWork] = []  # the one of this process
+    stopping = RawValue(c_bool, False)  # told by the parent to the processes that it has forked
+
+    def stop(**_: object) -> None:
+        stopping.value = True
 
     def begin(**_: object) -> None:
         store, queue = connect(settings)[1:]
@@ -110,6 +116,7 @@ def _add_task(
             os.kill(os.getppid(), signal.SIGTERM)
 
     signals.worker_process_init.connect(begin, weak=False)
+    signals.worker_shutting_down.connect(stop, weak=False)
 
     class PhotoRequest(Request):
         """A task as the parent sees it."""
@@ -130,15 +137,16 @@ def _add_task(
     def work(self: PhotoTask) -> None:
         if not works:
             raise Reject("no models", requeue=True)
+        name = _name(self.request.id, os.getpid())
         try:
-            works[0].run(_name(self.request.id, os.getpid()))
+            works[0].run(name, turn(settings), lambda: stopping.value)
         except StoreError as error:  # what waits, goes on to wait
             log.warning("No photo could be claimed: %s", error)
 
 
 def _name(task: str, process: int | None) -> str:
-    """The name of an attempt: a task may come again, while an earlier attempt still goes on."""
-    return f"{task}/{process}"
+    """The name of a turn: a task may come again, while an earlier turn of it still goes on."""
+    return f"{task}/{process}/"
 
 
 def _try(oversee: Callable[[str], None], name: str) -> None:

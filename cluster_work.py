@@ -1,12 +1,12 @@
-"""What a worker process of a cluster does with one photo."""
+"""What a worker process of a cluster does with photos, one after the other."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from itertools import count
 
 from attempt import TOO_SLOW, CancelledError, attempt
 from job import LOST, TWICE, Job, JobReport, Limits, Outcome
@@ -44,28 +44,42 @@ class ClusterWork:
     ) -> None:
         self._stages, self._store, self._queue = stages, store, queue
         self._limits, self._on_end = limits, on_end
+        self._lease = Lease(queue)
 
-    def run(self, name: str) -> None:
-        """Claim the photo that waits for longest, if there is one, and bring it to its end.
+    def run(self, name: str, seconds: float, is_stopping: Callable[[], bool]) -> None:
+        """Bring photos to their ends, while some wait, each time the one that waits for longest.
 
         Args:
-            name: of the attempt.
+            name: of this turn; those of the attempts begin with it.
+            seconds: after which no other photo is begun.
+            is_stopping: says that none shall be begun.
 
         Raises:
             StoreError: nothing could be claimed.
         """
+        end = time.monotonic() + seconds
+        for number in count():
+            if not self._next(f"{name}{number}") or is_stopping() or time.monotonic() >= end:
+                return
+
+    def _next(self, name: str) -> bool:
+        """Claim the photo that waits for longest, and bring it to its end; False without one."""
         claim, gone = self._queue.claim(name)
         for digest in gone:
             self._on_end(JobReport(digest, "error", 0.0, 0.0, {}, LOST))
         if claim is None:
-            return
+            return False
         job = Job(claim.digest, claim.number)
         job.started = time.monotonic()
         job.accepted = job.started - claim.waited
-        with self._renewed(claim):
+        self._lease.claim = claim
+        try:
             ended = attempt(claim.digest, lambda: self._work(claim, job))
             if ended is not None:
                 self._end(job, *ended)
+        finally:
+            self._lease.claim = None
+        return True
 
     def _work(self, claim: Claim, job: Job) -> Result:
         def at(stage: Stage) -> None:
@@ -97,24 +111,30 @@ class ClusterWork:
                 log.warning("The end of job %s is not told: %s", job.digest, error)
             time.sleep(_RETRY)
 
-    @contextmanager
-    def _renewed(self, claim: Claim) -> Iterator[None]:
-        """Renew the lease again and again."""
-        done = threading.Event()
 
-        def renew() -> None:
-            while not done.wait(self._queue.lease / 3):
-                try:
-                    if not self._queue.renew(claim):
-                        return
-                except StoreError as error:
-                    log.warning("The lease of job %s is not renewed: %s", claim.digest, error)
+class Lease:
+    """A thread that renews the lease on one photo at a time, again and again.
 
-        threading.Thread(target=renew, name="lease", daemon=True).start()
-        try:
-            yield
-        finally:
-            done.set()
+    Attributes:
+        claim: the photo; None while there is none.
+    """
+
+    def __init__(self, queue: RedisQueue) -> None:
+        self._queue = queue
+        self.claim: Claim | None = None
+        threading.Thread(target=self._run, name="lease", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(self._queue.lease / 3)
+            claim = self.claim
+            try:
+                if claim is not None:  # one that has ended meanwhile is not there to be renewed
+                    self._queue.renew(claim)
+            except StoreError as error:
+                log.warning("A lease is not renewed: %s", error)
+            except Exception:
+                log.exception("A lease is not renewed")
 
 
 class Overseer:
@@ -136,7 +156,7 @@ class Overseer:
         self._limits, self._on_end = limits, on_end
 
     def overrun(self, name: str) -> None:
-        """An attempt is over its time, and its process is being killed. Raises StoreError."""
+        """The last photo of a turn is over its time; its process is killed. Raises StoreError."""
         claim = self._queue.claimed(name)
         if claim is None:
             return
@@ -149,7 +169,7 @@ class Overseer:
             self._on_end(report)
 
     def lost(self, name: str) -> None:
-        """The process of an attempt has died. Raises StoreError."""
+        """The process has died in a turn. Raises StoreError."""
         claim = self._queue.claimed(name)
         if claim is not None and self._queue.give_back(claim):
             self._on_end(JobReport(claim.digest, "error", claim.waited, 0.0, {}, TWICE))

@@ -53,12 +53,12 @@ class Swept(NamedTuple):
     """What a look at all leases has found.
 
     Attributes:
-        waiting: how many photos wait now.
+        missing: how many more photos wait than there are tasks for them.
         lapsed: those that nobody worked on any more, which wait again.
         given_up: the same, at their last attempt: they are in Error.
     """
 
-    waiting: int
+    missing: int
     lapsed: list[str]
     given_up: list[str]
 
@@ -155,13 +155,13 @@ class RedisQueue:
         """Tell what is being done; False where nobody wants the result any more."""
         return bool(self._calls.run(scripts.STAGE, claim.number, claim.name, stage))
 
-    def claimed(self, name: str) -> Claim | None:
-        """The photo that somebody took under a name."""
-        found = self._calls.run(scripts.CLAIMED, name)
+    def claimed(self, beginning: str) -> Claim | None:
+        """The photo that is worked on under a name that begins like this."""
+        found = self._calls.run(scripts.CLAIMED, beginning)
         if not found:
             return None
-        digest, number, waited = found
-        return Claim(name, digest.decode(), int(number), float(waited))
+        name, digest, number, waited = found
+        return Claim(name.decode(), digest.decode(), int(number), float(waited))
 
     def give_back(self, claim: Claim) -> bool:
         """Let a photo wait again at once; True where it was tried too often and ends in Error."""
@@ -176,10 +176,10 @@ class RedisQueue:
                 is not that old.
         """
         arguments = (pause, self.lease, ATTEMPTS, WAITING, TWICE, self._keep_seconds)
-        done, waiting, lapsed, given_up = self._calls.run(scripts.SWEEP, *arguments)
+        done, missing, lapsed, given_up = self._calls.run(scripts.SWEEP, *arguments)
         if not done:
             return None
-        return Swept(waiting, [d.decode() for d in lapsed], [d.decode() for d in given_up])
+        return Swept(missing, [d.decode() for d in lapsed], [d.decode() for d in given_up])
 
     def beat(self, worker: str) -> None:
         """Say that a worker is there."""

@@ -15,6 +15,7 @@ Keys, all of them with the prefix `carseg:`:
     ended                sorted set: photos that have ended, by time
     counts               hash: jobs that ended, and histograms of their times
     swept, workers       when somebody last looked for lapsed leases; who works, and was seen when
+    celery:photos        list: Celery's tasks that no worker has taken, see `celery_broker`
 
 Times are those of Redis, in seconds, so the clocks of the machines need not agree. A claim is the
 name of one attempt; whoever has it renews its lease, and when the lease lapses the photo waits
@@ -248,13 +249,17 @@ return 1
 """
 
 # claim, lease, message, message where the upload is gone, seconds to keep that
-# -> digest, number, seconds it waited, upload; and photos whose upload was gone
+# -> digest, number, seconds it waited, upload; and photos whose upload was gone. Where none waits,
+# no task is needed: whoever takes a photo publishes one after that.
 CLAIM = """
 begin()
 local lost = {}
 while true do
   local digest = call('ZRANGE', P .. 'waiting', 0, 0)[1]
-  if not digest then return {lost} end
+  if not digest then
+    call('DEL', P .. 'celery:photos')
+    return {lost}
+  end
   local photo, time = P .. 'photo:' .. digest, now()
   local upload = call('GET', P .. 'upload:' .. digest)
   if upload then
@@ -290,12 +295,14 @@ if call('HGET', photo, 'claim') == ARGV[2] then call('HSET', photo, 'stage', ARG
 return 1
 """
 
-# claim -> digest, number, seconds it waited
+# how a claim begins -> all of it, digest, number, seconds it waited
 CLAIMED = """
 for _, digest in ipairs(call('ZRANGE', P .. 'running', 0, -1)) do
   local claim, number, accepted, started = unpack(
     call('HMGET', P .. 'photo:' .. digest, 'claim', 'number', 'accepted', 'started'))
-  if claim == ARGV[1] then return {digest, number, exact(started - accepted)} end
+  if claim and string.sub(claim, 1, #ARGV[1]) == ARGV[1] then
+    return {claim, digest, number, exact(started - accepted)}
+  end
 end
 """
 
@@ -308,7 +315,8 @@ return lapse(ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
 """
 
 # seconds between two sweeps, lease, attempts, message, message of the last attempt, seconds to keep
-# that -> 0 if somebody else has just swept; 1, how many wait, those that wait again, those given up
+# that -> 0 if somebody else has just swept; 1, how many more photos wait than there are tasks,
+# those that wait again, those given up
 SWEEP = """
 begin()
 local time, pause = now(), tonumber(ARGV[1])
@@ -327,7 +335,8 @@ for _, digest in ipairs(call('ZRANGEBYSCORE', P .. 'running', '-inf', exact(time
   table.insert(ended and given_up or back, digest)
 end
 call('ZREMRANGEBYSCORE', P .. 'workers', '-inf', exact(time - 3600))
-return {1, call('ZCARD', P .. 'waiting'), back, given_up}
+local missing = call('ZCARD', P .. 'waiting') - call('LLEN', P .. 'celery:photos')
+return {1, math.max(missing, 0), back, given_up}
 """
 
 # name

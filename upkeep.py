@@ -74,6 +74,7 @@ class Upkeep:
             log.warning("Nobody works on job %s any more; it waits again", digest)
         for digest in swept.given_up:
             self._on_end(JobReport(digest, "error", 0.0, 0.0, {}, TWICE))
-        self._tasks.fill(swept.waiting)
+        if swept.missing:
+            self._tasks.put(swept.missing)
         limits = self._limits
         self._store.expire(time.time() - limits.keep_days * 86_400, limits.keep_results)

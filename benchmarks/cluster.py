@@ -23,7 +23,7 @@ from typing import Any
 
 import requests
 
-from benchmarks.blank_worker import Blank
+from benchmarks.blank_worker import SECONDS, Blank
 from benchmarks.cluster_parts import RedisServer, Worker
 from benchmarks.service import Service, body, photo
 from photo_result import Result
@@ -31,6 +31,7 @@ from segment_interface import decode_photo
 
 CLIENTS = 4
 LONGEST = 1024
+LASTS = 0.25  # seconds that a photo takes where two processes share two cores
 QUEUE = {"CARSEG_QUEUE": "100000"}
 
 _seeds = count(1_000)
@@ -114,13 +115,18 @@ def one_process(folder: Path) -> Iterator[Running]:
 
 @contextmanager
 def cluster(
-    folder: Path, processes: int, app: str = "celery_app", work: bool = True
+    folder: Path,
+    processes: int,
+    app: str = "celery_app",
+    *,
+    work: bool = True,
+    lasts: float = 0.0,
 ) -> Iterator[Running]:
-    """Redis, a web process, and a worker with some processes."""
+    """Redis, a web process, and a worker with some processes; `lasts` is for blank photos."""
     name = f"{app}-{processes}-{work}"
     (folder / f"redis-{name}").mkdir()
     redis = RedisServer(folder / f"redis-{name}")
-    settings = {"CARSEG_BROKER_URL": redis.url, **QUEUE}
+    settings = {"CARSEG_BROKER_URL": redis.url, SECONDS: str(lasts), **QUEUE}
     worker = None
     try:
         if work:
@@ -159,28 +165,67 @@ def throughput(folder: Path, rounds: int, number: int) -> None:
 
 def overhead(folder: Path, number: int) -> None:
     """Milliseconds per job beside the work itself, with a worker that does next to nothing."""
+    print("overhead per job in ms, beside what the same does without a cluster")
+    _tell("many wait", _overhead(folder, number, 0.0))
+    _tell(f"of {LASTS} s", _overhead(folder, round(10 / LASTS), LASTS))
+    _tell("one by one", _overhead_alone(folder))
+
+
+def _bare(number: int, lasts: float) -> tuple[float, float]:
+    """Seconds of a photo without a cluster, and those of the processor."""
     files = photos(number, longest=64)
-    begun = time.monotonic()
+    begun, spent = time.perf_counter(), time.process_time()
     for data in files:
-        Result.of(Blank().analyse(decode_photo(data, 10_000_000))).pack()
-    bare = (time.monotonic() - begun) / number
-    with cluster(folder, 1, "benchmarks.blank_worker") as running:
-        assert running.worker is not None
-        (parent, child) = (running.worker.process.pid, running.worker.children()[0])
-        os.kill(child, 19)  # SIGSTOP: all wait, then the worker does one after the other
+        Result.of(Blank(lasts).analyse(decode_photo(data, 10_000_000))).pack()
+    return (time.perf_counter() - begun) / number, (time.process_time() - spent) / number
+
+
+def _overhead(folder: Path, number: int, lasts: float) -> dict[str, float]:
+    """While many photos wait, each of which takes some seconds in which nothing is computed."""
+    bare = _bare(number, lasts)
+    with _blank_cluster(folder, lasts) as (running, parent, child):
+        files = photos(number, longest=64)
+        os.kill(child, signal.SIGSTOP)  # all wait, then the worker does one after the other
         hashes = post_all(running.address, files)
         spent = cpu_seconds(parent), cpu_seconds(child)
-        begun = time.monotonic()
-        os.kill(child, 18)  # SIGCONT
+        begun = time.time()
+        os.kill(child, signal.SIGCONT)
         until_ready(running.address, hashes)
-        each = (time.monotonic() - begun) / number
         spent = cpu_seconds(parent) - spent[0], cpu_seconds(child) - spent[1]
-        alone = [_seconds_to_ready(running.address, data) for data in photos(50, longest=64)]
-    print(f"overhead, {number} jobs of {bare * 1e3:.2f} ms")
-    print(f"  per job                  {(each - bare) * 1e3:6.2f} ms beside it")
-    print(f"  processor, parent        {spent[0] / number * 1e3:6.2f} ms")
-    print(f"  processor, child         {spent[1] / number * 1e3:6.2f} ms")
-    print(f"  one alone, POST to Ready {statistics.median(alone) * 1e3:6.2f} ms (polled)")
+        assert running.redis is not None
+        client: Any = running.redis.client
+        ((_, ended),) = client.zrange("carseg:ended", -1, -1, withscores=True)
+    return {
+        "total": ((ended - begun) / number - bare[0]) * 1e3,
+        "parent": spent[0] / number * 1e3,
+        "child": (spent[1] / number - bare[1]) * 1e3,
+    }
+
+
+def _overhead_alone(folder: Path) -> dict[str, float]:
+    """Where each photo is posted when the one before is Ready; `total` is from POST to Ready."""
+    number = 100
+    bare = _bare(number, 0.0)
+    with _blank_cluster(folder, 0.0) as (running, parent, child):
+        files = photos(number, longest=64)
+        spent = cpu_seconds(parent), cpu_seconds(child)
+        alone = [_seconds_to_ready(running.address, data) for data in files]
+        spent = cpu_seconds(parent) - spent[0], cpu_seconds(child) - spent[1]
+    return {
+        "total": (statistics.median(alone) - bare[0]) * 1e3,
+        "parent": spent[0] / number * 1e3,
+        "child": (spent[1] / number - bare[1]) * 1e3,
+    }
+
+
+@contextmanager
+def _blank_cluster(folder: Path, lasts: float) -> Iterator[tuple[Running, int, int]]:
+    """A cluster with one process that does next to nothing; the parent of that, and it."""
+    own = folder / f"blank-{lasts}-{next(_seeds)}"
+    own.mkdir()
+    with cluster(own, 1, "benchmarks.blank_worker", lasts=lasts) as running:
+        assert running.worker is not None
+        yield running, running.worker.process.pid, running.worker.children()[0]
 
 
 def _seconds_to_ready(address: str, data: bytes) -> float:

@@ -31,6 +31,7 @@ from store import AWAY
 
 StartServer = Callable[..., Server]
 LEASE = "1.5"
+TASKS = "carseg:celery:photos"  # the list in which Celery keeps those that nobody has taken
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> None:
@@ -186,6 +187,18 @@ class Cluster:
     def post(self, width: int) -> str:
         return self.server.post(encoded(noise(20, width)))
 
+    def held_up(self, width: int) -> str:
+        """Post a photo, and wait until it is being worked on and held up there."""
+        self.stages.hang(width)
+        image_hash = self.post(width)
+        self.until_begun(width)
+        return image_hash
+
+    def until_swept(self) -> None:
+        """Wait until somebody looks once more for lapsed leases and missing tasks."""
+        before = self.redis.client.get("carseg:swept")
+        until(lambda: self.redis.client.get("carseg:swept") != before)
+
     def until_begun(self, *widths: int) -> None:
         until(lambda: set(widths) <= set(self.stages.calls()))
 
@@ -267,11 +280,25 @@ def test_a_web_process_that_dies_loses_nothing(
     """Also where it dies between the acceptance of a photo and the task for Celery."""
     hashes = [cluster.post(width) for width in (30, 31)]
     cluster.server.stop(signal.SIGKILL)
-    cluster.redis.client.delete("carseg:celery:photos")
+    cluster.redis.client.delete(TASKS)
     cluster.worker()
     client: Any = cluster.redis.client
     until(lambda: client.zcard("carseg:ready") == 2)
     cluster.server = start_server(tmp_path / "other", CARSEG_BROKER_URL=cluster.redis.url)
+    cluster.are_ready_once(hashes)
+
+
+def test_there_is_one_task_for_each_photo_that_waits(cluster: Cluster) -> None:
+    """Not another one each time that somebody looks whether some are missing."""
+    cluster.worker()
+    hashes = [cluster.held_up(30), *(cluster.post(width) for width in range(31, 36))]
+    client: Any = cluster.redis.client
+    client.delete(TASKS)
+    until(lambda: client.llen(TASKS) == 5)
+    for _ in range(3):
+        cluster.until_swept()
+    assert client.llen(TASKS) == 5
+    cluster.stages.go_on()
     cluster.are_ready_once(hashes)
 
 
@@ -307,9 +334,7 @@ def test_a_worker_that_is_cut_off(cluster: Cluster) -> None:
     """Its photo goes to another one, and its own result, which comes later, changes nothing."""
     cable = Cable(cluster.redis.port)
     cluster.worker(cable.port)
-    cluster.stages.hang(30)
-    hashes = [cluster.post(30)]
-    cluster.until_begun(30)
+    hashes = [cluster.held_up(30)]
     cable.cut()
     cluster.worker()
     hashes += [cluster.post(31)]
@@ -340,9 +365,7 @@ def test_redis_that_does_not_answer_holds_up_nobody_for_long(cluster: Cluster) -
 def test_a_full_redis(cluster: Cluster) -> None:
     """Photos are refused as with a full disk; those that were taken still end."""
     worker = cluster.worker()
-    cluster.stages.hang(30)
-    hashes = [cluster.post(30)]
-    cluster.until_begun(30)
+    hashes = [cluster.held_up(30)]
     client: Any = cluster.redis.client
     used = int(client.info("memory")["used_memory"])
     client.config_set("maxmemory", used + 20_000_000)
@@ -393,7 +416,7 @@ def test_workers_come_and_go(cluster: Cluster) -> None:
     cluster.until_begun(30)
     assert get(cluster.server, "/ready").status_code == 200
     worker.process.terminate()
-    time.sleep(0.5)
+    until(lambda: "Warm shutdown" in worker.log.read_text())
     cluster.stages.go_on()
     assert worker.process.wait(60) == 0
     assert cluster.status(hashes[0])["status"] == "Ready"

@@ -26,6 +26,7 @@ def normal(name: str) -> str:
 LOCKS = {
     "requirements.lock": ("requirements.txt", "requirements-slim.txt"),
     "requirements-slim.lock": ("requirements-slim.txt",),
+    "requirements-cluster.lock": ("requirements-cluster.txt",),
 }
 
 
@@ -47,7 +48,9 @@ def test_the_locks_fit_the_requirements(lock: str) -> None:
     assert pins("\n".join(direct)) == wanted
 
 
-def test_both_locks_take_the_same() -> None:
+def test_the_locks_take_the_same() -> None:
+    every, cluster = pins(read("requirements.lock")), pins(read("requirements-cluster.lock"))
+    assert {name: cluster[name] for name in cluster.keys() & every.keys()}.items() <= every.items()
     assert pins(read("requirements-slim.lock")).items() <= pins(read("requirements.lock")).items()
     assert "torch" not in pins(read("requirements-slim.lock"))
 

@@ -1,0 +1,126 @@
+"""One task, several photos: what a worker process does in its turn, on a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from blank import Blank
+from helpers import encoded, noise
+
+from benchmarks.cluster_parts import RedisServer
+from cluster_work import ClusterWork, Overseer
+from job import WAITING, JobReport, Limits
+from pipeline import Analysis, Stage
+from redis_calls import RedisCalls
+from redis_queue import RedisQueue
+from redis_store import RedisStore
+from segment_interface import Photo
+
+LIMITS = Limits(workers=1, max_pixels=10_000, job_seconds=4.0)
+
+
+class KilledError(BaseException):
+    """Ends a process where it stands, as `kill -9` does."""
+
+
+class Turns:
+    """A worker process and its parent, without Celery."""
+
+    def __init__(self, redis: RedisServer) -> None:
+        calls = RedisCalls(redis.url)
+        self.store, self.queue = RedisStore(calls, 60), RedisQueue(calls, 60.0, 60)
+        self.redis: Any = redis.client
+        self.reports: list[JobReport] = []
+        self.work = ClusterWork(Blank(), self.store, self.queue, LIMITS, on_end=self.reports.append)
+        self.overseer = Overseer(self.store, self.queue, LIMITS, on_end=self.reports.append)
+
+    def post(self, *widths: int) -> list[str]:
+        """Let photos wait; gives names that serve as their hashes."""
+        names = [f"photo {width}" for width in widths]
+        for name, width in zip(names, widths, strict=True):
+            assert self.queue.accept(name, "", 100, 1, encoded(noise(20, width)))
+        return names
+
+    def turn(self, name: str, seconds: float = 60, stopping: bool = False) -> None:
+        self.work.run(name, seconds, lambda: stopping)
+
+    def dies_at(self, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Begin a turn in which the process ends when it comes to a photo."""
+
+        def analyse(self: Blank, photo: Photo, at: Callable[[Stage], None]) -> Analysis:
+            if photo.width == width:
+                raise KilledError
+            return whole(self, photo, at)
+
+        whole = Blank.analyse
+        with monkeypatch.context() as patch:
+            patch.setattr(Blank, "analyse", analyse)
+            patch.setattr("cluster_work.attempt", lambda digest, work: ("ready", "", work()))
+            with pytest.raises(KilledError):
+                self.turn("first/")
+
+    def ended(self) -> list[tuple[str, str]]:
+        """Hash and outcome of what has ended, in that order."""
+        return [(report.digest, report.outcome) for report in self.reports]
+
+
+@pytest.fixture
+def turns(empty_redis: RedisServer) -> Turns:
+    return Turns(empty_redis)
+
+
+def test_all_that_wait_are_done_in_one_turn(turns: Turns) -> None:
+    names = turns.post(30, 31, 32)
+    turns.turn("first/")
+    assert turns.ended() == [(name, "ready") for name in names]
+    assert turns.store.ready() == names
+    turns.turn("second/")  # finds nothing to do
+    assert len(turns.reports) == 3
+
+
+@pytest.mark.parametrize("options", [{"seconds": 0}, {"stopping": True}])
+def test_a_turn_that_is_over_begins_no_other_photo(turns: Turns, options: dict[str, Any]) -> None:
+    names = turns.post(30, 31)
+    turns.turn("first/", **options)
+    assert turns.ended() == [(names[0], "ready")]
+    assert turns.queue.load()[:2] == (1, 0)
+
+
+def test_tasks_are_removed_only_where_nothing_waits(turns: Turns) -> None:
+    turns.post(30, 31)
+    turns.redis.lpush("carseg:celery:photos", "task", "task")
+    turns.turn("first/", seconds=0)
+    assert turns.redis.llen("carseg:celery:photos") == 2
+    turns.turn("second/")
+    assert turns.redis.llen("carseg:celery:photos") == 0
+
+
+def test_who_dies_in_a_turn_loses_the_last_photo_alone(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = turns.post(30, 31, 32)
+    turns.dies_at(31, monkeypatch)
+    turns.overseer.lost("other/")
+    assert turns.queue.load()[:2] == (1, 1)
+    turns.overseer.lost("first/")
+    row = turns.queue.standing(names[1], "")
+    assert row is not None
+    assert (row.state, row.message, row.position) == ("Uploaded", WAITING, 1)
+    turns.turn("second/")
+    assert turns.ended() == [(name, "ready") for name in names]
+
+
+def test_who_is_over_time_in_a_turn_ends_the_last_photo_alone(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = turns.post(30, 31, 32)
+    turns.dies_at(31, monkeypatch)
+    turns.overseer.overrun("first/")
+    turns.turn("second/")
+    outcomes = [(names[0], "ready"), (names[1], "timeout"), (names[2], "ready")]
+    assert turns.ended() == outcomes
+    ending = turns.store.load(names[1])
+    assert ending is not None
+    assert "longer than 4 seconds" in ending.message
