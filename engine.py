@@ -43,7 +43,14 @@ class Engine(Protocol):
     ) -> Standing | None:
         """Where a photo stands, as soon as that is not `seen`, or when the time is over.
 
-        Returns at once while the service stops.
+        Returns at once where nothing more will happen to it, and while the service stops.
+        """
+        ...
+
+    def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> Standing | None:
+        """Where a photo stands, as soon as it is Ready or Error, or when the time is over.
+
+        Returns at once where it is unknown to this owner, and while the service stops.
         """
         ...
 

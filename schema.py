@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, Field, create_model
 
@@ -48,7 +48,7 @@ class _Query(BaseModel):
 # What GET /<image_hash>/segments can be asked, for the OpenAPI document.
 SegmentsQuery = create_model(
     "SegmentsQuery",
-    __base__=_Query,
+    __base__=cast(Any, _Query),  # else mypy takes the model for a variable
     format=_query_field("the format of the answer", {"type": "string", "enum": list(FORMATS)}),
     **{knob.name: _query_field(knob.description, knob.schema) for knob in KNOBS.values()},
 )
