@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from celery_broker import Tasks, make_celery
 from job import ClosingError, JobReport, JobsHealth, Limits, Standing
@@ -102,6 +102,13 @@ class ClusterJobs:
             if result is not None:
                 return Standing(row.state, row.message, result)
         raise StoreError(NO_RESULT)
+
+    def find_many(self, digests: Sequence[str], owner: str = "") -> list[Standing | None]:
+        """See `Engine.find_many`."""
+        return [
+            row and Standing(row.state, row.message, None, row.position, row.stage)
+            for row in self._queue.standings(digests, owner)
+        ]
 
     def _result(self, digest: str, row: Row) -> Result | None:
         key = (digest, row.number)

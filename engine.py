@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from job import JobsHealth, Standing
@@ -36,6 +37,10 @@ class Engine(Protocol):
 
     def find(self, digest: str, owner: str = "") -> Standing | None:
         """Where a photo stands, None if it is unknown to this owner."""
+        ...
+
+    def find_many(self, digests: Sequence[str], owner: str = "") -> list[Standing | None]:
+        """Where many photos stand, each as `find` tells it, but without results."""
         ...
 
     def wait(

@@ -15,7 +15,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
@@ -163,6 +163,18 @@ class Jobs:
                 return self._known.standing(digest)
         result = None if ending.result is None else Result.unpack(ending.result)
         return Standing(ending.state, ending.message, result)
+
+    def find_many(self, digests: Sequence[str], owner: str = "") -> list[Standing | None]:
+        """Where many photos stand, each as `find` tells it, but without results."""
+        with self._lock:
+            asked = digests if owner else [d for d in digests if self._known.job(d) is None]
+            told = self._store.outcomes(asked, owner or None)
+            return [
+                self._known.summary(digest, told.get(digest))
+                if digest in self._known and (not owner or digest in told)
+                else None
+                for digest in digests
+            ]
 
     def wait(
         self, digest: str, seen: Standing | None, seconds: float, owner: str = ""

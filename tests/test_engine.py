@@ -14,6 +14,7 @@ from helpers import encoded, noise
 from painted import Painted
 
 import jobs as jobs_module
+import known
 from attempt import OUT_OF_MEMORY, UNEXPECTED
 from benchmarks.cluster_parts import RedisServer, Worker
 from cluster import open_cluster
@@ -192,6 +193,28 @@ def test_what_nobody_posted_is_unknown(bench: Bench) -> None:
     assert bench.engine.find("0" * 64) is None
     assert not bench.engine.forget("0" * 64)
     assert bench.engine.wait("0" * 64, None, 0.05) is None
+
+
+def test_where_many_stand(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "_RECENT", 1)  # the others come out of the store
+    bench.stages.throw(31, "RuntimeError")
+    ended = [bench.post(width, "ann") for width in (30, 31, 32)]
+    for digest, state in zip(ended, ("Ready", "Error", "Ready"), strict=True):
+        bench.until(digest, state)
+    bench.stages.throw(31, None)
+    running = bench.held_up(33)
+    names = [bench.post(34, "bob"), "0" * 64, running, *ended]
+    alone = [bench.engine.find(name) for name in names]
+    assert [standing and standing.state for standing in alone] == [
+        "Uploaded", None, "Processing", "Ready", "Error", "Ready"
+    ]  # fmt: skip
+    assert bench.engine.find_many(names) == [
+        standing and standing._replace(result=None) for standing in alone
+    ]
+    of_ann = bench.engine.find_many(names, "ann")
+    assert of_ann[:3] == [None] * 3
+    assert of_ann[3:] == bench.engine.find_many(ended)
+    assert bench.engine.find_many([]) == []
 
 
 def test_ready_photos_are_listed_in_the_order_of_posting(bench: Bench) -> None:
