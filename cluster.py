@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from celery_broker import Tasks, make_celery
 from job import ClosingError, JobReport, JobsHealth, Limits, Standing
@@ -103,6 +103,13 @@ class ClusterJobs:
                 return Standing(row.state, row.message, result)
         raise StoreError(NO_RESULT)
 
+    def find_many(self, digests: Sequence[str], owner: str = "") -> list[Standing | None]:
+        """See `Engine.find_many`."""
+        return [
+            row and Standing(row.state, row.message, None, row.position, row.stage)
+            for row in self._queue.standings(digests, owner)
+        ]
+
     def _result(self, digest: str, row: Row) -> Result | None:
         key = (digest, row.number)
         with self._lock:
@@ -122,12 +129,24 @@ class ClusterJobs:
     def wait(
         self, digest: str, seen: Standing | None, seconds: float, owner: str = ""
     ) -> Standing | None:
-        """See `Engine.wait`. It asks Redis again and again, a few times a second."""
+        """See `Engine.wait`."""
+        return self._wait(digest, lambda now: now != seen, seconds, owner)
+
+    def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> Standing | None:
+        """See `Engine.wait_for_end`."""
+        return self._wait(digest, lambda now: False, seconds, owner)
+
+    def _wait(
+        self, digest: str, enough: Callable[[Standing], bool], seconds: float, owner: str
+    ) -> Standing | None:
+        """Ask Redis again and again, a few times a second."""
         deadline = time.monotonic() + seconds
         while True:
             now = self.find(digest, owner)
+            if now is None or now.has_ended or enough(now):
+                return now
             left = deadline - time.monotonic()
-            if now != seen or left <= 0 or self._closing.wait(min(left, _POLL)):
+            if left <= 0 or self._closing.wait(min(left, _POLL)):
                 return now
 
     def ready(self, owner: str = "") -> list[str]:

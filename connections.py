@@ -49,11 +49,13 @@ class Limits:
         seconds: in which headers must be complete, and bodies and answers must move on.
         connections: that may be open at the same time.
         bodies: bytes of all bodies that are on the way or wait for a thread.
+        memory: bytes of these that are in memory; the others are in files.
     """
 
     seconds: float
     connections: int
     bodies: int
+    memory: int
 
 
 class RequestTimeoutError(Error):
@@ -82,8 +84,12 @@ class _Nothing:
 class Bodies:
     """The budget of all bodies. When it is spent, the upload that began first makes room."""
 
-    def __init__(self, limit: int) -> None:
-        self._free = limit
+    def __init__(self, limit: int, memory: int) -> None:
+        """
+        Args:
+            limit, memory: bytes, as in `Limits`.
+        """
+        self._free, self._free_memory = limit, memory
         self._arriving: dict[_Body, None] = {}  # in the order in which they began
         self._lock = threading.RLock()
 
@@ -108,6 +114,19 @@ class Bodies:
             self._free -= size
             return True
 
+    def take_memory(self, size: int) -> bool:
+        """Reserve memory for bytes that were taken; False if there is none left."""
+        with self._lock:
+            if self._free_memory < size:
+                return False
+            self._free_memory -= size
+            return True
+
+    def give_back_memory(self, size: int) -> None:
+        """A body has left the memory."""
+        with self._lock:
+            self._free_memory += size
+
     def give_back(self, body: _Body, size: int) -> None:
         """A body is done with."""
         with self._lock:
@@ -116,7 +135,7 @@ class Bodies:
 
 
 class _Body(OverflowableBuffer):
-    """A body on its way: in memory while it is small, then in a file without a name.
+    """A body on its way: in memory while it is small and there is some, else in an unnamed file.
 
     Attributes:
         refused: why it is not kept any more, None while it is.
@@ -128,7 +147,7 @@ class _Body(OverflowableBuffer):
         super().__init__(overflow)
         self.refused: Reason | None = None
         self.pieces = self.size = 0
-        self._reserved = 0
+        self._reserved = self._in_memory = 0
         self._bodies = bodies
         bodies.begin(self)
 
@@ -141,11 +160,18 @@ class _Body(OverflowableBuffer):
             self.give_up("busy")
             return
         self._reserved += len(data)
+        if not self.overflowed:
+            if self._bodies.take_memory(len(data)):
+                self._in_memory += len(data)
+            else:
+                self.overflow = 0  # goes to its file now
         try:
             super().append(data)
         except OSError as error:
             log.error("A request could not be kept: %s", error.strerror)
             self.give_up("full")
+        if self.overflowed:
+            self._leave_memory()
 
     def give_up(self, reason: Reason) -> None:
         """Throw away what is there and whatever comes."""
@@ -153,8 +179,14 @@ class _Body(OverflowableBuffer):
         self.close()
         self.buf = _Nothing()
 
+    def _leave_memory(self) -> None:
+        size, self._in_memory = self._in_memory, 0
+        if size:
+            self._bodies.give_back_memory(size)
+
     def close(self) -> None:
         super().close()
+        self._leave_memory()
         reserved, self._reserved = self._reserved, 0
         self._bodies.give_back(self, reserved)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from job import JobsHealth, Standing
@@ -38,12 +39,23 @@ class Engine(Protocol):
         """Where a photo stands, None if it is unknown to this owner."""
         ...
 
+    def find_many(self, digests: Sequence[str], owner: str = "") -> list[Standing | None]:
+        """Where many photos stand, each as `find` tells it, but without results."""
+        ...
+
     def wait(
         self, digest: str, seen: Standing | None, seconds: float, owner: str = ""
     ) -> Standing | None:
         """Where a photo stands, as soon as that is not `seen`, or when the time is over.
 
-        Returns at once while the service stops.
+        Returns at once where nothing more will happen to it, and while the service stops.
+        """
+        ...
+
+    def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> Standing | None:
+        """Where a photo stands, as soon as it is Ready or Error, or when the time is over.
+
+        Returns at once where it is unknown to this owner, and while the service stops.
         """
         ...
 

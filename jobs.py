@@ -15,7 +15,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from job import (
     Standing,
 )
 from known import Known
+from news import News
 from photo_result import Result, Segments
 from pipeline import Analyser
 from segment_interface import Photo, decode_photo
@@ -80,7 +81,7 @@ class Jobs:
         self._store, self._limits = store, limits
         self._uploads, self._masks = Uploads(uploads), Masks(masks)
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._news = News(self._lock)
         self._closing = False
         self._stop = threading.Event()
         self._checked: tuple[float, str | None] = (-math.inf, None)
@@ -96,7 +97,7 @@ class Jobs:
             stages,
             store,
             self._known,
-            self._changed,
+            self._news,
             limits,
             uploads=self._uploads,
             masks=self._masks,
@@ -163,6 +164,18 @@ class Jobs:
         result = None if ending.result is None else Result.unpack(ending.result)
         return Standing(ending.state, ending.message, result)
 
+    def find_many(self, digests: Sequence[str], owner: str = "") -> list[Standing | None]:
+        """Where many photos stand, each as `find` tells it, but without results."""
+        with self._lock:
+            asked = digests if owner else [d for d in digests if self._known.job(d) is None]
+            told = self._store.outcomes(asked, owner or None)
+            return [
+                self._known.summary(digest, told.get(digest))
+                if digest in self._known and (not owner or digest in told)
+                else None
+                for digest in digests
+            ]
+
     def wait(
         self, digest: str, seen: Standing | None, seconds: float, owner: str = ""
     ) -> Standing | None:
@@ -170,10 +183,22 @@ class Jobs:
 
         Returns at once while the service stops.
         """
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._closing or self._known.standing(digest) != seen, timeout=seconds
+        with self._lock:
+            self._news.wait(
+                digest,
+                lambda: self._has_ended(digest, owner) or self._known.standing(digest) != seen,
+                seconds,
+                only_end=False,
             )
+        return self.find(digest, owner)
+
+    def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> Standing | None:
+        """Where a photo stands, as soon as it is Ready or Error, or when the time is over.
+
+        Returns at once while the service stops.
+        """
+        with self._lock:
+            self._news.wait(digest, lambda: self._has_ended(digest, owner), seconds, only_end=True)
         return self.find(digest, owner)
 
     def ready(self, owner: str = "") -> list[str]:
@@ -198,6 +223,7 @@ class Jobs:
             if not self._known.is_visible(digest, owner):
                 return False
             if owner and self._store.disown(digest, owner):
+                self._news.ended(digest)
                 return True
             self._store.drop(digest)
             job = self._known.job(digest)
@@ -209,7 +235,8 @@ class Jobs:
                 job.claimed = True
                 self._known.release(job)
                 self._workers.cancel(job.ticket)
-            self._changed.notify_all()
+            self._news.ended(digest)
+            self._news.moved()
         if job is not None and cancels:
             self._work.report(job, "cancelled", "Cancelled.")
         return True
@@ -269,13 +296,19 @@ class Jobs:
         """Take no more photos, wait for those being processed, leave the others on disk."""
         with self._lock:
             self._closing = True
-            self._changed.notify_all()
+            self._news.closing()
         self._workers.close()
         self._stop.set()
         self._work.save_unsaved()
         self._store.close()
 
     # --- inside: under the lock
+
+    def _has_ended(self, digest: str, owner: str) -> bool:
+        """Whether nothing more will happen to a photo, as far as `owner` is concerned."""
+        job = self._known.job(digest)
+        ends = self._closing or job is None or job.state in ("Ready", "Error")
+        return ends or not self._known.is_visible(digest, owner)
 
     def _join(self, digest: str, owner: str) -> bool:
         """A known photo is posted: whether it is new to this owner."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from job import Job, Standing
 from photo_result import Result, Segments
 from segment_interface import Photo
-from store import State, Store
+from store import Ending, State, Store
 from workers import Workers
 
 _RECENT = 100  # photos that have ended and are kept in memory, too
@@ -67,6 +67,18 @@ class Known:
             return None
         position = self._workers.position(job.ticket) if job.state == "Uploaded" else None
         return Standing(job.state, job.message, job.result, position, job.stage)
+
+    def summary(self, digest: str, ending: Ending | None) -> Standing | None:
+        """Where a photo stands, without its result.
+
+        Args:
+            digest: of the photo.
+            ending: what the store says, for one that has no job in memory.
+        """
+        standing = self.standing(digest)
+        if standing is not None:
+            return standing._replace(result=None)
+        return None if ending is None else Standing(ending.state, ending.message, None)
 
     def load(self, states: Mapping[str, State]) -> None:
         """Learn the states of photos whose jobs are not in memory."""

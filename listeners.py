@@ -55,13 +55,7 @@ class Listeners:
         if not self._seats.acquire(blocking=False):
             return standing
         try:
-            deadline = time.monotonic() + min(seconds, LONGEST_WAIT)
-            while standing is not None and not standing.has_ended and not self._jobs.is_closing:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
-                standing = self._jobs.wait(digest, standing, left, owner)
-            return standing
+            return self._jobs.wait_for_end(digest, min(seconds, LONGEST_WAIT), owner)
         finally:
             self._seats.release()
 

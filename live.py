@@ -60,7 +60,9 @@ def add_live(app: Api, jobs: Engine, seats: int) -> None:
         """One entry for each hash, in order, as `/<image_hash>/status` answers at once."""
         owner = current_owner()
         hashes = posted_texts("image_hashes", _MOST_ASKED, "<hash>")
-        return jsonify(photos=[_entry(digest, jobs, owner) for digest in hashes])
+        asked = [name for name in hashes if _HASH.fullmatch(name)]
+        standings = dict(zip(asked, jobs.find_many(asked, owner), strict=True))
+        return jsonify(photos=[_entry(name, standings.get(name)) for name in hashes])
 
     @app.get(
         "/<image_hash>/events",
@@ -92,9 +94,8 @@ def add_live(app: Api, jobs: Engine, seats: int) -> None:
         return response
 
 
-def _entry(image_hash: str, jobs: Engine, owner: str) -> dict[str, str | int]:
+def _entry(image_hash: str, standing: Standing | None) -> dict[str, str | int]:
     """Where one of many photos stands."""
-    standing = jobs.find(image_hash, owner) if _HASH.fullmatch(image_hash) else None
     if standing is None:
         unknown = unknown_photo()
         return {"image_hash": image_hash, "error": unknown.message, "code": unknown.status}

@@ -5,7 +5,8 @@ Every method may raise StoreError.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import redis_scripts as scripts
 from job import ATTEMPTS, LOST, RUNNING, TWICE, WAITING, QueueFullError
@@ -115,13 +116,11 @@ class RedisQueue:
 
     def standing(self, digest: str, owner: str) -> Row | None:
         """Where a photo stands; None if it is unknown to this owner."""
-        found = self._calls.run(scripts.STANDING, digest, owner)
-        if not found:
-            return None
-        number, state, message, stage, position = found
-        return Row(
-            int(number), state.decode(), message.decode(), stage.decode() or None, position or None
-        )
+        return self.standings([digest], owner)[0]
+
+    def standings(self, digests: Sequence[str], owner: str) -> list[Row | None]:
+        """Where many photos stand at one moment; None for those unknown to this owner."""
+        return [_row(found) for found in self._calls.run(scripts.STANDINGS, owner, *digests)]
 
     def forget(self, digest: str, owner: str) -> bool | Forgotten:
         """Take a photo from an owner, and forget it with the last one; False if it was unknown."""
@@ -197,3 +196,12 @@ class RedisQueue:
         """What was counted of the jobs that ended, as `RedisStore.end` was told."""
         found = self._calls.ask(lambda redis: redis.hgetall(f"{PREFIX}counts"))
         return {name.decode(): float(value) for name, value in found.items()}  # type: ignore[union-attr]
+
+
+def _row(found: list[Any] | None) -> Row | None:
+    if not found:
+        return None
+    number, state, message, stage, position = found
+    return Row(
+        int(number), state.decode(), message.decode(), stage.decode() or None, position or None
+    )

@@ -217,17 +217,22 @@ local time = now()
 return {2, exact((started or time) - accepted), exact(time - (started or time))}
 """
 
-# digest, owner -> number, state, message, stage, position; nothing where the owner sees none
-STANDING = """
-local digest, photo = ARGV[1], P .. 'photo:' .. ARGV[1]
-local number, state, message, stage = unpack(
-  call('HMGET', photo, 'number', 'state', 'message', 'stage'))
-if not number then return false end
-if ARGV[2] ~= '' and call('SISMEMBER', P .. 'owners:' .. digest, ARGV[2]) == 0 then
-  return false
+# owner, digest... -> for each number, state, message, stage, position; false where the owner sees
+# none
+STANDINGS = """
+local function standing(digest, owner)
+  local number, state, message, stage = unpack(
+    call('HMGET', P .. 'photo:' .. digest, 'number', 'state', 'message', 'stage'))
+  if not number then return false end
+  if owner ~= '' and call('SISMEMBER', P .. 'owners:' .. digest, owner) == 0 then
+    return false
+  end
+  local rank = state == 'Uploaded' and call('ZRANK', P .. 'waiting', digest)
+  return {number, state, message, stage or '', rank and rank + 1 or 0}
 end
-local rank = state == 'Uploaded' and call('ZRANK', P .. 'waiting', digest)
-return {number, state, message, stage or '', rank and rank + 1 or 0}
+local found = {}
+for i = 2, #ARGV do table.insert(found, standing(ARGV[i], ARGV[1])) end
+return found
 """
 
 # before, keep -> hashes that were forgotten, at most 500

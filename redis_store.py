@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis_scripts as scripts
@@ -67,9 +67,26 @@ class RedisStore:
             return fields, result
 
         (state, message), result = self._calls.ask(question)
-        if state is None or message is None or state not in (b"Ready", b"Error"):
-            return None
-        return Ending("Ready" if state == b"Ready" else "Error", message.decode(), result)
+        return _ending(state, message, result)
+
+    def outcomes(
+        self, digests: Sequence[str], owner: str | None = None
+    ) -> dict[str, Ending | None]:
+        def question(redis: Any) -> list[Any]:
+            with redis.pipeline(transaction=False) as pipe:
+                for digest in digests:
+                    pipe.hmget(f"{PREFIX}photo:{digest}", "state", "message")
+                    pipe.sismember(f"{PREFIX}owners:{digest}", owner or "")
+                return pipe.execute()  # type: ignore[no-any-return]
+
+        answers = self._calls.ask(question)
+        return {
+            digest: _ending(state, message, None)
+            for digest, (state, message), owns in zip(
+                digests, answers[::2], answers[1::2], strict=True
+            )
+            if state is not None and (owner is None or owns)
+        }
 
     def drop(self, digest: str) -> None:
         self._calls.run(scripts.DROP, digest)
@@ -125,3 +142,10 @@ class RedisStore:
 
     def close(self) -> None:
         self._calls.close()
+
+
+def _ending(state: bytes | None, message: bytes | None, result: bytes | None) -> Ending | None:
+    """How a photo ended, out of its fields; None while it has not."""
+    if message is None or state not in (b"Ready", b"Error"):
+        return None
+    return Ending("Ready" if state == b"Ready" else "Error", message.decode(), result)

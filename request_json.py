@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from errors import ApiError
 # Where few are needed: each takes 20 times the memory of its two letters.
 _MOST_VALUES = 10_000
 
+# An object with one text, as far as that, and what may come behind it.
+_BEFORE_TEXT = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(\w+)"[ \t\r\n]*:[ \t\r\n]*"')
+_BEHIND_TEXT = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
+
 
 def posted_object() -> dict[str, Any]:
     """The JSON object that was posted, {} where it is JSON but no object. Raises ApiError."""
@@ -21,6 +26,31 @@ def posted_object() -> dict[str, Any]:
     if not request.is_json:
         raise ApiError(415, "Send JSON, with the header Content-Type: application/json.")
     data = request.get_data(cache=False)
+    found = _only_text(data)
+    return _parsed(data) if found is None else found
+
+
+def _only_text(data: bytes) -> dict[str, str] | None:
+    """An object with one text that has no escapes, which most photos come as; None for all else.
+
+    A parser looks at each letter of it; this looks for two of them, as fast as memory is read.
+    """
+    start = _BEFORE_TEXT.match(data)
+    if start is None:
+        return None
+    end = data.find(b'"', start.end())
+    if end < 0 or data.find(b"\\", start.end(), end) >= 0:
+        return None
+    if not _BEHIND_TEXT.fullmatch(data, end + 1):
+        return None
+    try:
+        return {start[1].decode(): str(memoryview(data)[start.end() : end], "utf-8")}
+    except UnicodeDecodeError:
+        return None
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    """A JSON object, {} for other JSON. Raises ApiError."""
     letters = np.frombuffer(data, np.uint8)  # counts several times as fast as bytes do
     if sum(np.count_nonzero(letters == mark) for mark in b",[{") > _MOST_VALUES:
         raise ApiError(400, "The JSON has too many values.")

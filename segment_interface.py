@@ -34,6 +34,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _BASE64 = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n"
 _BAND = 128  # rows that are converted at a time; a whole large photo would need several copies
+_AT_ONCE = 4_000_000  # pixels of a picture for which a copy more is no matter
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations: stored with rows and columns exchanged
 
 # Signatures (offset, bytes) of common formats that we don't take, to name them in the answer.
@@ -75,7 +76,8 @@ class Photo:
     """What the networks need of a photo.
 
     Attributes:
-        pixels: (h, w, 3) uint8, RGB, upright: the photo, or a smaller copy of all of it.
+        pixels: (h, w, 3) uint8, RGB, upright: the photo, or a smaller copy of all of it. It may
+            be read-only.
         height, width: of the photo itself.
     """
 
@@ -152,7 +154,7 @@ def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         ImageError: 400 not an image or a broken one, 413 too many pixels, 415 another format,
             503 not enough memory.
     """
-    return _decode(data, max_pixels, math.inf).pixels
+    return np.require(_decode(data, max_pixels, math.inf).pixels, requirements=("C", "W"))
 
 
 def _decode(data: bytes, max_pixels: int, enough: float) -> Photo:
@@ -221,7 +223,13 @@ def _too_large(max_pixels: int) -> ImageError:
 
 
 def _to_rgb(picture: Image.Image, shrink: int) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 RGB of a picture in whatever mode, averaged over `shrink` x `shrink`."""
+    """(h, w, 3) uint8 RGB of a picture in whatever mode, averaged over `shrink` x `shrink`.
+
+    Read-only where there was nothing to do: that spares an eighth of the time to decode.
+    """
+    is_plain = shrink == 1 and picture.mode == "RGB" and not picture.has_transparency_data
+    if is_plain and picture.width * picture.height <= _AT_ONCE:
+        return np.asarray(picture)
     width, height = (-(-side // shrink) for side in picture.size)
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, _BAND // shrink):

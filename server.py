@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _BODIES = 16  # of the largest photo that fit into the budget of bodies on the way
 _BATCHES = 4  # that fit beside them
+_IN_MEMORY = 16 * 1024 * 1024  # bytes of bodies that are not in files: small ones, for speed
+_SMALL_BODY = 1024 * 1024
 _DESCRIPTORS = 3  # files that a connection may need: its socket, a body, an answer
 _GRACE = 5.0  # seconds that requests have to be answered in when the service stops
 
@@ -64,8 +66,9 @@ def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.soc
         seconds=settings.client_seconds,
         connections=_allowed_connections(settings.connections),
         bodies=_BODIES * settings.max_body_bytes + _BATCHES * settings.batch_body_bytes,
+        memory=_IN_MEMORY,
     )
-    # Bodies on the way are kept in files without names; /tmp is memory on many machines.
+    # Larger bodies on the way are kept in files without names; /tmp is memory on many machines.
     tempfile.tempdir = str(settings.uploads)
     app.before_request(_refuse_without_room)
     connections: dict[int, Any] = {}
@@ -77,7 +80,7 @@ def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.soc
         max_request_header_size=64 * 1024,
         max_request_body_size=max(settings.max_body_bytes, settings.batch_body_bytes) + 1,
         recv_bytes=128 * 1024,
-        inbuf_overflow=64 * 1024,
+        inbuf_overflow=_SMALL_BODY,
         outbuf_high_watermark=256 * 1024 * 1024,  # no thread waits for a client; see _MOST_QUEUED
         channel_timeout=math.ceil(4 * limits.seconds),  # of a connection without a request
         cleanup_interval=math.ceil(limits.seconds),
@@ -88,7 +91,7 @@ def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.soc
         # else waitress removes them before the app can ask whether they may be believed
         clear_untrusted_proxy_headers=not settings.trusted_proxies,
     )
-    channel = partial(Channel, limits=limits, bodies=Bodies(limits.bodies))
+    channel = partial(Channel, limits=limits, bodies=Bodies(limits.bodies, limits.memory))
     for listener in list(connections.values()):
         if isinstance(listener, TcpWSGIServer):
             listener.channel_class = channel

@@ -7,10 +7,11 @@ loss of power the last moments may be missing, and what is there is still whole.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -141,6 +142,19 @@ class SqliteStore:
             query = "SELECT state, message, result FROM photos WHERE digest = ? AND state NOT NULL"
             row = db.execute(query, (digest,)).fetchone()
         return None if row is None else Ending(*row)
+
+    def outcomes(
+        self, digests: Sequence[str], owner: str | None = None
+    ) -> dict[str, Ending | None]:
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT digest, state, message FROM photos "
+                "WHERE digest IN (SELECT value FROM json_each(:digests)) AND (:owner IS NULL OR "
+                "EXISTS (SELECT 1 FROM owners WHERE owners.digest = photos.digest "
+                "AND owner = :owner))",
+                {"digests": json.dumps(digests), "owner": owner},
+            ).fetchall()
+        return {row[0]: None if row[1] is None else Ending(*row[1:]) for row in rows}
 
     def drop(self, digest: str) -> None:
         with self._transaction() as db:

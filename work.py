@@ -12,6 +12,7 @@ from attempt import TOO_SLOW, CancelledError, attempt
 from folders import Masks, Uploads
 from job import RUNNING, Job, JobReport, Limits, Outcome
 from known import Known
+from news import News
 from photo_result import Result
 from pipeline import Analyser, Stage
 from segment_interface import Photo, decode_photo
@@ -32,7 +33,7 @@ class Work:
         stages: Analyser,
         store: Store,
         known: Known,
-        changed: threading.Condition,
+        news: News,
         limits: Limits,
         *,
         uploads: Uploads,
@@ -44,13 +45,13 @@ class Work:
         Args:
             stages: the networks.
             store, known, uploads, masks: what the service knows and has.
-            changed: the lock over `known`, notified of each change.
+            news: told of each change; has the lock over `known`.
             limits: see `Limits`.
             write_masks: write one PNG per part.
             on_end: called once for each job that has ended.
         """
         self._stages, self._store, self._known, self._limits = stages, store, known, limits
-        self._changed = changed
+        self._news, self._lock = news, news.lock
         self._uploads, self._masks, self._write_masks = uploads, masks, write_masks
         self._on_end = on_end
         self.seconds = 0.5
@@ -59,13 +60,13 @@ class Work:
         """From Uploaded to Ready or Error."""
         if not threading.main_thread().is_alive():
             return  # the process ends; the file stays for the next start
-        with self._changed:
+        with self._lock:
             if job.claimed:
                 return
             photo = self._known.release(job)
             job.started = time.monotonic()
             self._known.change(job, "Processing", RUNNING)
-            self._changed.notify_all()
+            self._news.moved()
         try:
             self._store.begin(job.number)
         except StoreError:  # a full disk; the work can go on
@@ -76,12 +77,12 @@ class Work:
 
     def _work(self, job: Job, photo: Photo | None) -> Result:
         def at(stage: Stage) -> None:
-            with self._changed:
+            with self._lock:
                 if job.claimed:
                     raise CancelledError
                 job.stage = stage
                 job.marks.append((stage, time.monotonic()))
-                self._changed.notify_all()
+                self._news.changed(job.digest)
 
         if photo is None:
             photo = decode_photo(self._uploads.read(job.digest), self._limits.max_pixels)
@@ -96,7 +97,7 @@ class Work:
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None = None) -> None:
         """Ready or Error; nothing if something else has ended the job already."""
-        with self._changed:
+        with self._lock:
             if job.claimed:
                 if self._known.job(job.digest) in (job, None):  # no later try has masks of its own
                     self._masks.remove(job.digest)
@@ -104,7 +105,7 @@ class Work:
             job.claimed = True
         saved = self._save(job, message, result)
         segments = None if result is None else result.exteriors()
-        with self._changed:
+        with self._lock:
             if self._known.job(job.digest) is not job:
                 outcome = "cancelled"
             else:
@@ -112,7 +113,7 @@ class Work:
                 self._known.end(job, message, result, segments)
                 if saved:  # else the upload is what the next start would have
                     self._uploads.remove(job.digest)
-                self._changed.notify_all()
+                self._news.ended(job.digest)
         self.report(job, outcome, message)
 
     def _save(self, job: Job, message: str, result: Result | None) -> bool:
@@ -137,12 +138,12 @@ class Work:
 
     def save_unsaved(self) -> None:
         """Tell the store what it could not take before."""
-        with self._changed:
+        with self._lock:
             jobs = self._known.unsaved()
         for job in jobs:
             if not self._save(job, job.message, job.result):
                 return
-            with self._changed:
+            with self._lock:
                 job.unsaved = False
                 if self._known.job(job.digest) is job:
                     self._uploads.remove(job.digest)

@@ -431,7 +431,8 @@ def test_few_results_stay_in_memory_and_all_can_be_fetched(
         assert standing.result is not None
         assert (standing.state, standing.message) == ("Ready", "painted")
         assert standing.result.width == width
-        assert service.jobs.wait(digest, None, 5) == standing
+        assert service.jobs.wait(digest, None, 3600) == standing  # at once
+        assert service.jobs.wait_for_end(digest, 3600) == standing
 
 
 # --- a full disk

@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from helpers import encoded, noise
 from painted import Painted
 
 import jobs as jobs_module
+import known
 from attempt import OUT_OF_MEMORY, UNEXPECTED
 from benchmarks.cluster_parts import RedisServer, Worker
 from cluster import open_cluster
@@ -193,6 +195,28 @@ def test_what_nobody_posted_is_unknown(bench: Bench) -> None:
     assert bench.engine.wait("0" * 64, None, 0.05) is None
 
 
+def test_where_many_stand(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "_RECENT", 1)  # the others come out of the store
+    bench.stages.throw(31, "RuntimeError")
+    ended = [bench.post(width, "ann") for width in (30, 31, 32)]
+    for digest, state in zip(ended, ("Ready", "Error", "Ready"), strict=True):
+        bench.until(digest, state)
+    bench.stages.throw(31, None)
+    running = bench.held_up(33)
+    names = [bench.post(34, "bob"), "0" * 64, running, *ended]
+    alone = [bench.engine.find(name) for name in names]
+    assert [standing and standing.state for standing in alone] == [
+        "Uploaded", None, "Processing", "Ready", "Error", "Ready"
+    ]  # fmt: skip
+    assert bench.engine.find_many(names) == [
+        standing and standing._replace(result=None) for standing in alone
+    ]
+    of_ann = bench.engine.find_many(names, "ann")
+    assert of_ann[:3] == [None] * 3
+    assert of_ann[3:] == bench.engine.find_many(ended)
+    assert bench.engine.find_many([]) == []
+
+
 def test_ready_photos_are_listed_in_the_order_of_posting(bench: Bench) -> None:
     digests = [bench.post(width) for width in (32, 30, 31)]
     for digest in digests:
@@ -363,17 +387,72 @@ def test_who_waits_is_told(bench: Bench) -> None:
     assert news[-1].state == "Ready"
 
 
+def test_who_waits_for_the_end_is_told_at_the_end(bench: Bench) -> None:
+    running = bench.held_up(30)
+    following = bench.post(31)
+    assert bench.engine.wait_for_end(following, 0.05) == bench.find(following)  # the time is over
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(bench.engine.wait_for_end, name, 30) for name in (following, running)]
+        assert not any(question.done() for question in asked)
+        bench.stages.go_on()
+        for name, question in zip((following, running), asked, strict=True):
+            assert question.result(25) == bench.find(name)
+            assert bench.find(name).state == "Ready"
+
+
+def test_news_before_the_wait_are_not_missed(bench: Bench) -> None:
+    running = bench.held_up(30)
+    seen = bench.find(running)
+    bench.stages.go_on()
+    ready = bench.until(running)
+    assert bench.engine.wait(running, seen, 3600) == ready
+    assert bench.engine.wait(running, ready, 3600) == ready  # there will be no more
+    assert bench.engine.wait_for_end(running, 3600) == ready
+    assert bench.engine.wait_for_end("0" * 64, 3600) is None
+
+
+def test_who_waits_is_told_of_the_place_in_the_queue(bench: Bench) -> None:
+    bench.held_up(30)
+    ahead, waiting = bench.post(31), bench.post(32)
+    seen = bench.find(waiting)
+    assert seen.position == 2
+    with ThreadPoolExecutor() as pool:
+        question = pool.submit(bench.engine.wait, waiting, seen, 30)
+        assert bench.engine.forget(ahead)
+        assert question.result(25) == bench.find(waiting)
+        assert bench.find(waiting).position == 1
+
+
+def test_who_waits_is_told_that_the_photo_is_forgotten(bench: Bench) -> None:
+    bench.held_up(30)
+    waiting = bench.post(31, "ann")
+    bench.post(31, "bob")
+    with ThreadPoolExecutor() as pool:
+        of_ann, of_bob = (
+            pool.submit(bench.engine.wait_for_end, waiting, 30, owner) for owner in ("ann", "bob")
+        )
+        seen = bench.engine.find(waiting, "bob")
+        change = pool.submit(bench.engine.wait, waiting, seen, 30, "bob")
+        assert bench.engine.forget(waiting, "ann")
+        assert of_ann.result(25) is None
+        assert not of_bob.done()
+        assert bench.engine.forget(waiting, "bob")
+        assert of_bob.result(25) is change.result(25) is None
+
+
 def test_who_waits_is_let_go_when_the_service_stops(bench: Bench) -> None:
     running = bench.held_up(30)
     seen = bench.find(running)
-    asking = threading.Thread(target=bench.engine.wait, args=(running, seen, 60))
-    asking.start()
-    closing = threading.Thread(target=bench.engine.close)
-    closing.start()
-    asking.join(20)
-    assert not asking.is_alive()
-    bench.stages.go_on()
-    closing.join()
+    with ThreadPoolExecutor() as pool:
+        asked = [
+            pool.submit(bench.engine.wait, running, seen, 60),
+            pool.submit(bench.engine.wait_for_end, running, 60),
+        ]
+        closing = pool.submit(bench.engine.close)
+        for question in asked:
+            assert question.result(20) == seen
+        bench.stages.go_on()
+        closing.result(60)
     bench.open()
 
 

@@ -93,6 +93,19 @@ def test_what_is_dropped_stays_dropped(store: Store) -> None:
     assert store.add(A, "") > number
 
 
+def test_outcomes_of_many_come_without_results(store: Store) -> None:
+    store.end(store.add(A, "ann"), READY)
+    store.end(store.add(B, "bob"), ERROR)
+    store.share(A, "bob")
+    store.add(C, "ann")
+    ready = replace(READY, result=None)
+    assert store.outcomes([C, "d" * 64, B, A, A]) == {A: ready, B: ERROR, C: None}
+    assert store.outcomes([A, B, C, "d" * 64], "ann") == {A: ready, C: None}
+    assert store.outcomes([A, B, C], "bob") == {A: ready, B: ERROR}
+    assert store.outcomes([]) == store.outcomes([A, B, C], "eve") == {}
+    assert store.load(A) == READY
+
+
 def test_owners(store: Store) -> None:
     number = store.add(A, "ann")
     store.add(B, "bob")

@@ -15,6 +15,8 @@ import pytest
 import requests
 from helpers import Server, body, encoded, noise
 
+from connections import Bodies, _Body
+
 CONNECTIONS = 600
 SECONDS = 2.0
 
@@ -196,6 +198,43 @@ def test_unfinished_uploads_fill_neither_memory_nor_the_budget(impatient: Server
         victim.shutdown(socket.SHUT_WR)
         assert error(victim) in (400, 503)
     assert memory(impatient) - before < 40
+
+
+def test_unfinished_small_uploads_do_not_fill_the_memory(impatient: Server) -> None:
+    """50 MB of them, of which 16 may be in memory; the others are in files, or given up."""
+    before = memory(impatient)
+    with ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(connect(impatient, posting(900_001, 900_000)))
+        works(impatient, 10)
+    assert memory(impatient) - before < 40
+
+
+def test_bodies_share_the_memory() -> None:
+    bodies = Bodies(limit=100_000, memory=40_000)
+    with ExitStack() as stack:
+
+        def body(size: int) -> _Body:
+            made = _Body(30_000, bodies)
+            stack.callback(made.close)
+            sent = b"".join(b"%d," % number for number in range(size))[:size]
+            for start in range(0, size, 9000):
+                made.append(sent[start : start + 9000])
+            assert made.getfile().read() == sent
+            made.getfile().seek(0)
+            return made
+
+        first, large, second = body(20_000), body(30_000), body(20_000)
+        assert [made.overflowed for made in (first, large, second)] == [False, True, False]
+        assert body(10_000).overflowed  # the memory is full
+        first.close()
+        first.close()  # is given back once
+        assert not body(20_000).overflowed
+        last = body(10_000)
+        assert last.overflowed
+        last.append(bytes(60_000))
+        assert last.refused is None  # an older upload has made room
+        assert large.refused == "busy"
 
 
 @pytest.mark.parametrize(
