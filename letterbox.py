@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # A photo that shrinks by more than this is averaged. Below it interpolation gives parts that are as
-# good (benchmarks/README.md) in a fifth of the time.
+# good (benchmarks/README.md) in a seventh of the time.
 _MUCH = 1.6
 FILL = 127  # the grey around the photo, on which the networks were trained
 

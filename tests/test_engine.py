@@ -13,6 +13,7 @@ import pytest
 from helpers import encoded, noise
 from painted import Painted
 
+import cluster as cluster_module
 import jobs as jobs_module
 import known
 from attempt import OUT_OF_MEMORY, UNEXPECTED
@@ -187,6 +188,20 @@ def test_what_is_no_photo_is_not_kept(bench: Bench, photo: bytes | None, status:
     assert caught.value.status == status
     assert bench.engine.ready() == []
     assert bench.engine.health().waiting == 0
+
+
+def test_a_known_photo_is_not_decoded_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = bench.post(30)
+    bench.until(digest)
+
+    def decoded(data: bytes, max_pixels: int) -> None:
+        raise AssertionError("decoded")
+
+    for module in (jobs_module, cluster_module):
+        monkeypatch.setattr(module, "decode_photo", decoded)
+    assert bench.engine.accept(encoded(noise(20, 30)), "") == (digest, False)
+    with pytest.raises(AssertionError, match="decoded"):  # what is new, is
+        bench.post(31)
 
 
 def test_what_nobody_posted_is_unknown(bench: Bench) -> None:
