@@ -117,7 +117,7 @@ class PartSegmenter:
         """Find the parts at the network's resolution, which is most of the work; see `__call__`."""
         logits = self.logits(rgb)
         thresholds = self.description.thresholds
-        labels = _without_islands(logits.argmax(0).astype(np.uint8), thresholds["island"])
+        labels = _without_islands(_best_labels(logits), thresholds["island"])
         probabilities = softmax(logits)
         car = np.count_nonzero(labels) / labels.size
         confidences = _confidences(probabilities, labels) if car >= thresholds["car_area"] else {}
@@ -162,6 +162,15 @@ def _cover(output: NDArray[np.float32], placed: Letterbox) -> NDArray[np.float32
             for channel in output
         ]
     ).astype(np.float32)
+
+
+def _best_labels(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """`logits.argmax(0)`, (labels, h, w) -> (h, w), in a fifth of its time: map by map."""
+    best = logits.max(0)
+    labels = np.zeros(best.shape, np.uint8)
+    for label in range(len(logits) - 1, -1, -1):  # the first of equal ones stays
+        labels[logits[label] == best] = label
+    return labels
 
 
 def _without_islands(coarse: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:

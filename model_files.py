@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -113,8 +114,7 @@ def weights_header(data: bytes) -> bytes:
 def normalise(pixels: NDArray[np.uint8], description: ModelDescription) -> NDArray[np.float32]:
     """(h, w, 3) uint8 RGB to the float32 input (1, 3, h, w) of a network."""
     batch = np.empty((1, 3, *pixels.shape[:2]), np.float32)
-    np.subtract(
-        pixels.transpose(2, 0, 1), description.input["mean"], out=batch[0], dtype=np.float32
-    )
+    for plane, channel in zip(batch[0], cv2.split(pixels), strict=True):
+        np.subtract(channel, description.input["mean"], out=plane, dtype=np.float32)
     batch /= description.input["std"]
     return batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,15 +58,16 @@ class Result:
     def exteriors(self) -> Segments:
         """The outlines of all parts, without holes, as they are sent."""
         return {
-            part.name: [rounded(polygon.exterior) for polygon in part.polygons]
+            part.name: [list(map(list, polygon.exterior)) for polygon in part.polygons]
             for part in self.parts
         }
 
     def pack(self) -> bytes:
         """All of it as bytes, from which `unpack` makes an equal result."""
-        fields = {name: value for name, value in asdict(self).items() if name != "packed_labels"}
-        text = zlib.compress(json.dumps(fields, separators=(",", ":")).encode(), level=1)
-        return len(text).to_bytes(_LENGTH, "big") + text + self.packed_labels
+        fields = {name: value for name, value in vars(self).items() if name != "packed_labels"}
+        text = json.dumps(fields, separators=(",", ":"), default=vars)  # parts and polygons, too
+        head = zlib.compress(text.encode(), level=1)
+        return len(head).to_bytes(_LENGTH, "big") + head + self.packed_labels
 
     @classmethod
     def unpack(cls, data: bytes) -> Result:

@@ -37,11 +37,11 @@ def write(scene: Scene) -> bytes:
     )
 
 
-def points(ring: Ring, scene: Scene) -> list[list[float]]:
+def points(ring: Ring, scene: Scene) -> Ring | list[list[float]]:
     """A ring in pixels, or from 0 to 1 where the scene asks for that."""
     if scene.normalized:
         return rounded(scaled(ring, 1 / scene.width, 1 / scene.height), 6)
-    return rounded(ring)
+    return ring  # has two decimals at most, see `poligons_from_seg`
 
 
 def box(part: Part, scene: Scene) -> list[float]:

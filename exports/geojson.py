@@ -50,5 +50,5 @@ def _feature(part: Part, scene: Scene) -> dict[str, Any]:
     }
 
 
-def _closed(ring: Ring, scene: Scene) -> list[list[float]]:
+def _closed(ring: Ring, scene: Scene) -> Ring | list[list[float]]:
     return points([*ring, ring[0]], scene)
