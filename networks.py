@@ -33,6 +33,25 @@ class ConvNormAct(nn.Sequential):
         )
 
 
+class SeparableNormAct(nn.Sequential):
+    """A `ConvNormAct` of a 3x3 kernel made light: each channel by itself, then all of each cell.
+
+    Depthwise separable (Howard et al. 2017), with a 5x5 kernel, which takes hardly longer than a
+    3x3 one here: a seventh of the arithmetic at 96 channels.
+
+    Args:
+        channels: channels of the input and of the output, (N, channels, H, W).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+        )
+
+
 class ContextBlock(nn.Module):
     """A transformer block over all cells of the coarsest map: (N, C, H, W) -> same.
 
@@ -79,6 +98,7 @@ class PartNetwork(nn.Module):
         classes: number of labels, background included.
         widths: channels of the pyramid at strides 32, 16, 8 and 4.
         context_blocks: transformer blocks at stride 32.
+        separable: the maps of the pyramid are mixed by `SeparableNormAct`.
 
     Shapes:
         input (N, 3, H, W) float, H and W multiples of 32;
@@ -91,6 +111,7 @@ class PartNetwork(nn.Module):
         classes: int,
         widths: tuple[int, int, int, int] = (160, 128, 96, 64),
         context_blocks: int = 2,
+        separable: bool = False,
     ) -> None:
         super().__init__()
         encoder: Any = timm.create_model(
@@ -105,19 +126,31 @@ class PartNetwork(nn.Module):
         self.downs = nn.ModuleList(
             nn.Conv2d(wide, narrow, 1) for wide, narrow in itertools.pairwise(widths)
         )
-        self.mixers = nn.ModuleList(ConvNormAct(width, width, 3) for width in widths[1:])
+        self.mixers = nn.ModuleList(
+            SeparableNormAct(width) if separable else ConvNormAct(width, width, 3)
+            for width in widths[1:]
+        )
         self.head = nn.Conv2d(widths[-1], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.encoder(x)[::-1]
-        top = self.context(self.laterals[0](features[0]))
+        logits: Tensor = self.head(self.decode(*self.encode(x))[-1])
+        return logits
+
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The map with context at stride 32, and those of the encoder at strides 16, 8 and 4."""
+        coarsest, *finer = self.encoder(x)[::-1]
+        return self.context(self.laterals[0](coarsest)), finer
+
+    def decode(self, top: Tensor, finer: list[Tensor]) -> list[Tensor]:
+        """The maps of the pyramid at strides 16, 8 and 4, from what `encode` gives."""
+        maps = []
         for feature, lateral, down, mixer in zip(
-            features[1:], self.laterals[1:], self.downs, self.mixers, strict=True
+            finer, self.laterals[1:], self.downs, self.mixers, strict=True
         ):
             top = F.interpolate(down(top), scale_factor=2.0, mode="bilinear", align_corners=False)
             top = mixer(lateral(feature) + top)
-        logits: Tensor = self.head(top)
-        return logits
+            maps.append(top)
+        return maps
 
 
 class ShapeNetwork(nn.Sequential):

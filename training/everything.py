@@ -17,13 +17,13 @@ from typing import Any
 
 from model_files import MANIFEST, MODELS
 from pipeline import Pipeline
-from training import pseudo_labels, train_parts, train_shapes, train_types
+from training import lighten, pseudo_labels, train_parts, train_shapes, train_types
 from training.calibrate import calibrate_parts, calibrate_types, raw_thresholds
 from training.evaluate import evaluate
 from training.export import export_checkpoint, read_fields, write_fields
 from training.plots import draw_curves
 
-RUNS = ("parts1", "parts2", "parts3", "types", "shapes")
+RUNS = ("parts1", "parts2", "parts3", "light", "types", "shapes")
 LOOKS = (
     512,
 )  # longest sides of a 4:3 photo at which a teacher looks at it, and at its mirror image
@@ -84,8 +84,9 @@ def plan(knobs: Knobs) -> list[Stage]:
             "parts3",
             lambda: parts(knobs, "parts3", 26, 720, 7e-4, pseudo="labels2", start="parts2"),
         ),
+        Stage("light", lambda: light(knobs)),
         Stage("types", lambda: types(knobs)),
-        Stage("teacher3", lambda: teacher(out, "parts3", "teacher3")),
+        Stage("teacher3", lambda: teacher(out, "light", "teacher3", train_parts.LIGHT)),
         Stage("shapes", lambda: shapes(knobs)),
         Stage("models", lambda: models(out)),
         Stage("calibration", lambda: calibration(knobs)),
@@ -121,10 +122,26 @@ def parts(
     )
 
 
-def teacher(out: Path, run: str, name: str) -> None:
+def light(knobs: Knobs) -> None:
+    """Make the last part network lighter."""
+    lighten.lighten(
+        lighten.LightRun(
+            knobs.data,
+            knobs.out / "parts3" / "ema.pt",
+            knobs.out / "light",
+            epochs=knobs.epochs(20),
+            photos=knobs.photos(720, knobs.batch),
+            batch=knobs.batch,
+            cache=knobs.out / "cache",
+            threads=knobs.threads,
+        )
+    )
+
+
+def teacher(out: Path, run: str, name: str, options: dict[str, Any] = train_parts.OPTIONS) -> None:
     """Make a models folder of the part network of `run`."""
     (out / name).mkdir(exist_ok=True)
-    _describe("parts", out / name, train_parts.OPTIONS)
+    _describe("parts", out / name, options)
     export_checkpoint(out / run / "ema.pt", "parts.safetensors", out / name)
 
 
@@ -170,6 +187,7 @@ def shapes(knobs: Knobs) -> None:
             epochs=knobs.epochs(30),
             photos=knobs.photos(7616, batch),
             batch=batch,
+            limit=knobs.photos(8000, batch) if knobs.scale < 1 else None,
             cache=knobs.out / "cache",
             threads=knobs.threads,
         )
@@ -179,7 +197,7 @@ def shapes(knobs: Knobs) -> None:
 def models(out: Path) -> None:
     """Make the folder of all networks with their descriptions, still without figures."""
     shutil.rmtree(out / "models", ignore_errors=True)
-    teacher(out, "parts3", "models")
+    teacher(out, "light", "models", train_parts.LIGHT)
     _describe("types", out / "models", train_types.OPTIONS)
     export_checkpoint(out / "types" / "ema.pt", "types.safetensors", out / "models")
     _describe("shapes", out / "models", train_shapes.OPTIONS)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,7 +39,8 @@ from training.type_data import list_empty
 
 CLASSES = len(PART_NAMES) + 1
 BACKBONE = "tf_efficientnet_lite2"
-OPTIONS = {"backbone": BACKBONE, "classes": CLASSES}
+OPTIONS: dict[str, Any] = {"backbone": BACKBONE, "classes": CLASSES}
+LIGHT = OPTIONS | {"separable": True}  # what `training.lighten` makes of it
 
 
 @dataclass(frozen=True)
@@ -158,12 +160,28 @@ def later_size_of(epoch: int) -> tuple[int, int]:
 
 
 def start_from(network: nn.Module, weights: Path) -> None:
-    """Load the weights of an earlier training (`ema.pt`) or of `models/` (safetensors)."""
+    """Load the weights of an earlier training (`ema.pt`) or of `models/` (safetensors).
+
+    Raises:
+        ValueError: they are those of another network.
+    """
     if weights.suffix == ".safetensors":
         state = {name: value.float() for name, value in load_file(weights).items()}
     else:
         state = torch.load(weights, weights_only=True)
-    network.load_state_dict(state, strict=weights.suffix != ".safetensors")
+    shapes, wanted = (
+        {name: value.shape for name, value in tensors.items()}
+        for tensors in (state, network.state_dict())
+    )
+    # Only batch norms' counters of steps are not kept in safetensors.
+    strangers = sorted(
+        name
+        for name in shapes.keys() | wanted.keys()
+        if shapes.get(name) != wanted.get(name) and not name.endswith("num_batches_tracked")
+    )
+    if strangers:
+        raise ValueError(f"{weights} holds the weights of another network: {strangers[0]}")
+    network.load_state_dict(state, strict=False)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from model_files import MODELS, read_description
 from networks import build_network
 from training.loop import Batch, LoopOptions, run
 from training.shape_data import LABELS, Layout, ShapeDataset, label_layouts
-from training.type_data import TYPES, list_samples, list_street
+from training.type_data import TYPES, TypeSample, list_samples, list_street
 
 SIZE = (32, 48)
 OPTIONS: dict[str, Any] = {"labels": LABELS, "size": SIZE, "classes": len(TYPES)}
@@ -67,6 +67,7 @@ class ShapesRun:
         photos: layouts drawn per pass; None for as many as there are.
         batch: layouts per step.
         rate: peak learning rate.
+        limit: see only so many photos of each set, drawn once; None for all.
         cache: folder of the part label maps and their split.
         threads: cores to use.
     """
@@ -78,6 +79,7 @@ class ShapesRun:
     photos: int | None = None
     batch: int = 64
     rate: float = 2e-3
+    limit: int | None = None
     cache: Path = Path("runs/cache")
     threads: int = 2
 
@@ -86,11 +88,15 @@ def layouts_of(options: ShapesRun, part: str) -> tuple[list[Layout], list[Layout
     """The layouts of "train" or "val": those of the type photos, and those of other sources."""
     segment = PartSegmenter(folder=options.models)
     folder = options.out / "layouts"
-    street = list_street(options.data, part, options.cache)
-    return (
-        label_layouts(list_samples(options.data, part), segment, folder),
-        label_layouts(street, segment, folder),
-    )
+    sets = (list_samples(options.data, part), list_street(options.data, part, options.cache))
+    known, street = (label_layouts(some(each, options.limit), segment, folder) for each in sets)
+    return known, street
+
+
+def some(samples: list[TypeSample], limit: int | None) -> list[TypeSample]:
+    """At most so many of the samples, always the same ones."""
+    chosen = np.random.default_rng(0).permutation(len(samples))[:limit]
+    return [samples[index] for index in sorted(chosen.tolist())]
 
 
 def train(options: ShapesRun) -> None:

@@ -14,7 +14,7 @@ from tiny import write_data
 
 from model_files import read_description
 from runtimes import Choice
-from training.everything import Knobs, OtherKnobsError, plan, run_plan
+from training.everything import RUNS, Knobs, OtherKnobsError, plan, run_plan
 
 
 def command(data: Path, folder: Path) -> list[str]:
@@ -52,7 +52,7 @@ def test_killed_and_gone_on(tmp_path: Path) -> None:
     assert "labels1: done before" in ended.stdout
     assert "parts2 ..." in ended.stdout
     assert (out / "labels1" / "index.json").stat().st_mtime_ns == labelled
-    for run in ("parts1", "parts2", "parts3", "types", "shapes"):
+    for run in RUNS:
         lines = (out / run / "log.csv").read_text(encoding="utf-8").splitlines()
         assert [line.split(",")[0] for line in lines] == ["epoch", "0", "1"], run
         assert (out / "report" / f"{run}_curves.png").stat().st_size > 0

@@ -1,0 +1,188 @@
+"""Make a part network lighter: `python -m training.lighten --data DATA --weights ema.pt`.
+
+The full convolutions that mix the maps of the pyramid become depthwise separable ones, which learn
+to give what the full ones give: the logits (Hinton et al. 2015) and the maps on the way (Romero et
+al. 2015). So photos need no labels; those of the car types do. Encoder and context stay as they
+are, and one pass through them serves both networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from networks import ConvNormAct, PartNetwork, SeparableNormAct
+from training.loop import Batch, LoopOptions, run
+from training.parts_data import PartsSample, annotated_samples, area_of
+from training.precision import mixed_precision
+from training.train_parts import (
+    LIGHT,
+    OPTIONS,
+    Mix,
+    PartsDataset,
+    later_size_of,
+    measure,
+    start_from,
+)
+from training.type_data import NO_CAR, list_empty, list_samples
+
+TEMPERATURE = 2.0  # of the softmax that is learned; above 1 the less likely labels count for more
+MAPS = 0.1  # weight of the maps on the way beside the logits
+
+
+@dataclass(frozen=True)
+class LightRun:
+    """One run.
+
+    Attributes:
+        data: folder of the data sets.
+        weights: the full network, `ema.pt` of a training.
+        out: folder of checkpoints and log; a run that was cut goes on from there.
+        epochs, photos: how many passes, each of how many drawn photos.
+        batch: photos per step.
+        rate: peak learning rate of the separable convolutions; the rest gets a quarter.
+        cache: folder of the label maps and the split.
+        threads: cores to use.
+    """
+
+    data: Path
+    weights: Path
+    out: Path = Path("runs/light")
+    epochs: int = 20
+    photos: int = 720
+    batch: int = 8
+    rate: float = 2e-3
+    cache: Path = Path("runs/cache")
+    threads: int = 2
+
+
+def lighten(options: LightRun) -> None:
+    """Train the light network, or go on where the last run stopped."""
+    annotated, val = annotated_samples(options.data, options.cache)
+    samples = annotated + [
+        PartsSample(sample.path, None, "pseudo")
+        for sample in list_samples(options.data, "train")
+        if sample.label != NO_CAR
+    ]
+    samples += [PartsSample(path, None, "empty") for path in list_empty(options.data, "train")]
+    steps = options.photos // options.batch
+
+    def batches(epoch: int) -> Iterable[Batch]:
+        size = later_size_of(epoch)
+        dataset = PartsDataset(samples, size, steps * options.batch, epoch, Mix())
+        return DataLoader(dataset, batch_size=options.batch, num_workers=1)
+
+    full = PartNetwork(**OPTIONS)
+    start_from(full, options.weights)
+    full.eval().to(memory_format=torch.channels_last)
+    loop = LoopOptions(
+        options.out,
+        options.epochs,
+        steps,
+        rate=options.rate,
+        encoder_factor=0.25,
+        weight_decay=0.0,
+        warmup=0.05,
+        threads=options.threads,
+    )
+    run(
+        lightened(full),
+        batches,
+        lambda net, batch: light_loss(net, full, batch[0]),
+        lambda net: measure(net, val, area_of(512)),
+        loop,
+        is_encoder=lambda name: not name.startswith("mixers"),
+    )
+
+
+def lightened(full: PartNetwork) -> PartNetwork:
+    """The network with separable convolutions that come as near to the full ones as they can.
+
+    What does not learn is frozen.
+    """
+    light = PartNetwork(**LIGHT)
+    state = {name: value for name, value in full.state_dict().items() if "mixers" not in name}
+    light.load_state_dict(state, strict=False)
+    for target, source in zip(light.mixers, full.mixers, strict=True):
+        assert isinstance(target, SeparableNormAct)
+        assert isinstance(source, ConvNormAct)
+        _split(source, target)
+    for name, parameter in light.named_parameters():
+        fixed = name.startswith(("encoder.", "context.", "laterals.0."))
+        parameter.requires_grad_(not fixed)
+    return light
+
+
+@torch.no_grad()
+def _split(source: ConvNormAct, target: SeparableNormAct) -> None:
+    """Of the kernels that an input channel has for all outputs, keep the one they share most.
+
+    It is the first singular vector of their matrix (outputs x 9), whose first factor the pointwise
+    convolution gets.
+    """
+    weight = source.state_dict()["0.weight"]
+    depthwise, pointwise = (target.state_dict()[name] for name in ("0.weight", "1.weight"))
+    u, s, v = torch.linalg.svd(weight.permute(1, 0, 2, 3).flatten(2), full_matrices=False)
+    depthwise.zero_()
+    depthwise[:, 0, 1:4, 1:4] = v[:, 0].reshape(-1, 3, 3)
+    pointwise[:, :, 0, 0] = (u[:, :, 0] * s[:, :1]).T
+    target[2].load_state_dict(source[1].state_dict())
+
+
+def light_loss(light: nn.Module, full: PartNetwork, x: Tensor) -> Tensor:
+    """How far the light network is from the full one.
+
+    Divergence (Kullback and Leibler) of the softened labels, and the squared error of the maps in
+    shares of their mean square. Batch norms keep their statistics: in training the network is then
+    what it is in service.
+
+    Args:
+        light: a `PartNetwork` with the encoder of `full`.
+        full: the network to learn from.
+        x: (N, 3, H, W) inputs.
+    """
+    assert isinstance(light, PartNetwork)
+    for module in light.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    with mixed_precision():
+        with torch.no_grad():
+            seen = full.encode(x.contiguous(memory_format=torch.channels_last))
+            wanted_maps = full.decode(*seen)
+            wanted = full.head(wanted_maps[-1])
+        maps = light.decode(*seen)
+        given = light.head(maps[-1])
+    divergence = F.kl_div(
+        given.float().div(TEMPERATURE).log_softmax(1),
+        wanted.float().div(TEMPERATURE).log_softmax(1),
+        reduction="none",
+        log_target=True,
+    )
+    loss = TEMPERATURE**2 * divergence.sum(1).mean()
+    for one, other in zip(maps, wanted_maps, strict=True):
+        loss = loss + MAPS * F.mse_loss(one.float(), other.float()) / other.float().square().mean()
+    return loss
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description="Make a part network lighter.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help="ema.pt of the full network")
+    parser.add_argument("--out", type=Path, default=LightRun.out)
+    parser.add_argument("--epochs", type=int, default=LightRun.epochs)
+    parser.add_argument("--photos", type=int, default=LightRun.photos, help="photos per epoch")
+    parser.add_argument("--batch", type=int, default=LightRun.batch)
+    parser.add_argument("--rate", type=float, default=LightRun.rate)
+    lighten(LightRun(**vars(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()
