@@ -61,7 +61,8 @@ def whole_answer(pipeline: Pipeline, data: bytes) -> bytes:
 
 def answers(runtime: str, threads: int, rounds: int, wheel: Path | None) -> dict[str, float]:
     """Milliseconds of whole answers of each size, of our networks, and of the baseline."""
-    pipeline = Pipeline(threads=threads, runtime=runtime)  # type: ignore[arg-type]
+    # As in the service, which has as many workers as cores.
+    pipeline = Pipeline(threads=threads, runtime=runtime, calls=threads)  # type: ignore[arg-type]
     tasks: dict[str, Task] = {
         f"{width}x{height} {kind}": partial(whole_answer, pipeline, data)
         for width, height in SIZES
