@@ -65,23 +65,11 @@ def create_app(
     """
     settings = config or load_settings()
     settings.prepare_folders()
-    workers = min(settings.workers, usable_cores())
-    stages: Analyser | None = None
-    jobs: Jobs | ClusterJobs
-    if settings.broker_url is None:
-        stages = pipeline or _load_models(settings, workers)
-        metrics = Metrics(VERSION)
-        jobs = _open_jobs(
-            settings,
-            _limits(settings, workers),
-            stages,
-            metrics,
-            processing_status if status is None else status,
-            processed_segments if segments is None else segments,
-        )
-    else:
-        jobs = _open_cluster(settings, _limits(settings, workers))
-        metrics = Metrics(VERSION, jobs.counts)
+    kept = (
+        processing_status if status is None else status,
+        processed_segments if segments is None else segments,
+    )
+    jobs, stages, metrics = _open_engine(settings, pipeline, *kept)
     app = Api(__name__, title="Car segmentation", version=VERSION)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -129,6 +117,27 @@ def _open_store(settings: Settings) -> Store:
         return SqliteStore(settings.results)
     except StoreError as error:
         raise SettingsError(f"{PREFIX}DATA_DIR: {settings.results}: {error}.") from None
+
+
+def _open_engine(
+    settings: Settings,
+    pipeline: Analyser | None,
+    status: dict[str, str],
+    segments: dict[str, Segments],
+) -> tuple[Jobs | ClusterJobs, Analyser | None, Metrics]:
+    """What has photos worked on, the models where they are ours, and what is counted.
+
+    Raises:
+        SettingsError: a setting or a folder can't be used.
+    """
+    workers = min(settings.workers, usable_cores())
+    limits = _limits(settings, workers)
+    if settings.broker_url is not None:
+        cluster = _open_cluster(settings, limits)
+        return cluster, None, Metrics(VERSION, cluster.counts)
+    stages = pipeline or _load_models(settings, workers)
+    metrics = Metrics(VERSION)
+    return _open_jobs(settings, limits, stages, metrics, status, segments), stages, metrics
 
 
 def _open_jobs(

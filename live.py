@@ -74,24 +74,28 @@ def add_live(app: Api, jobs: Engine, seats: int) -> None:
 
         They end with Ready or Error. 503 while as many listen as the service has room for: poll.
         """
-        owner = current_owner()
-        if jobs.find(path.image_hash, owner) is None:
+        if jobs.find(path.image_hash, current_owner()) is None:
             raise unknown_photo()
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        if request.method == "HEAD":
-            return Response(mimetype="text/event-stream", headers=headers)
-        try:
-            lines, leave = listeners.stream(
-                path.image_hash, lambda now: json.dumps(_status(now)), owner
-            )
-        except NoSeatError:
-            answer = jsonify(error="Too many are listening; ask for the status instead.")
-            answer.status_code = 503
-            answer.headers["Retry-After"] = str(RETRY_AFTER)
-            return answer
-        response = Response(lines, mimetype="text/event-stream", headers=headers)
-        response.call_on_close(leave)
-        return response
+        return _events(listeners, path.image_hash)
+
+
+def _events(listeners: Listeners, image_hash: str) -> Response:
+    """The stream of events of a photo that is known."""
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if request.method == "HEAD":
+        return Response(mimetype="text/event-stream", headers=headers)
+    try:
+        lines, leave = listeners.stream(
+            image_hash, lambda now: json.dumps(_status(now)), current_owner()
+        )
+    except NoSeatError:
+        answer = jsonify(error="Too many are listening; ask for the status instead.")
+        answer.status_code = 503
+        answer.headers["Retry-After"] = str(RETRY_AFTER)
+        return answer
+    response = Response(lines, mimetype="text/event-stream", headers=headers)
+    response.call_on_close(leave)
+    return response
 
 
 def _entry(image_hash: str, standing: Standing | None) -> dict[str, str | int]:

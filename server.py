@@ -20,7 +20,8 @@ from waitress import create_server
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
-from connections import NO_ROOM, Bodies, Channel, Limits
+from bodies import Bodies
+from connections import NO_ROOM, Channel, Limits
 from engine import Engine
 from errors import ApiError
 from settings import Settings, SettingsError

@@ -15,7 +15,7 @@ import pytest
 import requests
 from helpers import Server, body, encoded, noise
 
-from connections import Bodies, _Body
+from bodies import Bodies, Body
 
 CONNECTIONS = 600
 SECONDS = 2.0
@@ -214,8 +214,8 @@ def test_bodies_share_the_memory() -> None:
     bodies = Bodies(limit=100_000, memory=40_000)
     with ExitStack() as stack:
 
-        def body(size: int) -> _Body:
-            made = _Body(30_000, bodies)
+        def body(size: int) -> Body:
+            made = Body(30_000, bodies)
             stack.callback(made.close)
             sent = b"".join(b"%d," % number for number in range(size))[:size]
             for start in range(0, size, 9000):
