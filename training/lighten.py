@@ -1,9 +1,9 @@
 """Make a part network lighter: `python -m training.lighten --data DATA --weights ema.pt`.
 
-The full convolutions that mix the maps of the pyramid become depthwise separable ones, which learn
-to give what the full ones give: the logits (Hinton et al. 2015) and the maps on the way (Romero et
-al. 2015). So photos need no labels; those of the car types do. Encoder and context stay as they
-are, and one pass through them serves both networks.
+The full convolution that mixes the finest map of the pyramid takes a seventh of all arithmetic. It
+becomes a depthwise separable one, which learns to give what the full one gives: the logits (Hinton
+et al. 2015) and the map before them (Romero et al. 2015). So photos need no labels; those of the
+car types do. All before it stays as it is, and one pass through that serves both networks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from networks import ConvNormAct, PartNetwork, SeparableNormAct
+from networks import MIXED, ConvNormAct, PartNetwork, SeparableNormAct
 from training.loop import Batch, LoopOptions, run
 from training.parts_data import PartsSample, annotated_samples, area_of
 from training.precision import mixed_precision
@@ -34,7 +34,9 @@ from training.train_parts import (
 from training.type_data import NO_CAR, list_empty, list_samples
 
 TEMPERATURE = 2.0  # of the softmax that is learned; above 1 the less likely labels count for more
-MAPS = 0.1  # weight of the maps on the way beside the logits
+MAP = 0.1  # weight of the finest map beside the logits
+_FINEST = MIXED.index(4)
+_LEARNING = (f"laterals.{_FINEST + 1}.", f"downs.{_FINEST}.", f"mixers.{_FINEST}.", "head.")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class LightRun:
         out: folder of checkpoints and log; a run that was cut goes on from there.
         epochs, photos: how many passes, each of how many drawn photos.
         batch: photos per step.
-        rate: peak learning rate of the separable convolutions; the rest gets a quarter.
+        rate: peak learning rate of the separable convolution; the rest gets a quarter.
         cache: folder of the label maps and the split.
         threads: cores to use.
     """
@@ -103,20 +105,20 @@ def lighten(options: LightRun) -> None:
 
 
 def lightened(full: PartNetwork) -> PartNetwork:
-    """The network with separable convolutions that come as near to the full ones as they can.
+    """The network with a separable convolution that comes as near to the full one as it can.
 
     What does not learn is frozen.
     """
     light = PartNetwork(**LIGHT)
-    state = {name: value for name, value in full.state_dict().items() if "mixers" not in name}
+    replaced = f"mixers.{_FINEST}."
+    state = {name: value for name, value in full.state_dict().items() if replaced not in name}
     light.load_state_dict(state, strict=False)
-    for target, source in zip(light.mixers, full.mixers, strict=True):
-        assert isinstance(target, SeparableNormAct)
-        assert isinstance(source, ConvNormAct)
-        _split(source, target)
+    source, target = full.mixers[_FINEST], light.mixers[_FINEST]
+    assert isinstance(source, ConvNormAct)
+    assert isinstance(target, SeparableNormAct)
+    _split(source, target)
     for name, parameter in light.named_parameters():
-        fixed = name.startswith(("encoder.", "context.", "laterals.0."))
-        parameter.requires_grad_(not fixed)
+        parameter.requires_grad_(name.startswith(_LEARNING))
     return light
 
 
@@ -139,12 +141,12 @@ def _split(source: ConvNormAct, target: SeparableNormAct) -> None:
 def light_loss(light: nn.Module, full: PartNetwork, x: Tensor) -> Tensor:
     """How far the light network is from the full one.
 
-    Divergence (Kullback and Leibler) of the softened labels, and the squared error of the maps in
-    shares of their mean square. Batch norms keep their statistics: in training the network is then
-    what it is in service.
+    Divergence (Kullback and Leibler) of the softened labels, and the squared error of the finest
+    map in shares of its mean square. Batch norms keep their statistics: in training the network is
+    then what it is in service.
 
     Args:
-        light: a `PartNetwork` with the encoder of `full`.
+        light: a `PartNetwork` that differs from `full` in the finest map only.
         full: the network to learn from.
         x: (N, 3, H, W) inputs.
     """
@@ -154,21 +156,19 @@ def light_loss(light: nn.Module, full: PartNetwork, x: Tensor) -> Tensor:
             module.eval()
     with mixed_precision():
         with torch.no_grad():
-            seen = full.encode(x.contiguous(memory_format=torch.channels_last))
-            wanted_maps = full.decode(*seen)
-            wanted = full.head(wanted_maps[-1])
-        maps = light.decode(*seen)
-        given = light.head(maps[-1])
+            top, finer = full.encode(x.contiguous(memory_format=torch.channels_last))
+            *_, coarse, wanted_map = full.decode(top, finer)
+            wanted = full.head(wanted_map)
+        given_map = light.mix(_FINEST, coarse, finer[_FINEST])
+        given = light.head(given_map)
     divergence = F.kl_div(
         given.float().div(TEMPERATURE).log_softmax(1),
         wanted.float().div(TEMPERATURE).log_softmax(1),
         reduction="none",
         log_target=True,
     )
-    loss = TEMPERATURE**2 * divergence.sum(1).mean()
-    for one, other in zip(maps, wanted_maps, strict=True):
-        loss = loss + MAPS * F.mse_loss(one.float(), other.float()) / other.float().square().mean()
-    return loss
+    error = F.mse_loss(given_map.float(), wanted_map.float()) / wanted_map.float().square().mean()
+    return TEMPERATURE**2 * divergence.sum(1).mean() + MAP * error
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ from training.type_data import list_empty
 CLASSES = len(PART_NAMES) + 1
 BACKBONE = "tf_efficientnet_lite2"
 OPTIONS: dict[str, Any] = {"backbone": BACKBONE, "classes": CLASSES}
-LIGHT = OPTIONS | {"separable": True}  # what `training.lighten` makes of it
+LIGHT = OPTIONS | {"separable": [4]}  # what `training.lighten` makes of it
 
 
 @dataclass(frozen=True)
