@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 MAX_SIDE = 32_767  # OpenCV counts the pixels of a side in 16 bits in places
 DAMAGED = "The image is damaged or incomplete."
-ENOUGH_PIXELS = 270_000  # left of a photo that is read at a smaller scale; networks look at fewer
+ENOUGH_PIXELS = 250_000  # left of a photo that is read at a smaller scale; networks look at fewer
 
 # A picture whose header promises more pixels than Pillow finds sane is an error, not a warning.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)

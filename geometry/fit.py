@@ -15,7 +15,9 @@ from geometry.chains import Breaks, Chains, breaks_at, cheapest_within, merge, m
 
 # Digits behind the point of a coordinate: hundredths of a pixel.
 _DECIMALS = 2
+# Steps before the breaks move and after, and of a fit that only has to take in a few vertices more.
 _FIT_STEPS = (3, 2)
+_AGAIN = (2,)
 _DAMPING = 0.05
 _LONGEST_STEP = 2.0
 # Breaks move by at most so many corners at once.
@@ -84,10 +86,12 @@ class Approximation:
 
     def _settle(self, active: BoolArray) -> None:
         """Fit the active chains, make vertices of the corners that lie too far away, and so on."""
+        steps: tuple[int, ...] = _FIT_STEPS
         while True:
             edges = self._breaks.edges()
             edges = edges[active[self._breaks.chain[edges]]]
-            self._fit(edges, active[self._breaks.chain])
+            self._fit(edges, active[self._breaks.chain], steps)
+            steps = _AGAIN
             strayed = self._strayed(edges, self._bound + 0.005)
             if not len(strayed):
                 return
@@ -115,10 +119,14 @@ class Approximation:
         self.points = np.concatenate((self.points, points))[order]
         self._breaks = breaks_at(self._chains, at[order])
 
-    def _fit(self, edges: IntArray, active: BoolArray) -> None:
+    def _fit(self, edges: IntArray, active: BoolArray, turns: tuple[int, ...]) -> None:
         """Move vertices and breaks to where the edges follow their outlines best.
 
         Vertices and breaks that are pinned or not of an active chain stay where they are.
+
+        Args:
+            edges, active: of which edges, and which breaks are of an active chain.
+            turns: steps of the vertices; before each turn but the first the breaks move.
         """
         numbers = _vertex_numbers(self._chains, self._breaks)
         vertices = np.empty((int(numbers.max()) + 1, 2))
@@ -128,7 +136,7 @@ class Approximation:
         held = pinned | ~active
         free = np.ones((len(vertices), 1))
         free[numbers[held]] = 0
-        for turn, steps in enumerate(_FIT_STEPS):
+        for turn, steps in enumerate(turns):
             if turn:
                 self._breaks = _moved(self._moments, self._breaks, vertices[numbers], held)
             at = self._breaks.at
