@@ -260,7 +260,7 @@ def test_a_truncated_image(kind: str, share: float) -> None:
 
 @pytest.mark.parametrize(
     ("width", "height", "shrink"),
-    [(640, 480, 1), (1001, 1003, 1), (1280, 960, 2), (1100, 1101, 2), (2200, 2206, 4)],
+    [(640, 480, 1), (901, 903, 1), (1280, 960, 2), (1001, 1003, 2), (2200, 2206, 4)],
 )
 @pytest.mark.parametrize(
     ("kind", "options"), [("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {})]
