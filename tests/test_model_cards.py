@@ -79,3 +79,10 @@ def test_every_type_has_a_figure() -> None:
 def test_the_readme_tells_the_iou() -> None:
     (told,) = re.findall(r"by (\.\d+) \(mean IoU", " ".join(README.split()))
     assert same(told, metrics("parts")["miou"], "")
+
+
+def test_the_readme_tells_how_often_the_type_is_right() -> None:
+    text = " ".join(README.split())
+    ((known, street),) = re.findall(r"right on (\d+) % of photos like those, and on (\d+) %", text)
+    assert same(known, metrics("types")["type_accuracy"], f"{known} %")
+    assert same(street, metrics("types")["street_accuracy"], f"{street} %")
