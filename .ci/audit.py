@@ -1,4 +1,4 @@
-"""Look up known vulnerabilities of all that `make install` installs, on PyPI.
+"""Look up known vulnerabilities of all that is ever installed to serve, on PyPI.
 
 Ends with status 1 if there is one that is not explained below. Where PyPI can't be asked, that is
 said, and the status is 0: the network is no fault of a change.
@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-LOCK = Path(__file__).resolve().parent.parent / "requirements.lock"
+LOCKS = sorted(Path(__file__).resolve().parent.parent.glob("requirements*.lock"))
 
 # Identifier -> why it does not concern the service.
 EXPLAINED: dict[str, str] = {}
@@ -20,8 +20,9 @@ EXPLAINED: dict[str, str] = {}
 def main() -> int:
     """Returns the exit status."""
     options = ["--disable-pip", "--format", "json", "--progress-spinner", "off"]
+    options += [f"--requirement={lock}" for lock in LOCKS]
     done = subprocess.run(  # noqa: S603 - all arguments are constants
-        [sys.executable, "-m", "pip_audit", "--requirement", LOCK, *options],
+        [sys.executable, "-m", "pip_audit", *options],
         capture_output=True,
         text=True,
     )
