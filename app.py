@@ -33,7 +33,7 @@ from store import MemoryStore, Store, StoreError
 from ui import add_ui
 
 if TYPE_CHECKING:
-    from cluster import ClusterJobs
+    from cluster.jobs import ClusterJobs
 
 VERSION = "0.1.0"
 
@@ -165,7 +165,7 @@ def _open_jobs(
 def _open_cluster(settings: Settings, limits: Limits) -> ClusterJobs:
     """What lets others work on the photos. Raises SettingsError."""
     try:
-        from cluster import open_cluster  # here: it need not be installed
+        from cluster.jobs import open_cluster  # here: it need not be installed
     except ImportError as error:
         raise SettingsError(
             f"{PREFIX}BROKER_URL needs the package {error.name}: "

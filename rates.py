@@ -53,7 +53,7 @@ def count_photo() -> None:
 
 def _shared(redis: str) -> dict[str, Any]:
     """Where to count, for `Limiter`: in a Redis."""
-    from redis_calls import connection_options
+    from cluster.calls import connection_options
 
     options = {**connection_options(), "wrap_exceptions": True}
     return {"storage_uri": redis, "storage_options": options}

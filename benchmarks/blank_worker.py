@@ -12,7 +12,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from celery_worker import create
+from cluster.worker import create
 from pipeline import NO_CAR, Analysis, Stage
 from segment_interface import Photo
 

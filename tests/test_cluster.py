@@ -23,7 +23,7 @@ from redis_server import StartWorker
 
 from api_docs import Api
 from benchmarks.cluster_parts import Cable, RedisServer, Worker
-from cluster import NO_WORKER
+from cluster.jobs import NO_WORKER
 from exports import FORMATS
 from job import TWICE
 from settings import Settings, SettingsError

@@ -13,12 +13,12 @@ import pytest
 from helpers import encoded, noise
 from painted import Painted
 
-import cluster as cluster_module
+import cluster.jobs as cluster_module
 import jobs as jobs_module
 import known
 from attempt import OUT_OF_MEMORY, UNEXPECTED
 from benchmarks.cluster_parts import RedisServer, Worker
-from cluster import open_cluster
+from cluster.jobs import open_cluster
 from engine import Engine
 from job import ClosingError, JobReport, Limits, QueueFullError, Standing
 from jobs import Jobs

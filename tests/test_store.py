@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from benchmarks.cluster_parts import RedisServer
 from car_classification import CarType
+from cluster.calls import RedisCalls
+from cluster.store import RedisStore
 from img_to_segments import PART_NAMES
 from photo_result import Result
 from pipeline import Analysis
-from redis_calls import RedisCalls
-from redis_store import RedisStore
 from sqlite_store import SqliteStore
 from store import Ending, MemoryStore, Store, StoreError, Unfinished
 

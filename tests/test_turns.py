@@ -10,12 +10,12 @@ from blank import Blank
 from helpers import encoded, noise
 
 from benchmarks.cluster_parts import RedisServer
-from cluster_work import ClusterWork, Overseer
+from cluster.calls import RedisCalls
+from cluster.queue import RedisQueue
+from cluster.store import RedisStore
+from cluster.work import ClusterWork, Overseer
 from job import WAITING, JobReport, Limits
 from pipeline import Analysis, Stage
-from redis_calls import RedisCalls
-from redis_queue import RedisQueue
-from redis_store import RedisStore
 from segment_interface import Photo
 
 LIMITS = Limits(workers=1, max_pixels=10_000, job_seconds=4.0)
@@ -57,7 +57,7 @@ class Turns:
         whole = Blank.analyse
         with monkeypatch.context() as patch:
             patch.setattr(Blank, "analyse", analyse)
-            patch.setattr("cluster_work.attempt", lambda digest, work: ("ready", "", work()))
+            patch.setattr("cluster.work.attempt", lambda digest, work: ("ready", "", work()))
             with pytest.raises(KilledError):
                 self.turn("first/")
 

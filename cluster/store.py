@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import redis_scripts as scripts
+from cluster import scripts
+from cluster.calls import FULL, RedisCalls
 from job import WAITING
-from redis_calls import FULL, RedisCalls
 from store import Ended, Ending, StoreError, Unfinished
 
 PREFIX = "carseg:"
 
 
 class RedisStore:
-    """A `store.Store` in Redis; what else is known of a photo there is in `redis_queue`.
+    """A `store.Store` in Redis; what else is known of a photo there is in `queue`.
 
     Args:
         calls: the Redis.

@@ -18,9 +18,10 @@ from celery import Celery, Task, signals
 from celery.exceptions import Reject, WorkerLostError
 from celery.worker.request import Request
 
-from celery_broker import TASK, Tasks, make_celery, turn
-from cluster import connect, require
-from cluster_work import ClusterWork, Overseer
+from cluster.broker import TASK, Tasks, make_celery, turn
+from cluster.jobs import connect, require
+from cluster.upkeep import Upkeep
+from cluster.work import ClusterWork, Overseer
 from job import Limits
 from logs import configure_log
 from monitoring import log_job
@@ -28,7 +29,6 @@ from pipeline import Analyser, ModelsError, Pipeline
 from runtimes import RuntimeMissingError, choose
 from settings import PREFIX, Settings, SettingsError, load_settings, network_threads, usable_cores
 from store import StoreError
-from upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 

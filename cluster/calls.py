@@ -15,7 +15,7 @@ from redis import Redis, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from redis_scripts import PRELUDE
+from cluster.scripts import PRELUDE
 from store import AWAY, StoreError
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class RedisCalls:
         self._silent_until = 0.0
 
     def run(self, script: str, *arguments: Value) -> Any:
-        """What a script of `redis_scripts` returns. Raises StoreError."""
+        """What a script of `scripts` returns. Raises StoreError."""
         with self._lock:
             if script not in self._scripts:
                 self._scripts[script] = self._client.register_script(PRELUDE + script)

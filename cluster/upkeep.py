@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from celery_broker import Tasks
+from cluster.broker import Tasks
+from cluster.queue import RedisQueue
+from cluster.store import RedisStore
 from job import TWICE, JobReport, Limits
-from redis_queue import RedisQueue
-from redis_store import RedisStore
 from store import StoreError
 
 log = logging.getLogger(__name__)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import redis_scripts as scripts
+from cluster import scripts
+from cluster.calls import FULL, RedisCalls
+from cluster.store import PREFIX
 from job import ATTEMPTS, LOST, RUNNING, TWICE, WAITING, QueueFullError
 from pipeline import Stage
-from redis_calls import FULL, RedisCalls
-from redis_store import PREFIX
 from store import State, StoreError
 
 

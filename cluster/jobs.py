@@ -14,16 +14,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from celery_broker import Tasks, make_celery
+from cluster.broker import Tasks, make_celery
+from cluster.calls import RedisCalls
+from cluster.queue import Forgotten, RedisQueue, Row
+from cluster.store import RedisStore
+from cluster.upkeep import Upkeep
 from job import ClosingError, JobReport, JobsHealth, Limits, Standing
 from photo_result import Result
-from redis_calls import RedisCalls
-from redis_queue import Forgotten, RedisQueue, Row
-from redis_store import RedisStore
 from segment_interface import decode_photo
 from settings import PREFIX, Settings, SettingsError
 from store import StoreError
-from upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 

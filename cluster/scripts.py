@@ -15,7 +15,7 @@ Keys, all of them with the prefix `carseg:`:
     ended                sorted set: photos that have ended, by time
     counts               hash: jobs that ended, and histograms of their times
     swept, workers       when somebody last looked for lapsed leases; who works, and was seen when
-    celery:photos        list: Celery's tasks that no worker has taken, see `celery_broker`
+    celery:photos        list: Celery's tasks that no worker has taken, see `broker`
 
 Times are those of Redis, in seconds, so the clocks of the machines need not agree. A claim is the
 name of one attempt; whoever has it renews its lease, and when the lease lapses the photo waits

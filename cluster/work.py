@@ -9,12 +9,12 @@ from collections.abc import Callable
 from itertools import count
 
 from attempt import TOO_SLOW, CancelledError, attempt
+from cluster.queue import Claim, RedisQueue
+from cluster.store import RedisStore
 from job import LOST, TWICE, Job, JobReport, Limits, Outcome
 from job_counts import counted
 from photo_result import Result
 from pipeline import Analyser, Stage
-from redis_queue import Claim, RedisQueue
-from redis_store import RedisStore
 from segment_interface import decode_photo
 from store import Ending, StoreError
 

@@ -1,6 +1,6 @@
 """Celery as this service uses it: a queue of tasks that each say "work on the next photos".
 
-Which photos these are, and who has them, is known to `redis_queue` alone. So a task that is lost or
+Which photos these are, and who has them, is known to `queue` alone. So a task that is lost or
 comes twice does no harm: while photos wait, `upkeep` sees to it that there are as many tasks, and a
 task that finds no photo is done, and with it all that nobody has taken.
 
@@ -15,15 +15,15 @@ import socket
 
 from celery import Celery
 
-from redis_calls import TIMEOUT
-from redis_store import PREFIX
+from cluster.calls import TIMEOUT
+from cluster.store import PREFIX
 from settings import Settings, usable_cores
 
 log = logging.getLogger(__name__)
 
 TASK = "carseg.work"
 _TURN = 5.0  # seconds: some twenty photos
-_QUEUE = "photos"  # with the prefix, a list that `redis_scripts` knows too
+_QUEUE = "photos"  # with the prefix, a list that `scripts` knows too
 _PUBLISH = {"queue": _QUEUE, "ignore_result": True, "retry": False}
 
 # A connection of which nothing is heard for half a minute is given up, also while it only waits.
