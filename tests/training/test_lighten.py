@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import write_data
 
+from model_files import MODELS
 from networks import PartNetwork
 from training.lighten import LightRun, light_loss, lighten, lightened
 from training.train_parts import LIGHT, OPTIONS, start_from
@@ -72,3 +73,10 @@ def test_its_weights_are_of_the_light_network(tmp_path: Path, full: PartNetwork)
     start_from(PartNetwork(**LIGHT), options.out / "ema.pt")
     with pytest.raises(ValueError, match=r"another network: mixers.2"):
         start_from(PartNetwork(**OPTIONS), options.out / "ema.pt")
+
+
+def test_the_weights_in_use_are_of_the_light_network() -> None:
+    weights = MODELS / "parts.safetensors"
+    start_from(PartNetwork(**LIGHT), weights)
+    with pytest.raises(ValueError, match=r"another network: mixers.2"):
+        start_from(PartNetwork(**OPTIONS), weights)
