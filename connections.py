@@ -37,14 +37,10 @@ class Limits:
     Attributes:
         seconds: in which headers must be complete, and bodies and answers must move on.
         connections: that may be open at the same time.
-        bodies: bytes of all bodies that are on the way or wait for a thread.
-        memory: bytes of these that are in memory; the others are in files.
     """
 
     seconds: float
     connections: int
-    bodies: int
-    memory: int
 
 
 class RequestTimeoutError(Error):

@@ -63,10 +63,9 @@ def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.soc
 
     A second signal ends the process at once; what is unfinished is on disk for the next start.
     """
-    limits = Limits(
-        seconds=settings.client_seconds,
-        connections=_allowed_connections(settings.connections),
-        bodies=_BODIES * settings.max_body_bytes + _BATCHES * settings.batch_body_bytes,
+    limits = Limits(settings.client_seconds, _allowed_connections(settings.connections))
+    bodies = Bodies(
+        limit=_BODIES * settings.max_body_bytes + _BATCHES * settings.batch_body_bytes,
         memory=_IN_MEMORY,
     )
     # Larger bodies on the way are kept in files without names; /tmp is memory on many machines.
@@ -92,7 +91,7 @@ def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.soc
         # else waitress removes them before the app can ask whether they may be believed
         clear_untrusted_proxy_headers=not settings.trusted_proxies,
     )
-    channel = partial(Channel, limits=limits, bodies=Bodies(limits.bodies, limits.memory))
+    channel = partial(Channel, limits=limits, bodies=bodies)
     for listener in list(connections.values()):
         if isinstance(listener, TcpWSGIServer):
             listener.channel_class = channel

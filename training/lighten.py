@@ -9,24 +9,21 @@ car types do. All before it stays as it is, and one pass through that serves bot
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from networks import MIXED, ConvNormAct, PartNetwork, SeparableNormAct
-from training.loop import Batch, LoopOptions, run
+from training.loop import LoopOptions, run
 from training.parts_data import PartsSample, annotated_samples, area_of
 from training.precision import mixed_precision
 from training.train_parts import (
     LIGHT,
     OPTIONS,
-    Mix,
-    PartsDataset,
+    drawn_batches,
     later_size_of,
     measure,
     start_from,
@@ -76,11 +73,6 @@ def lighten(options: LightRun) -> None:
     samples += [PartsSample(path, None, "empty") for path in list_empty(options.data, "train")]
     steps = options.photos // options.batch
 
-    def batches(epoch: int) -> Iterable[Batch]:
-        size = later_size_of(epoch)
-        dataset = PartsDataset(samples, size, steps * options.batch, epoch, Mix())
-        return DataLoader(dataset, batch_size=options.batch, num_workers=1)
-
     full = PartNetwork(**OPTIONS)
     start_from(full, options.weights)
     full.eval().to(memory_format=torch.channels_last)
@@ -96,7 +88,7 @@ def lighten(options: LightRun) -> None:
     )
     run(
         lightened(full),
-        batches,
+        drawn_batches(samples, later_size_of, steps, options.batch),
         lambda net, batch: light_loss(net, full, batch[0]),
         lambda net: measure(net, val, area_of(512)),
         loop,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,18 @@ class PartsDataset(Dataset[tuple[Tensor, Tensor]]):
         pixels, target = augment(image, labels, ground, self.size, jitter, rng)
         tensor = torch.from_numpy(pixels).permute(2, 0, 1).float()
         return (tensor - 127.0) / 128.0, torch.from_numpy(target).long()
+
+
+def drawn_batches(
+    samples: list[PartsSample], size: Callable[[int], tuple[int, int]], steps: int, batch: int
+) -> Callable[[int], Iterable[Batch]]:
+    """Epoch number -> its batches, of inputs of `size(epoch)`; for `loop.run`."""
+
+    def batches(epoch: int) -> Iterable[Batch]:
+        dataset = PartsDataset(samples, size(epoch), steps * batch, epoch, Mix())
+        return DataLoader(dataset, batch_size=batch, num_workers=1)
+
+    return batches
 
 
 def parts_loss(network: nn.Module, batch: Batch) -> Tensor:
@@ -225,10 +237,8 @@ def train(options: PartsRun) -> None:
     samples += [PartsSample(path, None, "empty") for path in list_empty(options.data, "train")]
     steps = options.photos // options.batch
 
-    def batches(epoch: int) -> Iterable[Batch]:
-        size = later_size_of(epoch) if options.weights else size_of(epoch, options.epochs)
-        dataset = PartsDataset(samples, size, steps * options.batch, epoch, Mix())
-        return DataLoader(dataset, batch_size=options.batch, num_workers=1)
+    def size(epoch: int) -> tuple[int, int]:
+        return later_size_of(epoch) if options.weights else size_of(epoch, options.epochs)
 
     network = build_network("pyramid", OPTIONS)
     if options.weights:
@@ -238,6 +248,7 @@ def train(options: PartsRun) -> None:
     loop = LoopOptions(
         options.out, options.epochs, steps, rate=options.rate, threads=options.threads
     )
+    batches = drawn_batches(samples, size, steps, options.batch)
     run(network, batches, parts_loss, lambda net: measure(net, val, area_of(512)), loop)
 
 
