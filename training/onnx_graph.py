@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from model_files import weights_header, weights_layout
 from networks import build_network
+from training.slices import padding_behind, slice_large_maps
 
 _OPSET = 17  # the first with LayerNormalization
 _AXES: dict[str, dict[str, dict[int, str]]] = {
@@ -50,6 +51,8 @@ def make_graph(
         ValueError: the weights are not those of the network.
     """
     network = _untrained(architecture, options)
+    if architecture == "pyramid":
+        slice_large_maps(network)
     extra = _make_traceable(network)
     channels = options.get("labels", 3)  # a map of labels, or a picture
     model = _trace(network, _AXES[architecture], (channels, *size))
@@ -76,8 +79,9 @@ class _PaddedAlike(Conv2dSame):
     """A convolution with as much padding before as behind; the graph is set right afterwards."""
 
     def forward(self, x: Tensor) -> Tensor:
-        behind = (self.kernel_size[0] - self.stride[0] + 1) // 2
-        return F.conv2d(x, self.weight, self.bias, self.stride, behind, self.dilation, self.groups)
+        return F.conv2d(
+            x, self.weight, self.bias, self.stride, padding_behind(self), self.dilation, self.groups
+        )
 
 
 def _make_traceable(network: nn.Module) -> dict[str, int]:
@@ -119,9 +123,14 @@ def _trace(
 
 
 def _set_padding(graph: onnx.GraphProto, extra: dict[str, int]) -> None:
+    cuts = [node for node in graph.node if node.op_type == "Split"]
+    whole = {piece: cut.input[0] for cut in cuts for piece in cut.output}
     for node in graph.node:
-        if node.op_type == "Conv" and node.input[1] in extra:
-            total = extra[node.input[1]]
+        if node.op_type != "Conv":
+            continue
+        weight = whole.get(node.input[1], node.input[1])
+        if weight in extra:
+            total = extra[weight]
             before = total // 2
             (pads,) = (entry for entry in node.attribute if entry.name == "pads")
             pads.ints[:] = [before, before, total - before, total - before]
