@@ -5,44 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-_BAND = 128  # rows of pixels that are worked on at a time: what they need stays in the cache
+_AT_ONCE = 1 << 17  # pixels that are worked on at a time: what they need stays in the cache
+_FOUR = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """Where the pixels of one axis lie among the cells of a coarser one.
+    """How the pixels of one axis lie between the centres of a coarser one's cells.
+
+    Gap g is between the centres of cells g - 1 and g; the first and the last gap are beyond the
+    outermost centres, and the outermost cells continue flat there.
 
     Attributes:
-        cell: the cell that each pixel lies in.
-        low, high, share: linear interpolation takes `1 - share` of cell `low` and the rest of
-            `high`; cell centres, not corners, are aligned, and the ends continue flat.
+        gap: (pixels,) the gap that each pixel lies in.
+        first, count: (gaps,) the first pixel of each gap, and how many it has.
+        share: (gaps, most) how far from the gap's first to its second centre its pixels lie.
     """
 
-    cell: NDArray[np.intp]
-    low: NDArray[np.intp]
-    high: NDArray[np.intp]
+    gap: NDArray[np.intp]
+    first: NDArray[np.intp]
+    count: NDArray[np.intp]
     share: NDArray[np.float32]
 
     @classmethod
     def of(cls, pixels: int, cells: int) -> _Axis:
-        scale = cells / pixels
-        at = (np.arange(pixels) + 0.5) * scale - 0.5
-        low = np.clip(np.floor(at).astype(np.intp), 0, cells - 1)
-        return cls(
-            cell=np.minimum((np.arange(pixels) * scale).astype(np.intp), cells - 1),
-            low=low,
-            high=np.minimum(low + 1, cells - 1),
-            share=np.clip(at - low, 0, 1).astype(np.float32),
-        )
-
-    def cut(self, first: int, last: int) -> _Axis:
-        """The pixels `first` to `last`, exclusive."""
-        span = slice(first, last)
-        return _Axis(self.cell[span], self.low[span], self.high[span], self.share[span])
+        at = (np.arange(pixels) + 0.5) * (cells / pixels) + 0.5
+        gap = np.minimum(at.astype(np.intp), cells)
+        count = np.bincount(gap, minlength=cells + 1)
+        first = count.cumsum() - count
+        share = np.zeros((cells + 1, count.max()), np.float32)
+        share[gap, np.arange(pixels) - first[gap]] = at - gap
+        return cls(gap, first, count, share)
 
 
 def parts_in(labels: NDArray[np.uint8]) -> list[int]:
@@ -60,84 +57,96 @@ def parts_left(labels: NDArray[np.uint8], parts: Iterable[int]) -> list[int]:
 def enlarged_labels(
     logits: NDArray[np.float32], coarse: NDArray[np.uint8], height: int, width: int
 ) -> NDArray[np.uint8]:
-    """Full-size argmax of the bilinearly enlarged logits, for the parts in `coarse`.
+    """Full-size argmax of the bilinearly enlarged logits, for the labels in `coarse`.
 
-    Each part is confined to its cells there and their neighbours, so what was removed from
-    `coarse` stays out. Logits are enlarged only where a part may be.
+    Between four cells of one label that label is the best everywhere. Elsewhere the background and
+    the labels of these cells and of their neighbours compete, so what was removed from `coarse`
+    stays out.
 
     Args:
         logits: (labels, h, w); label 0 is the background.
-        coarse: (h, w), labels of the cells.
+        coarse: (h, w), labels of the cells. None of them has a lower logit than the background.
         height, width: of the photo.
 
     Returns:
         (height, width) labels.
     """
-    around = np.ones((3, 3), np.uint8)
-    near = {
-        label: cv2.dilate((coarse == label).view(np.uint8), around).view(np.bool_)
-        for label in parts_in(coarse)
-    }
     rows, columns = _Axis.of(height, coarse.shape[0]), _Axis.of(width, coarse.shape[1])
-    labels = np.zeros((height, width), np.uint8)
-    for top in range(0, height, _BAND):
-        band = rows.cut(top, top + _BAND)
-        _fill(labels[top : top + _BAND], logits, near, band, columns)
+    padded = np.pad(coarse, 2, "edge")
+    here, *others = (padded[1 + y : y - 2, 1 + x : x - 2] for y, x in _FOUR)
+    mixed = np.logical_or.reduce([other != here for other in others])
+    labels = np.where(mixed, 0, here).take(columns.gap, 1).take(rows.gap, 0)
+    mixed &= (rows.count > 0)[:, None] & (columns.count > 0)
+    ys, xs = np.nonzero(mixed)
+    near = sliding_window_view(padded, (4, 4))
+    planes = np.pad(logits, ((0, 0), (1, 1), (1, 1)), "edge")
+    step = max(1, _AT_ONCE // (rows.share.shape[1] * columns.share.shape[1]))
+    for start in range(0, len(ys), step):
+        y, x = ys[start : start + step], xs[start : start + step]
+        best = _best(planes, near[y, x].reshape(-1, 16), y, x, rows.share[y], columns.share[x])
+        _write(labels, best, y, x, rows, columns)
     return labels
 
 
-def _fill(
-    labels: NDArray[np.uint8],
-    logits: NDArray[np.float32],
-    near: dict[int, NDArray[np.bool_]],
-    rows: _Axis,
-    columns: _Axis,
-) -> None:
-    """Set the labels of some rows."""
-    first, last = int(rows.cell[0]), int(rows.cell[-1]) + 1
-    spans = {
-        label: span
-        for label, cells in near.items()
-        if (span := _span(cells[first:last], columns)) is not None
-    }
-    if not spans:
-        return
-    left = min(span[0] for span in spans.values())
-    right = max(span[1] for span in spans.values())
-    best = _enlarged(logits[0], rows, columns.cut(left, right))
-    for label, (start, end) in spans.items():
-        across = columns.cut(start, end)
-        window = (slice(None), slice(start - left, end - left))
-        score = _enlarged(logits[label], rows, across)
-        wins = score > best[window]
-        wins &= near[label][first:last].take(across.cell, 1).take(rows.cell - first, 0)
-        np.copyto(best[window], score, where=wins)
-        np.copyto(labels[:, start:end], label, where=wins)
+def _best(
+    planes: NDArray[np.float32],
+    near: NDArray[np.uint8],
+    y: NDArray[np.intp],
+    x: NDArray[np.intp],
+    down: NDArray[np.float32],
+    across: NDArray[np.float32],
+) -> NDArray[np.uint8]:
+    """The best labels (n, a, b) of pixels between n times four cells.
 
-
-def _span(cells: NDArray[np.bool_], columns: _Axis) -> tuple[int, int] | None:
-    """First and last column of pixels, exclusive, over the cells that are set."""
-    used = np.flatnonzero(cells.any(axis=0))
-    if not used.size:
-        return None
-    start, end = np.searchsorted(columns.cell, (used[0], used[-1] + 1)).tolist()
-    return (start, end) if start < end else None
-
-
-def _enlarged(grid: NDArray[np.float32], rows: _Axis, columns: _Axis) -> NDArray[np.float32]:
-    """Bilinear interpolation of (h, w) at some rows and columns of pixels."""
-    first = int(rows.low[0])
-    lines = grid[first : int(rows.high[-1]) + 1]
-    across = _between(lines.take(columns.low, 1), lines.take(columns.high, 1), columns.share)
-    low, high = rows.low - first, rows.high - first
-    return _between(across.take(low, 0), across.take(high, 0), rows.share[:, None])
+    Args:
+        planes: logits with an edge of one cell.
+        near: (n, 16) labels of the cells and of their neighbours.
+        y, x: (n,) place of the first of the four in `planes`.
+        down, across: (n, a) and (n, b), where the pixels lie between the cells.
+    """
+    best = _between(planes[0], y, x, down, across)
+    labels = np.zeros(best.shape, np.uint8)
+    for label in parts_in(near):
+        here = (near == label).any(axis=1).nonzero()[0]
+        score = _between(planes[label], y[here], x[here], down[here], across[here])
+        before = best[here]
+        wins = score > before
+        best[here] = np.maximum(score, before, out=before)
+        labels[here] = np.where(wins, np.uint8(label), labels[here])
+    return labels
 
 
 def _between(
-    one: NDArray[np.float32], other: NDArray[np.float32], share: NDArray[np.float32]
+    plane: NDArray[np.float32],
+    y: NDArray[np.intp],
+    x: NDArray[np.intp],
+    down: NDArray[np.float32],
+    across: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """`one + share * (other - one)`, computed in the memory of both."""
-    other -= one
-    other *= share
-    one += other
-    return one
+    """Bilinear interpolation (n, a, b) between n times four cells; see `_best`."""
+    cells, width = plane.ravel(), plane.shape[1]
+    place = y * width + x
+    left, right = cells.take([place, place + width]), cells.take([place + 1, place + width + 1])
+    top, bottom = left[:, :, None] + across * (right - left)[:, :, None]
+    bottom -= top
+    found = down[:, :, None] * bottom[:, None, :]
+    found += top[:, None, :]
+    return found
+
+
+def _write(
+    labels: NDArray[np.uint8],
+    best: NDArray[np.uint8],
+    y: NDArray[np.intp],
+    x: NDArray[np.intp],
+    rows: _Axis,
+    columns: _Axis,
+) -> None:
+    """Put the labels of the pixels in each gap where they belong."""
+    _, high, wide = best.shape
+    there = (np.arange(high) < rows.count[y][:, None])[:, :, None]
+    there = there & (np.arange(wide) < columns.count[x][:, None])[:, None, :]
+    start = rows.first[y] * labels.shape[1] + columns.first[x]
+    within = np.arange(high)[:, None] * labels.shape[1] + np.arange(wide)
+    place = start[:, None, None] + within
+    labels.ravel()[place[there]] = best[there]

@@ -12,17 +12,27 @@ from enlarge import enlarged_labels
 SIZES = [(960, 1280), (131, 97), (300, 1), (1, 50), (33, 40), (20, 24), (7, 500), (1100, 24)]
 
 
+def four_cells(coarse: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """(4, height, width) labels of the cells between whose centres each pixel's centre lies."""
+    sides = []
+    for pixels, cells in ((height, coarse.shape[0]), (width, coarse.shape[1])):
+        before = np.floor((np.arange(pixels) + 0.5) * cells / pixels - 0.5).astype(int)
+        sides.append([np.clip(before + step, 0, cells - 1) for step in (0, 1)])
+    return np.stack([coarse[np.ix_(rows, columns)] for rows in sides[0] for columns in sides[1]])
+
+
 def by_planes(
     logits: NDArray[np.float32], coarse: NDArray[np.uint8], height: int, width: int
 ) -> NDArray[np.uint8]:
-    """All logits at full size, by OpenCV; parts confined as `enlarged_labels` says."""
+    """All logits at full size, by OpenCV; labels confined as `enlarged_labels` says."""
     size = (width, height)
     scores = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in logits])
+    around = four_cells(coarse, height, width)
     for label in range(1, len(logits)):
         near = cv2.dilate((coarse == label).astype(np.uint8), np.ones((3, 3), np.uint8))
-        allowed = cv2.resize(near, size, interpolation=cv2.INTER_NEAREST)
-        scores[label][allowed == 0] = -np.inf
-    return np.asarray(scores.argmax(0), np.uint8)
+        scores[label][(four_cells(near, height, width) == 0).all(axis=0)] = -np.inf
+    same = (around == around[0]).all(axis=0)
+    return np.asarray(np.where(same, around[0], scores.argmax(0)), np.uint8)
 
 
 def smooth(rng: np.random.Generator, labels: int, height: int, width: int) -> NDArray[np.float32]:
