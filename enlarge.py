@@ -129,7 +129,7 @@ def _between(
     left, right = cells.take([place, place + width]), cells.take([place + 1, place + width + 1])
     top, bottom = left[:, :, None] + across * (right - left)[:, :, None]
     bottom -= top
-    found = down[:, :, None] * bottom[:, None, :]
+    found: NDArray[np.float32] = down[:, :, None] * bottom[:, None, :]
     found += top[:, None, :]
     return found
 
