@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 # A photo that shrinks by more than this is averaged. Below it interpolation gives parts that are as
 # good (benchmarks/README.md) in a seventh of the time.
 _MUCH = 1.6
+_NEARLY = 0.98
 FILL = 127  # the grey around the photo, on which the networks were trained
 
 
@@ -32,8 +33,9 @@ class Letterbox:
 def fit_area(rgb: NDArray[np.uint8], area: int, multiple: int) -> Letterbox:
     """Scale a photo as large as fits an input of at most `area` pixels, whatever its shape.
 
-    The area bounds the arithmetic of the network; of all inputs that it allows, the one is
-    taken in which the photo is largest, and of those the smallest.
+    The area bounds the arithmetic of the network. Of all inputs that it allows, those count in
+    which the photo is largest, or nearly so, and of these the smallest is taken: all that is grey
+    beside the photo is arithmetic for nothing.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -47,11 +49,18 @@ def fit_area(rgb: NDArray[np.uint8], area: int, multiple: int) -> Letterbox:
     """
     height, width = rgb.shape[:2]
     cells = area // multiple**2
-    sizes = [(cells // across * multiple, across * multiple) for across in range(1, cells + 1)]
-    scale = max(min(h / height, w / width) for h, w in sizes)
-    inner_h, inner_w = max(1, round(height * scale)), max(1, round(width * scale))
-    size = (_round_up(inner_h, multiple), _round_up(inner_w, multiple))
-    return _place(rgb, (inner_h, inner_w), size, (0, 0))
+    sides = [(cells // across * multiple, across * multiple) for across in range(1, cells + 1)]
+    largest = max(min(h / height, w / width) for h, w in sides)
+    # One side of the photo ends with the input, so that as little as can be is grey.
+    ends = [n * multiple / side for n in range(1, cells + 1) for side in (height, width)]
+    found = []
+    for scale in ends:
+        if _NEARLY * largest <= scale <= largest:
+            inner = max(1, round(height * scale)), max(1, round(width * scale))
+            size = _round_up(inner[0], multiple), _round_up(inner[1], multiple)
+            found.append((size[0] * size[1], -scale, inner, size))
+    *_, inner, size = min(found)
+    return _place(rgb, inner, size, (0, 0))
 
 
 def fit_box(
