@@ -2,8 +2,9 @@
 
 Eight clients, in a process of their own on the same cores, post distinct photos of 1280 pixels,
 ask for the status until they are Ready, and fetch the results, each over one connection. The bare
-loop does nothing but the forwards, on inputs that are ready; it is the better of one loop with two
-threads and two loops with one. Service and loops take turns.
+loop does nothing but the forwards, for a photo like those that are posted, with inputs that are
+ready; it is the better of one loop with two threads and two loops with one. Service and loops take
+turns.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def measure(runtime: str, rounds: int = 3, seconds: float = 4.0) -> Load:
 
 def bare(choice: Choice, loops: int, seconds: float) -> float:
     """Photos per second of loops over both networks, each loop with sessions of its own."""
-    given = [networks(choice) for _ in range(loops)]
+    given = [networks(choice, photo(0, MAIN[0])) for _ in range(loops)]
     counts = [0] * loops
     start = time.perf_counter()
 

@@ -44,12 +44,12 @@ def files(size: tuple[int, int]) -> dict[str, bytes]:
     return found
 
 
-def networks(choice: Choice) -> dict[str, tuple[Runtime, Floats]]:
-    """Our two large networks, each with an input of the sample picture that is ready.
+def networks(choice: Choice, data: bytes) -> dict[str, tuple[Runtime, Floats]]:
+    """Our two large networks, each with its input for a photo, ready: its shape tells the work.
 
     The third, which sees the layout of the parts, has a seventieth of their arithmetic.
     """
-    rgb = decode_image(files(MAIN)["PNG"], 50_000_000)
+    rgb = decode_image(data, 50_000_000)
     found: dict[str, tuple[Runtime, Floats]] = {}
     for name, stage in (
         ("parts", PartSegmenter(runtime=choice)),

@@ -22,7 +22,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from benchmarks.measuring import networks
+from benchmarks.measuring import MAIN, files, networks
 from model_files import MODELS, read_description, verified_graph
 from runtimes import Choice
 
@@ -75,7 +75,8 @@ def nodes(name: str, threads: int) -> list[Node]:
     """All nodes of one of our networks, `parts` or `types`, on the sample picture."""
     description = read_description(name)
     graph, weights = verified_graph(description, MODELS)
-    _, batch = networks(Choice("onnx"))["parts" if name == "parts" else "type"]
+    ours = networks(Choice("onnx"), files(MAIN)["PNG"])
+    _, batch = ours["parts" if name == "parts" else "type"]
     options = _options(threads)
     options.enable_profiling = True
     options.add_external_initializers_from_files_in_memory(

@@ -68,7 +68,8 @@ def answers(runtime: str, threads: int, rounds: int, wheel: Path | None) -> dict
         for width, height in SIZES
         for kind, data in files((width, height)).items()
     }
-    for name, (network, batch) in networks(choose(pipeline.runtime.name, threads)).items():
+    ours = networks(choose(pipeline.runtime.name, threads), files(MAIN)["PNG"])
+    for name, (network, batch) in ours.items():
         tasks[f"our {name} network"] = partial(network, batch)
     if wheel is not None:
         tasks[BASELINE] = baseline(wheel, threads)
