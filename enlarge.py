@@ -65,7 +65,7 @@ def enlarged_labels(
 
     Args:
         logits: (labels, h, w); label 0 is the background.
-        coarse: (h, w), labels of the cells. None of them has a lower logit than the background.
+        coarse: (h, w), the best label of each cell, or 0 where it was removed.
         height, width: of the photo.
 
     Returns:

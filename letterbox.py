@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 # A photo that shrinks by more than this is averaged. Below it interpolation gives parts that are as
 # good (benchmarks/README.md) in a seventh of the time.
 _MUCH = 1.6
+# How much of its largest scale a photo keeps where a smaller input spares arithmetic.
 _NEARLY = 0.98
 FILL = 127  # the grey around the photo, on which the networks were trained
 

@@ -21,10 +21,14 @@ _LARGE = (1, 2)  # stages of the encoder
 
 
 def slice_large_maps(pyramid: nn.Module) -> None:
-    """Let the first stages of a pyramid's encoder work in slices, in evaluation only."""
+    """Let the first stages of a pyramid's encoder work in slices, in evaluation only.
+
+    Blocks of another build, or with something between filter and narrowing, stay as they are.
+    """
     for stage in _LARGE:
         for block in pyramid.encoder.blocks[stage]:  # type: ignore[index,union-attr]
-            block.__class__ = _InSlices
+            if type(block) is InvertedResidual and isinstance(block.se, nn.Identity):
+                block.__class__ = _InSlices
 
 
 def padding_behind(conv: nn.Conv2d) -> int:
