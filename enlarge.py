@@ -42,6 +42,35 @@ class _Axis:
         return cls(gap, first, count, share)
 
 
+@dataclass(frozen=True)
+class _Gaps:
+    """Some places between four cells, and where pixels lie in each.
+
+    Attributes:
+        y, x: (n,) the gaps of both axes.
+        down, across: (n, a) and (n, b), their rows of `_Axis.share`.
+    """
+
+    y: NDArray[np.intp]
+    x: NDArray[np.intp]
+    down: NDArray[np.float32]
+    across: NDArray[np.float32]
+
+    def chosen(self, index: NDArray[np.intp]) -> _Gaps:
+        return _Gaps(self.y[index], self.x[index], self.down[index], self.across[index])
+
+    def between(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Bilinear interpolation (n, a, b) of a plane with an edge of one cell."""
+        cells, width = plane.ravel(), plane.shape[1]
+        place = self.y * width + self.x
+        left, right = cells.take([place, place + width]), cells.take([place + 1, place + width + 1])
+        top, bottom = left[:, :, None] + self.across * (right - left)[:, :, None]
+        bottom -= top
+        found: NDArray[np.float32] = self.down[:, :, None] * bottom[:, None, :]
+        found += top[:, None, :]
+        return found
+
+
 def parts_in(labels: NDArray[np.uint8]) -> list[int]:
     """The labels other than 0, the background, that are in a label map, ascending."""
     return (np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1).tolist()
@@ -83,70 +112,38 @@ def enlarged_labels(
     step = max(1, _AT_ONCE // (rows.share.shape[1] * columns.share.shape[1]))
     for start in range(0, len(ys), step):
         y, x = ys[start : start + step], xs[start : start + step]
-        best = _best(planes, near[y, x].reshape(-1, 16), y, x, rows.share[y], columns.share[x])
-        _write(labels, best, y, x, rows, columns)
+        gaps = _Gaps(y, x, rows.share[y], columns.share[x])
+        _write(labels, _best(planes, near[y, x].reshape(-1, 16), gaps), gaps, rows, columns)
     return labels
 
 
-def _best(
-    planes: NDArray[np.float32],
-    near: NDArray[np.uint8],
-    y: NDArray[np.intp],
-    x: NDArray[np.intp],
-    down: NDArray[np.float32],
-    across: NDArray[np.float32],
-) -> NDArray[np.uint8]:
-    """The best labels (n, a, b) of pixels between n times four cells.
+def _best(planes: NDArray[np.float32], near: NDArray[np.uint8], gaps: _Gaps) -> NDArray[np.uint8]:
+    """The best labels (n, a, b) of the pixels in n gaps.
 
     Args:
         planes: logits with an edge of one cell.
-        near: (n, 16) labels of the cells and of their neighbours.
-        y, x: (n,) place of the first of the four in `planes`.
-        down, across: (n, a) and (n, b), where the pixels lie between the cells.
+        near: (n, 16) labels of the four cells around each gap and of their neighbours.
+        gaps: which.
     """
-    best = _between(planes[0], y, x, down, across)
+    best = gaps.between(planes[0])
     labels = np.zeros(best.shape, np.uint8)
     for label in parts_in(near):
         here = (near == label).any(axis=1).nonzero()[0]
-        score = _between(planes[label], y[here], x[here], down[here], across[here])
+        score = gaps.chosen(here).between(planes[label])
         before = best[here]
-        wins = score > before
+        labels[here] = np.where(score > before, np.uint8(label), labels[here])
         best[here] = np.maximum(score, before, out=before)
-        labels[here] = np.where(wins, np.uint8(label), labels[here])
     return labels
 
 
-def _between(
-    plane: NDArray[np.float32],
-    y: NDArray[np.intp],
-    x: NDArray[np.intp],
-    down: NDArray[np.float32],
-    across: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Bilinear interpolation (n, a, b) between n times four cells; see `_best`."""
-    cells, width = plane.ravel(), plane.shape[1]
-    place = y * width + x
-    left, right = cells.take([place, place + width]), cells.take([place + 1, place + width + 1])
-    top, bottom = left[:, :, None] + across * (right - left)[:, :, None]
-    bottom -= top
-    found: NDArray[np.float32] = down[:, :, None] * bottom[:, None, :]
-    found += top[:, None, :]
-    return found
-
-
 def _write(
-    labels: NDArray[np.uint8],
-    best: NDArray[np.uint8],
-    y: NDArray[np.intp],
-    x: NDArray[np.intp],
-    rows: _Axis,
-    columns: _Axis,
+    labels: NDArray[np.uint8], best: NDArray[np.uint8], gaps: _Gaps, rows: _Axis, columns: _Axis
 ) -> None:
     """Put the labels of the pixels in each gap where they belong."""
     _, high, wide = best.shape
-    there = (np.arange(high) < rows.count[y][:, None])[:, :, None]
-    there = there & (np.arange(wide) < columns.count[x][:, None])[:, None, :]
-    start = rows.first[y] * labels.shape[1] + columns.first[x]
+    there = (np.arange(high) < rows.count[gaps.y][:, None])[:, :, None]
+    there = there & (np.arange(wide) < columns.count[gaps.x][:, None])[:, None, :]
+    start = rows.first[gaps.y] * labels.shape[1] + columns.first[gaps.x]
     within = np.arange(high)[:, None] * labels.shape[1] + np.arange(wide)
     place = start[:, None, None] + within
     labels.ravel()[place[there]] = best[there]

@@ -45,7 +45,7 @@ def files(size: tuple[int, int]) -> dict[str, bytes]:
 
 
 def networks(choice: Choice, data: bytes) -> dict[str, tuple[Runtime, Floats]]:
-    """Our two large networks, each with its input for a photo, ready: its shape tells the work.
+    """Our two large networks, each with its input for a photo, whose shape decides the work.
 
     The third, which sees the layout of the parts, has a seventieth of their arithmetic.
     """

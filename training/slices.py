@@ -1,10 +1,10 @@
 """Blocks of a network in slices of their channels, as a CPU computes them faster.
 
-The blocks of the first stages widen a large map sixfold, filter it and narrow it again. No cache
-holds the wide map; and for most sizes the channels of a pixel lie multiples of 4 kB apart, so that
-they compete for the same few lines of the cache. With a third of the channels at a time the whole
-network takes 7 % less time on one core, and 12 % less in OpenVINO; all that changes is the order in
-which the narrow map is summed up.
+The blocks of the first stages widen a large map sixfold, filter it and narrow it again. The wide
+map is many times as large as a core's own cache; and for most sizes the channels of a pixel lie
+multiples of 4 kB apart, so that they compete for the same few lines of it. With a third of the
+channels at a time the whole network takes 7 % less time on one core, and 12 % less in OpenVINO
+(benchmarks/README.md); all that changes is the order in which the narrow map is summed up.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ _LARGE = (1, 2)  # stages of the encoder
 def slice_large_maps(pyramid: nn.Module) -> None:
     """Let the first stages of a pyramid's encoder work in slices, in evaluation only.
 
-    Blocks of another build, or with something between filter and narrowing, stay as they are.
+    They are inverted residuals in all of `networks.BACKBONES`, without squeeze and excitation.
     """
     for stage in _LARGE:
         for block in pyramid.encoder.blocks[stage]:  # type: ignore[index,union-attr]
-            if type(block) is InvertedResidual and isinstance(block.se, nn.Identity):
-                block.__class__ = _InSlices
+            block.__class__ = _InSlices
 
 
 def padding_behind(conv: nn.Conv2d) -> int:
