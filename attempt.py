@@ -43,4 +43,4 @@ def attempt(digest: str, work: Callable[[], Result]) -> tuple[Outcome, str, Resu
     except BaseException:  # whatever a model may throw, even SystemExit
         log.exception("Job %s failed", digest)
         return "error", UNEXPECTED, None
-    return "ready", result.message, result
+    return "ready", result.message(), result

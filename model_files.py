@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 MODELS = Path(__file__).resolve().parent / "models"
 MANIFEST = "manifest.json"
+DESCRIPTIONS = ("parts", "shapes", "types")
+
+# Raise it with each change of the code that changes results.
+RESULTS = 2
 
 
 class ModelError(Exception):
@@ -66,6 +70,26 @@ def read_description(name: str, folder: Path = MODELS) -> ModelDescription:
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"models/{name}.json can't be used: {error!r}") from error
+
+
+def models_version(folder: Path = MODELS) -> str:
+    """Name the models and the code that make results: 12 hex digits.
+
+    They change with the weights, with what is decided from their outputs, and with `RESULTS`.
+
+    Raises:
+        ModelError: a description or the manifest can't be read.
+    """
+    digest = hashlib.sha256(f"{RESULTS}".encode())
+    for name in DESCRIPTIONS:
+        fields = vars(read_description(name, folder))
+        fields.pop("name")
+        digest.update(json.dumps(fields, sort_keys=True).encode())
+    try:
+        digest.update((folder / MANIFEST).read_bytes())
+    except OSError as error:
+        raise ModelError(f"models/{MANIFEST} can't be read: {error!r}") from error
+    return digest.hexdigest()[:12]
 
 
 def verified_bytes(file: str, folder: Path = MODELS) -> bytes:

@@ -13,6 +13,8 @@ from typing import Any, Literal, get_args
 
 Topology = Literal["independent", "shared"]
 
+DEFAULT_CONFIDENCE = 0.25  # parts below it are more often wrong than right, see models/parts.md
+
 _MOST_PIXELS = 89_000_000  # no photo has more
 _LONGEST_NAME = 1024  # of a photo, with folders
 
@@ -48,7 +50,7 @@ class Options:
         tolerance: pixels that an outline may stray from its mask; 0 is exact, None the default.
         max_vertices: most vertices of each ring, None for no limit.
         min_area: pieces of a part with fewer pixels are left out.
-        min_confidence: parts with less confidence are left out.
+        min_confidence: parts with less confidence are left out; 0 gives all.
         normalized: coordinates from 0 to 1, of the photo's width and height, instead of pixels.
         topology: "independent" outlines each part by itself; with "shared" neighbours have the
             very same border: no gap, no overlap.
@@ -61,7 +63,7 @@ class Options:
     tolerance: float | None = None
     max_vertices: int | None = None
     min_area: float = 0
-    min_confidence: float = 0
+    min_confidence: float = DEFAULT_CONFIDENCE
     normalized: bool = False
     topology: Topology = "independent"
     file_name: str | None = None
@@ -182,8 +184,8 @@ KNOBS: dict[str, Knob] = {
             "min_confidence",
             _read_float,
             "a number from 0 to 1",
-            "leave out parts with less confidence",
-            {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
+            "leave out parts with less confidence; 0 gives all parts",
+            {"type": "number", "minimum": 0, "maximum": 1, "default": DEFAULT_CONFIDENCE},
         ),
         Knob(
             "normalized",

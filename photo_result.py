@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import CarType
+from options import DEFAULT_CONFIDENCE
 from pipeline import Analysis, Part
 from poligons_from_seg import Polygon, Ring
+
+NO_CAR = "No car was found in this photo."
 
 Segments = dict[str, list[list[list[float]]]]  # part -> polygons -> points [x, y]
 
@@ -26,40 +29,70 @@ class Result:
 
     Attributes:
         width, height: size of the upright photo in pixels.
-        type, message: as in `pipeline.Analysis`.
-        parts: as in `pipeline.outline`, with the default tolerance.
+        type, rotation, other_cars: as in `pipeline.Analysis`.
+        parts: all parts of any confidence, as `pipeline.outline` gives them by default.
         packed_labels: the label map, compressed; see `labels`.
+        model_version: of the models that made it, see `model_files.models_version`.
     """
 
     width: int
     height: int
     type: CarType | None
-    message: str
     parts: list[Part]
     packed_labels: bytes
+    model_version: str
+    rotation: int = 0
+    other_cars: bool = False
 
     @classmethod
-    def of(cls, analysis: Analysis) -> Result:
+    def of(cls, analysis: Analysis, model_version: str) -> Result:
         """Take over the parts of an analysis and pack its label map."""
         height, width = analysis.labels.shape
         return cls(
             width=width,
             height=height,
             type=analysis.type,
-            message=analysis.message,
             parts=analysis.parts(),
             packed_labels=_packed(analysis.labels),
+            model_version=model_version,
+            rotation=analysis.rotation,
+            other_cars=analysis.other_cars,
         )
 
     def labels(self) -> NDArray[np.uint8]:
         """(H, W) uint8 label map, read-only."""
         return _unpacked(self.packed_labels, self.height, self.width)
 
+    def sure_parts(self, min_confidence: float = DEFAULT_CONFIDENCE) -> list[Part]:
+        """Return the parts with at least this confidence."""
+        return [part for part in self.parts if part.confidence >= min_confidence]
+
+    def message(self, count: int | None = None) -> str:
+        """Describe the result in one or two sentences.
+
+        Args:
+            count: parts that are delivered; None for the parts that are delivered by default.
+        """
+        if self.type is None and not self.parts:
+            return NO_CAR
+        count = len(self.sure_parts()) if count is None else count
+        if count == 0:
+            sentences = ["No part was found with enough confidence."]
+        else:
+            sentences = ["1 part was found." if count == 1 else f"{count} parts were found."]
+        if self.type is None:
+            sentences.append("The type of the car cannot be told from this photo.")
+        if self.rotation:
+            sentences.append(f"The photo is turned: it is upright {self.rotation} degrees clockwise.")
+        if self.other_cars:
+            sentences.append("There are other cars of similar size; the parts of one are given.")
+        return " ".join(sentences)
+
     def exteriors(self) -> Segments:
-        """The outlines of all parts, without holes, as they are sent."""
+        """Return the outlines of the parts that are delivered by default, without holes."""
         return {
             part.name: [list(map(list, polygon.exterior)) for polygon in part.polygons]
-            for part in self.parts
+            for part in self.sure_parts()
         }
 
     def pack(self) -> bytes:
@@ -78,9 +111,11 @@ class Result:
             width=fields["width"],
             height=fields["height"],
             type=None if fields["type"] is None else CarType(**fields["type"]),
-            message=fields["message"],
             parts=[_part(part) for part in fields["parts"]],
             packed_labels=data[end:],
+            model_version=fields["model_version"],
+            rotation=fields["rotation"],
+            other_cars=fields["other_cars"],
         )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from car_classification import CarType, TypeClassifier
 from img_to_segments import PART_NAMES, PartSegmenter, Segmentation
-from model_files import MODELS
+from model_files import MODELS, models_version
 from poligons_from_seg import (
     DEFAULT_TOLERANCE,
     Outline,
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 Stage = Literal["parts", "type", "polygons"]  # in the order in which they come
 
-NO_CAR = "No car was found in this photo."
 MODELS_FAILED = "The service could not load its models; its log says why."
 
 
@@ -50,18 +49,20 @@ class Analysis:
     """What the networks say about one picture.
 
     Attributes:
-        type: the body type, or None where no car was found.
+        type: the body type, or None where no car was found or its type can't be told.
         labels: (H, W) uint8 label map at full size; 0 background, 1..18 as in PART_NAMES.
         confidences: 0..1 for each part that is present.
-        message: one sentence for people.
         outlines: those of the labels with the default tolerance, where they are known already.
+        rotation: degrees clockwise, 0, 90, 180 or 270, by which the photo would stand upright.
+        other_cars: there are more cars of similar size, whose parts are left out.
     """
 
     type: CarType | None
     labels: NDArray[np.uint8]
     confidences: dict[str, float]
-    message: str
     outlines: dict[int, Outline] | None = None
+    rotation: int = 0
+    other_cars: bool = False
 
     def parts(self) -> list[Part]:
         """The parts with their polygons, as `outline` gives them by default."""
@@ -90,7 +91,13 @@ class Part:
 
 
 class Analyser(Protocol):
-    """What the jobs need of a `Pipeline`."""
+    """What the jobs need of a `Pipeline`.
+
+    Attributes:
+        version: names the models and the code that make results, see `model_files.models_version`.
+    """
+
+    version: str
 
     def analyse(self, photo: Photo, at: Callable[[Stage], None] = ...) -> Analysis:
         """See `Pipeline.analyse`."""
@@ -102,6 +109,7 @@ class Pipeline:
 
     Attributes:
         runtime: what runs the networks.
+        version: see `Analyser`.
     """
 
     def __init__(
@@ -125,6 +133,7 @@ class Pipeline:
         """
         cv2.setNumThreads(threads)
         self.runtime = choose(runtime, threads, calls)
+        self.version = models_version(folder)
         self._models: Future[tuple[PartSegmenter, TypeClassifier]] = Future()
         threading.Thread(target=self._load, args=(folder,), name="load-models").start()
 
@@ -200,7 +209,7 @@ class Pipeline:
 
 
 def _no_car(photo: Photo) -> Analysis:
-    return Analysis(None, np.zeros(photo.size, np.uint8), {}, NO_CAR)
+    return Analysis(None, np.zeros(photo.size, np.uint8), {})
 
 
 def _beside(look: Callable[[], CarType | None]) -> Future[CarType | None]:
@@ -224,9 +233,7 @@ def _put_together(
     named = name_rear(segmentation, car_type.scores)
     if outlines is None or named.labels is not segmentation.labels:
         outlines = label_map_to_outlines(named.labels)
-    count = len(named.confidences)
-    message = "1 part was found." if count == 1 else f"{count} parts were found."
-    return Analysis(car_type, named.labels, named.confidences, message, outlines)
+    return Analysis(car_type, named.labels, named.confidences, outlines)
 
 
 def outline(

@@ -85,7 +85,8 @@ def local(chosen: Format, options: Options) -> Iterator[SegmentAll]:
         def work() -> tuple[str, bytes]:
             data = task.photo.read_bytes()
             try:
-                result = Result.of(pipeline.analyse(decode_photo(data, settings.max_pixels)))
+                analysis = pipeline.analyse(decode_photo(data, settings.max_pixels))
+                result = Result.of(analysis, pipeline.version)
             except (ImageError, ModelsError) as error:
                 raise PhotoError(str(error)) from None
             image_hash = hashlib.sha256(data).hexdigest()

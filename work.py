@@ -89,7 +89,7 @@ class Work:
         analysis = self._stages.analyse(photo, at)
         if self._write_masks:
             self._masks.write(job.digest, analysis.labels)
-        return Result.of(analysis)
+        return Result.of(analysis, self._stages.version)
 
     def overrun(self, job: Job) -> None:
         """A job is over its time."""

@@ -13,7 +13,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cluster.worker import create
-from pipeline import NO_CAR, Analysis, Stage
+from pipeline import Analysis, Stage
 from segment_interface import Photo
 
 SECONDS = "BLANK_SECONDS"  # the variable that says how long a photo takes
@@ -21,6 +21,8 @@ SECONDS = "BLANK_SECONDS"  # the variable that says how long a photo takes
 
 class Blank:
     """Finds no car, after so many seconds in which it does nothing."""
+
+    version = "blank"
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
@@ -31,7 +33,7 @@ class Blank:
         time.sleep(self._seconds)
         at("type")
         at("polygons")
-        return Analysis(None, np.zeros(photo.size, np.uint8), {}, NO_CAR)
+        return Analysis(None, np.zeros(photo.size, np.uint8), {})
 
 
 if "celery" in sys.argv[0]:  # not where a benchmark imports it

@@ -176,7 +176,7 @@ def _bare(number: int, lasts: float) -> tuple[float, float]:
     files = photos(number, longest=64)
     begun, spent = time.perf_counter(), time.process_time()
     for data in files:
-        Result.of(Blank(lasts).analyse(decode_photo(data, 10_000_000))).pack()
+        Result.of(Blank(lasts).analyse(decode_photo(data, 10_000_000)), "blank").pack()
     return (time.perf_counter() - begun) / number, (time.process_time() - spent) / number
 
 

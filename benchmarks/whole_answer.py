@@ -55,7 +55,7 @@ _STEPS: tuple[tuple[str, Any, str], ...] = (
 
 def whole_answer(pipeline: Pipeline, data: bytes) -> bytes:
     """What the service does with a photo."""
-    result = Result.of(pipeline.analyse(decode_photo(data, 50_000_000)))
+    result = Result.of(pipeline.analyse(decode_photo(data, 50_000_000)), pipeline.version)
     return export("0" * 64, result, FORMATS["json"], PLAIN)
 
 
@@ -99,7 +99,7 @@ def profile(size: tuple[int, int] = MAIN, rounds: int = 15) -> dict[str, float]:
             start = time.perf_counter()
             read = decode_photo(data, 50_000_000)
             taken["decode"] = time.perf_counter() - start
-            result = Result.of(pipeline.analyse(read))
+            result = Result.of(pipeline.analyse(read), pipeline.version)
             before = time.perf_counter()
             export("0" * 64, result, FORMATS["json"], PLAIN)
             end = time.perf_counter()

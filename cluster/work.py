@@ -93,7 +93,7 @@ class ClusterWork:
                 raise CancelledError
 
         analysis = self._stages.analyse(decode_photo(claim.upload, self._limits.max_pixels), at)
-        return Result.of(analysis)
+        return Result.of(analysis, self._stages.version)
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> None:
         """Deliver an ending, however long Redis is away; the time limit of the task ends it."""

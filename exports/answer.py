@@ -27,6 +27,8 @@ def write(scene: Scene) -> bytes:
             "width": scene.width,
             "height": scene.height,
             "message": scene.message,
+            "rotation": scene.rotation,
+            "model_version": scene.model_version,
             "type": None if scene.type is None else _type(scene.type),
             "segments": {
                 part["name"]: [polygon["exterior"] for polygon in part["polygons"]]

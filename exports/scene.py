@@ -29,6 +29,7 @@ class Scene:
         parts: the parts with their polygons in pixels.
         labels: gives the (H, W) uint8 label map that the parts were outlined from.
         normalized: whether coordinates are to be written from 0 to 1.
+        rotation, model_version: as in `photo_result.Result`.
     """
 
     image_hash: str
@@ -40,6 +41,8 @@ class Scene:
     parts: list[Part]
     labels: Callable[[], NDArray[np.uint8]]
     normalized: bool = False
+    rotation: int = 0
+    model_version: str = ""
 
 
 def scene_of(image_hash: str, result: Result, options: Options) -> Scene:
@@ -57,7 +60,9 @@ def scene_of(image_hash: str, result: Result, options: Options) -> Scene:
         file_name=options.file_name or f"{image_hash}.png",
         width=result.width,
         height=result.height,
-        message=result.message,
+        message=result.message(len(parts)),
+        rotation=result.rotation,
+        model_version=result.model_version,
         type=result.type,
         parts=parts,
         labels=labels,

@@ -30,6 +30,8 @@ class Painted:
             the width of each picture that was begun.
     """
 
+    version = "painted"
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
@@ -51,7 +53,7 @@ class Painted:
         at("type")
         labels = np.zeros(photo.size, np.uint8)
         labels[1:-1, 1:-1] = 1 + PART_NAMES.index("hood")
-        return Analysis(None, labels, {"hood": 0.5}, "painted")
+        return Analysis(None, labels, {"hood": 0.5})
 
     # --- for tests
 

@@ -25,7 +25,7 @@ from exports import FORMATS, export
 from img_to_segments import PART_NAMES
 from options import PLAIN
 from photo_result import Result
-from pipeline import MODELS_FAILED, NO_CAR, ModelsError, Pipeline
+from pipeline import MODELS_FAILED, ModelsError, Pipeline
 from schema import ResultAnswer
 from segment_interface import decode_image, decode_photo
 from settings import Settings, usable_cores

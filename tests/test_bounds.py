@@ -55,7 +55,7 @@ class Stages:
         at("type")
         labels = np.zeros(photo.size, np.uint8)
         labels[1:-1, 1:-1] = 1 + PART_NAMES.index("hood")
-        return Analysis(None, labels, {"hood": 0.5}, "painted")
+        return Analysis(None, labels, {"hood": 0.5})
 
 
 class Service:
