@@ -30,6 +30,8 @@ ADDRESS = f"/{'0' * 64}/mask.png"  # of a photo that is not known, so that nothi
 class NoModels:
     """No photo is posted here."""
 
+    version = "none"
+
     def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
         """Not called."""
         raise AssertionError("no photo is posted here")

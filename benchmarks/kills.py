@@ -149,7 +149,8 @@ def _is_wrong(address: str, digest: str, seed: int) -> bool:
     """Whether the service's answer is another than the networks give alone."""
     pipeline = _alone.setdefault("pipeline", Pipeline(threads=network_threads()))
     analysis = pipeline.analyse(decode_image(photo(seed), 10_000_000))
-    expected = json.loads(export(digest, Result.of(analysis, "painted"), find_format("json"), PLAIN))
+    alone = Result.of(analysis, pipeline.version)
+    expected = json.loads(export(digest, alone, find_format("json"), PLAIN))
     given = requests.get(f"{address}/{digest}/segments", timeout=60).json()
     return bool(given != expected)
 

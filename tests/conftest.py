@@ -34,6 +34,7 @@ class Gate:
         self.entered = threading.Event()
         self.calls = 0
         self.error: Exception | None = None
+        self.version = pipeline.version
         self._pipeline = pipeline
         self._lock = threading.Lock()
 

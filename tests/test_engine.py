@@ -150,8 +150,8 @@ def test_a_photo_is_worked_on_once(bench: Bench) -> None:
     digest, is_new = bench.engine.accept(photo)
     assert is_new
     standing = bench.until(digest)
-    assert standing.message == "painted"
     assert standing.result is not None
+    assert standing.message == standing.result.message()
     assert [(part.name, part.area) for part in standing.result.parts] == [("hood", 18 * 28)]
     assert (standing.position, standing.stage) == (None, None)
     assert bench.engine.accept(photo) == (digest, False)

@@ -208,7 +208,7 @@ def test_results_hold_polygons_and_holes() -> None:
     labels[10:50, 10:70] = 13
     labels[25:35, 30:50] = 0
     labels[2:5, 2:6] = 13
-    (part,) = Result.of(Analysis(None, labels, {"hood": 0.123456}, "")).parts
+    (part,) = Result.of(Analysis(None, labels, {"hood": 0.123456}), "1").parts
     assert (part.name, part.confidence, part.bbox) == ("hood", 0.1235, (2, 2, 68, 48))
     assert part.area == 40 * 60 - 200 + 12
     assert [len(polygon.holes) for polygon in part.polygons] == [1, 0]

@@ -32,6 +32,7 @@ class Steps:
     def __init__(self, pipeline: Pipeline) -> None:
         self.reached: list[Stage] = []
         self.go = threading.Semaphore(0)
+        self.version = pipeline.version
         self._pipeline = pipeline
 
     def analyse(

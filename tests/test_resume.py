@@ -40,6 +40,7 @@ class Counting:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self.version = pipeline.version
         self.calls = 0
 
     def analyse(

@@ -31,7 +31,7 @@ def test_a_photo_end_to_end(server: Server, pipeline: Pipeline, sample: bytes) -
     answer = requests.get(f"{server.url}/{image_hash}/segments", timeout=60)
     result = answer.json()
     ResultAnswer.model_validate(result)
-    alone = Result.of(pipeline.analyse(decode_image(sample, 50_000_000)))
+    alone = Result.of(pipeline.analyse(decode_image(sample, 50_000_000)), pipeline.version)
     assert result == json.loads(export(image_hash, alone, FORMATS["json"], PLAIN))
 
 
@@ -165,6 +165,8 @@ from server import listen, serve
 from settings import Settings
 
 class Hanging:
+    version = "hanging"
+
     def analyse(self, rgb, at=None):
         threading.Event().wait()
 

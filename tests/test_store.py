@@ -265,26 +265,26 @@ def test_a_result_comes_back_equal() -> None:
     labels[25:35, 30:50] = 0
     labels[2:5, 2:6] = 1 + PART_NAMES.index("wheel")
     scores = {"sedan": 0.1 + 0.2, "van": 1 / 3}
-    analysis = Analysis(CarType("van", 1 / 3, scores), labels, {"hood": 0.7, "wheel": 1 / 7}, "é")
-    result = Result.of(analysis)
+    analysis = Analysis(CarType("van", 1 / 3, scores), labels, {"hood": 0.7, "wheel": 1 / 7})
+    result = Result.of(analysis, "é")
     back = Result.unpack(result.pack())
     assert back == result
     assert back.pack() == result.pack()
     assert np.array_equal(back.labels(), labels)
-    empty = Result.of(Analysis(None, np.zeros((3, 4), np.uint8), {}, "none"))
+    empty = Result.of(Analysis(None, np.zeros((3, 4), np.uint8), {}), "")
     assert Result.unpack(empty.pack()) == empty
     assert not empty.labels().any()
 
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_any_label_map_comes_back(labels: NDArray[np.uint8]) -> None:
-    result = Result.of(Analysis(None, labels, {}, ""))
+    result = Result.of(Analysis(None, labels, {}), "1")
     assert np.array_equal(result.labels(), labels)
 
 
 def test_a_label_map_that_an_earlier_version_stored() -> None:
     """All pixels in one zlib stream, not runs."""
     labels = np.random.default_rng(0).integers(0, 19, (40, 50), np.uint8)
-    result = Result.of(Analysis(None, labels, {}, ""))
+    result = Result.of(Analysis(None, labels, {}), "1")
     stored = replace(result, packed_labels=zlib.compress(labels.tobytes()))
     assert np.array_equal(Result.unpack(stored.pack()).labels(), labels)

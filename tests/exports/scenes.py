@@ -50,7 +50,7 @@ def result_of(labels: NDArray[np.uint8]) -> Result:
     names = [PART_NAMES[value - 1] for value in np.unique(labels[labels > 0]).tolist()]
     confidences = {name: 0.5 + index / 20 for index, name in enumerate(names)}
     car_type = CarType("suv", 0.75, {"suv": 0.75, "sedan": 0.25})
-    return Result.of(Analysis(car_type, labels, confidences, f"{len(names)} parts were found."))
+    return Result.of(Analysis(car_type, labels, confidences), "drawn")
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +61,7 @@ def drawn() -> Result:
 @pytest.fixture(scope="session")
 def found(pipeline: Pipeline, sample: bytes) -> Result:
     """What the real networks find in the sample."""
-    return Result.of(pipeline.analyse(decode_photo(sample, 10_000_000)))
+    return Result.of(pipeline.analyse(decode_photo(sample, 10_000_000)), pipeline.version)
 
 
 @pytest.fixture(params=["drawn", "found"])
@@ -83,7 +83,7 @@ def drawn_scene(drawn: Result) -> Scene:
 @pytest.fixture
 def empty() -> Scene:
     """A photo without a car."""
-    result = Result.of(Analysis(None, np.zeros((HEIGHT, WIDTH), np.uint8), {}, "No car."))
+    result = Result.of(Analysis(None, np.zeros((HEIGHT, WIDTH), np.uint8), {}), "drawn")
     return scene_of(HASH, result, Options())
 
 
