@@ -7,7 +7,7 @@ Standard library only, because `client.py` is used where nothing else of the ser
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -83,32 +83,42 @@ class Options:
 
     @property
     def changes_outlines(self) -> bool:
-        """Whether polygons differ from those of the plain answer."""
+        """Tell if parts are outlined anew, and not shown with the outlines of the plain answer.
+
+        The minimum confidence leaves out whole parts. The other ones keep their outlines, unless
+        an option changes these.
+        """
         return any(getattr(self, name) != getattr(PLAIN, name) for name in _OUTLINES)
 
     def query(self) -> dict[str, str]:
-        """The options that are not at their default, as text; `parse` reads it back."""
+        """Return the options as text, from which `parse` makes equal ones.
+
+        Options at their default are left out, but for the minimum confidence: its default may
+        differ in the service that is asked.
+        """
         return {
             field.name: _text(getattr(self, field.name))
             for field in fields(self)
-            if getattr(self, field.name) != field.default
+            if field.name == "min_confidence" or getattr(self, field.name) != field.default
         }
 
 
-def parse(texts: Mapping[str, Iterable[str]]) -> Options:
-    """Options from text, such as the query of an address.
+def parse(texts: Mapping[str, Iterable[str]], names: Collection[str] | None = None) -> Options:
+    """Read options from text, such as the query of an address.
 
     Args:
         texts: name -> the values given for it, as `werkzeug`'s `MultiDict.to_dict(False)`.
+        names: the options that can be given; None for all.
 
     Raises:
         OptionError: an unknown name, a name given twice, or a value that can't be used.
     """
     values: dict[str, Any] = {}
+    known = [name for name in KNOBS if names is None or name in names]
     for name, given in texts.items():
         knob = KNOBS.get(name)
-        if knob is None:
-            raise OptionError(f"There is no option {name[:40]!r}; there are {', '.join(KNOBS)}.")
+        if knob is None or name not in known:
+            raise OptionError(f"There is no option {name[:40]!r}; there are {', '.join(known)}.")
         text, *more = given
         if more:
             raise OptionError(f"{name} is given more than once.")
@@ -213,4 +223,7 @@ KNOBS: dict[str, Knob] = {
 
 PLAIN = Options()
 
-_OUTLINES = ("tolerance", "max_vertices", "min_area", "min_confidence", "topology")
+OF_MASKS = ("min_area", "min_confidence")  # options of the PNGs of masks
+OF_OVERLAYS = ("tolerance", "max_vertices", *OF_MASKS, "topology")  # options of the overlay
+
+_OUTLINES = ("tolerance", "max_vertices", "min_area", "topology")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import CarType
+from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE
 from pipeline import Analysis, Part
 from poligons_from_seg import Polygon, Ring
@@ -63,6 +64,21 @@ class Result:
         """(H, W) uint8 label map, read-only."""
         return _unpacked(self.packed_labels, self.height, self.width)
 
+    def sure_labels(self, min_confidence: float = DEFAULT_CONFIDENCE) -> NDArray[np.uint8]:
+        """Return the label map of the parts with at least this confidence.
+
+        Returns:
+            (H, W) uint8, may be read-only; the other parts are background.
+        """
+        labels = self.labels()
+        sure = self.sure_parts(min_confidence)
+        if len(sure) == len(self.parts):
+            return labels
+        kept = np.zeros(1 + len(PART_NAMES), np.uint8)
+        numbers = [1 + PART_NAMES.index(part.name) for part in sure]
+        kept[numbers] = numbers
+        return kept[labels]
+
     def sure_parts(self, min_confidence: float = DEFAULT_CONFIDENCE) -> list[Part]:
         """Return the parts with at least this confidence."""
         return [part for part in self.parts if part.confidence >= min_confidence]
@@ -83,7 +99,9 @@ class Result:
         if self.type is None:
             sentences.append("The type of the car cannot be told from this photo.")
         if self.rotation:
-            sentences.append(f"The photo is turned: it is upright {self.rotation} degrees clockwise.")
+            sentences.append(
+                f"The photo is not upright: turn it {self.rotation} degrees clockwise."
+            )
         if self.other_cars:
             sentences.append("There are other cars of similar size; the parts of one are given.")
         return " ".join(sentences)

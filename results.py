@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any
 
@@ -16,12 +17,12 @@ from engine import Engine
 from errors import ApiError, unknown_photo
 from exports import FORMATS, Format, export, find_format
 from exports.pictures import label_map_png, mask_png, overlay_png
-from exports.scene import scene_of
+from exports.scene import kept_labels, scene_of
 from img_to_segments import PART_NAMES
 from job import Standing
-from options import PLAIN, OptionError, parse
+from options import OF_MASKS, OF_OVERLAYS, OptionError, Options, parse
 from photo_result import Result
-from schema import ImagePath, MaskPath, SegmentsQuery
+from schema import ImagePath, MaskPath, MaskQuery, OverlayQuery, SegmentsQuery
 
 Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
 
@@ -47,26 +48,29 @@ def add_results(app: Api, jobs: Engine) -> None:
         return answer
 
     @app.get("/<image_hash>/mask.png", summary="All masks as one picture", responses=picture)
-    def get_mask(path: ImagePath) -> Response:
+    def get_mask(path: ImagePath, query: MaskQuery) -> Response:
         """Palette PNG: 0 where no part is, 1 to 18 for the parts in alphabetical order."""
-        return _png(label_map_png(_result(jobs, path.image_hash).labels()))
+        result = _result(jobs, path.image_hash)
+        return _png(label_map_png(kept_labels(result, _options(OF_MASKS))))
 
     @app.get("/<image_hash>/masks/<segment>.png", summary="The mask of one part",
              responses=picture)  # fmt: skip
-    def get_part_mask(path: MaskPath) -> Response:
-        """Grey PNG: 255 where the part is. 404 where it was not found in the photo."""
+    def get_part_mask(path: MaskPath, query: MaskQuery) -> Response:
+        """Grey PNG: 255 where the part is. 404 where it was not found, or is left out."""
         result = _result(jobs, path.image_hash)
+        options = _options(OF_MASKS)
         if path.segment not in PART_NAMES:
             raise ApiError(404, f"There is no such part; there are {', '.join(PART_NAMES)}.")
-        if path.segment not in (part.name for part in result.parts):
+        mask = kept_labels(result, options) == PART_NAMES.index(path.segment) + 1
+        if not mask.any():
             raise ApiError(404, f"No {path.segment} was found in this photo.")
-        return _png(mask_png(result.labels() == PART_NAMES.index(path.segment) + 1))
+        return _png(mask_png(mask))
 
     @app.get("/<image_hash>/overlay.png", summary="The parts as a drawing", responses=picture)
-    def get_overlay(path: ImagePath) -> Response:
+    def get_overlay(path: ImagePath, query: OverlayQuery) -> Response:
         """PNG to be laid over the photo, which the service does not keep: transparent ground."""
         result = _result(jobs, path.image_hash)
-        return _png(overlay_png(scene_of(path.image_hash, result, PLAIN)))
+        return _png(overlay_png(scene_of(path.image_hash, result, _options(OF_OVERLAYS))))
 
 
 def find_photo(jobs: Engine, image_hash: str) -> Standing:
@@ -85,6 +89,14 @@ def _result(jobs: Engine, image_hash: str) -> Result:
     if standing.result is None:
         raise ApiError(400, f"The photo is not ready yet; its status is {standing.state}.")
     return standing.result
+
+
+def _options(names: Collection[str]) -> Options:
+    """Read the options of the request, which may be those of `names`. Raises ApiError."""
+    try:
+        return parse(request.args.to_dict(flat=False), names)
+    except OptionError as error:
+        raise ApiError(400, str(error)) from None
 
 
 def _chosen(names: list[str]) -> Format:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
 from exports import FORMATS
 from listeners import LONGEST_WAIT
-from options import KNOBS
+from options import KNOBS, OF_MASKS, OF_OVERLAYS
 from pipeline import Stage
 from store import State
 
@@ -45,13 +46,22 @@ class _Query(BaseModel):
         return super().model_json_schema(*args, **options)
 
 
-# What GET /<image_hash>/segments can be asked, for the OpenAPI document.
-SegmentsQuery = create_model(
-    "SegmentsQuery",
-    __base__=cast(Any, _Query),  # else mypy takes the model for a variable
-    format=_query_field("the format of the answer", {"type": "string", "enum": list(FORMATS)}),
-    **{knob.name: _query_field(knob.description, knob.schema) for knob in KNOBS.values()},
-)
+def _options_query(name: str, options: Iterable[str], **more: Any) -> type[_Query]:
+    """Describe a query that takes some of the options, for the OpenAPI document."""
+    knobs = [KNOBS[option] for option in options]
+    return create_model(
+        name,
+        __base__=_Query,
+        **more,
+        **{knob.name: _query_field(knob.description, knob.schema) for knob in knobs},
+    )
+
+
+_FORMAT = _query_field("the format of the answer", {"type": "string", "enum": list(FORMATS)})
+
+SegmentsQuery: Any = _options_query("SegmentsQuery", KNOBS, format=_FORMAT)
+MaskQuery: Any = _options_query("MaskQuery", OF_MASKS)
+OverlayQuery: Any = _options_query("OverlayQuery", OF_OVERLAYS)
 
 
 class WaitQuery(_Query):
@@ -171,13 +181,24 @@ class ResultAnswer(BaseModel):
     model_config = {"openapi_extra": {"content": _result_content()}}  # type: ignore[typeddict-unknown-key]
 
     image_hash: str
-    width: int
+    width: int = Field(description="of the photo as it was posted, after its EXIF turn, in pixels")
     height: int
-    message: str
-    type: TypeAnswer | None
+    message: str = Field(description="one or more sentences for people, about what is given here")
+    rotation: Literal[0, 90, 180, 270] = Field(
+        description="degrees clockwise to turn the photo by until it is upright; width, height and "
+        "all coordinates are those of the photo as it was posted"
+    )
+    other_cars: bool = Field(
+        description="there are more cars of similar size, whose parts are not given"
+    )
+    model_version: str = Field(description="of the models that made this result")
+    type: TypeAnswer | None = Field(
+        description="null where no car was found, and where the type can't be told, as in photos "
+        "of a single part"
+    )
     segments: dict[str, list[list[Point]]] = Field(
         description="part -> one polygon per visible piece -> points [x, y] in pixels of the "
-        "upright photo; (0, 0) is the outer corner of the top left pixel"
+        "photo; (0, 0) is the outer corner of the top left pixel"
     )
     parts: list[PartAnswer]
 

@@ -87,9 +87,10 @@ class Work:
         if photo is None:
             photo = decode_photo(self._uploads.read(job.digest), self._limits.max_pixels)
         analysis = self._stages.analyse(photo, at)
+        result = Result.of(analysis, self._stages.version)
         if self._write_masks:
-            self._masks.write(job.digest, analysis.labels)
-        return Result.of(analysis, self._stages.version)
+            self._masks.write(job.digest, result.sure_labels())
+        return result
 
     def overrun(self, job: Job) -> None:
         """A job is over its time."""

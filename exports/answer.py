@@ -28,6 +28,7 @@ def write(scene: Scene) -> bytes:
             "height": scene.height,
             "message": scene.message,
             "rotation": scene.rotation,
+            "other_cars": scene.other_cars,
             "model_version": scene.model_version,
             "type": None if scene.type is None else _type(scene.type),
             "segments": {

@@ -72,6 +72,8 @@ def _dataset(scene: Scene, *, polygons: bool) -> dict[str, Any]:
         "file_name": scene.file_name,
         "width": scene.width,
         "height": scene.height,
+        "rotation": scene.rotation,
+        "model_version": scene.model_version,
     }
     if scene.type is not None:
         image["car_type"] = scene.type.name

@@ -22,6 +22,8 @@ def write(scene: Scene) -> bytes:
         "file_name": scene.file_name,
         "width": scene.width,
         "height": scene.height,
+        "rotation": scene.rotation,
+        "model_version": scene.model_version,
         "type": None if scene.type is None else scene.type.name,
     }
     features = [_feature(part, scene) for part in scene.parts]

@@ -39,7 +39,7 @@ def write(scene: Scene) -> bytes:
     ]
     confidences = [part.confidence for part in scene.parts]
     prediction = {
-        "model_version": "car-segmentation",
+        "model_version": f"car-segmentation {scene.model_version}",
         "score": round(sum(confidences) / len(confidences), 4) if confidences else 0,
         "result": regions,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -24,12 +25,12 @@ class Scene:
         image_hash: SHA-256 of the photo in hex.
         file_name: name of the photo, for formats that point to it.
         width, height: size of the upright photo in pixels.
-        message: one sentence for people.
+        message: one or more sentences for people.
         type: the body type, or None.
-        parts: the parts with their polygons in pixels.
-        labels: gives the (H, W) uint8 label map that the parts were outlined from.
+        parts: the parts that are shown, with their polygons in pixels.
+        labels: gives the (H, W) uint8 label map of these parts, which may be read-only.
         normalized: whether coordinates are to be written from 0 to 1.
-        rotation, model_version: as in `photo_result.Result`.
+        rotation, other_cars, model_version: as in `photo_result.Result`.
     """
 
     image_hash: str
@@ -42,19 +43,21 @@ class Scene:
     labels: Callable[[], NDArray[np.uint8]]
     normalized: bool = False
     rotation: int = 0
+    other_cars: bool = False
     model_version: str = ""
 
 
 def scene_of(image_hash: str, result: Result, options: Options) -> Scene:
     """Show a result as the options ask; nothing is computed by a network.
 
-    The polygons of the plain answer are kept with the result; all others come from its
-    label map.
+    The polygons that the plain answer has are kept with the result; others come from its label
+    map.
     """
-    parts, labels = result.parts, result.labels
+    parts = result.sure_parts(options.min_confidence)
+    labels: Callable[[], NDArray[np.uint8]] = partial(kept_labels, result, options)
     if options.changes_outlines:
-        kept = _kept(result, options)
-        parts, labels = _outlined(kept, result.parts, options), lambda: kept
+        kept = labels()
+        parts, labels = _outlined(kept, parts, options), lambda: kept
     return Scene(
         image_hash=image_hash,
         file_name=options.file_name or f"{image_hash}.png",
@@ -62,6 +65,7 @@ def scene_of(image_hash: str, result: Result, options: Options) -> Scene:
         height=result.height,
         message=result.message(len(parts)),
         rotation=result.rotation,
+        other_cars=result.other_cars,
         model_version=result.model_version,
         type=result.type,
         parts=parts,
@@ -80,17 +84,16 @@ def _outlined(labels: NDArray[np.uint8], parts: list[Part], options: Options) ->
     )
 
 
-def _kept(result: Result, options: Options) -> NDArray[np.uint8]:
-    """The label map without the parts and the pieces that the options leave out."""
-    labels = result.labels()
-    stays = np.zeros(256, np.uint8)
-    for part in result.parts:
-        if part.confidence >= options.min_confidence:
-            label = PART_NAMES.index(part.name) + 1
-            stays[label] = label
-    labels = stays[labels]
+def kept_labels(result: Result, options: Options) -> NDArray[np.uint8]:
+    """Return the label map without the parts and the pieces that the options leave out.
+
+    Returns:
+        (H, W) uint8, may be read-only; what is left out is background.
+    """
+    labels = result.sure_labels(options.min_confidence)
     if options.min_area > 1:
-        for part in result.parts:
+        labels = labels.copy()
+        for part in result.sure_parts(options.min_confidence):
             x, y, width, height = part.bbox
             window = labels[y : y + height, x : x + width]
             _drop_small(window, PART_NAMES.index(part.name) + 1, options.min_area)

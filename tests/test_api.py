@@ -16,6 +16,7 @@ from conftest import Gate
 from flask.testing import FlaskClient
 from helpers import SAMPLE, body, encoded, noise, post, segments, wait
 from PIL import Image
+from unsure import SURE, Unsure
 
 import app as app_module
 from api_docs import Api
@@ -24,7 +25,7 @@ from car_classification import TYPE_NAMES
 from exports import FORMATS, export
 from img_to_segments import PART_NAMES
 from options import PLAIN
-from photo_result import Result
+from photo_result import NO_CAR, Result
 from pipeline import MODELS_FAILED, ModelsError, Pipeline
 from schema import ResultAnswer
 from segment_interface import decode_image, decode_photo
@@ -33,7 +34,7 @@ from settings import Settings, usable_cores
 UNKNOWN = "0" * 64
 
 
-def test_a_car_from_post_to_result(app: Api, client: FlaskClient, sample: bytes) -> None:
+def test_a_car_from_post_to_result(client: FlaskClient, pipeline: Pipeline, sample: bytes) -> None:
     answer = client.post("/", json=body(sample))
     image_hash = hashlib.sha256(sample).hexdigest()
     assert answer.status_code == 200
@@ -54,6 +55,8 @@ def test_a_car_from_post_to_result(app: Api, client: FlaskClient, sample: bytes)
     assert result["type"]["name"] in TYPE_NAMES
     assert sum(result["type"]["scores"].values()) == pytest.approx(1, abs=1e-3)
     assert {"front_glass", "hood", "front_bumper", "wheel"} <= set(result["segments"])
+    assert result["model_version"] == pipeline.version
+    assert result["message"] == status["message"]
 
 
 def test_segments_and_parts_say_the_same(client: FlaskClient, sample: bytes) -> None:
@@ -84,6 +87,15 @@ def test_the_public_dicts_are_filled(settings: Settings, pipeline: Pipeline, sam
     app.extensions["jobs"].close()
     assert type(app_module.processing_status) is dict
     assert type(app_module.processed_segments) is dict
+
+
+def test_the_public_dicts_have_what_is_given_by_default(settings: Settings) -> None:
+    polygons: dict[str, Any] = {}
+    app = app_module.create_app(settings, pipeline=Unsure(), status={}, segments=polygons)
+    result = segments(app.test_client(), encoded(noise(40, 60)))
+    app.extensions["jobs"].close()
+    assert polygons == {result["image_hash"]: result["segments"]}
+    assert list(result["segments"]) == [SURE]
 
 
 def test_states_on_the_way(
@@ -135,6 +147,7 @@ def test_no_car(client: FlaskClient) -> None:
     assert result["segments"] == {}
     assert result["parts"] == []
     assert result["message"] == NO_CAR
+    assert result["rotation"] == 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8000, 200), (200, 8000)])
@@ -194,7 +207,7 @@ def test_fifty_photos_from_eight_threads(app: Api, pipeline: Pipeline, sample: b
         answers = list(threads.map(lambda photo: segments(app.test_client(), photo), photos))
     assert len({answer["image_hash"] for answer in answers}) == 50
     for photo, answer in zip(photos, answers, strict=True):
-        alone = Result.of(pipeline.analyse(decode_photo(photo, 50_000_000)))
+        alone = Result.of(pipeline.analyse(decode_photo(photo, 50_000_000)), pipeline.version)
         image_hash = hashlib.sha256(photo).hexdigest()
         assert answer == json.loads(export(image_hash, alone, FORMATS["json"], PLAIN))
     assert sum(bool(answer["segments"]) for answer in answers) > 40

@@ -10,7 +10,15 @@ from helpers import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from options import KNOBS, OptionError, Options, parse
+from options import (
+    DEFAULT_CONFIDENCE,
+    KNOBS,
+    OF_MASKS,
+    OF_OVERLAYS,
+    OptionError,
+    Options,
+    parse,
+)
 
 ANY = st.builds(
     Options,
@@ -29,11 +37,21 @@ def test_options_are_the_same_after_a_journey(some: Options) -> None:
     assert parse({name: [text] for name, text in some.query().items()}) == some
 
 
-def test_nothing_is_sent_for_the_plain_answer() -> None:
-    assert Options().query() == {}
+def test_only_the_confidence_is_always_sent() -> None:
+    assert Options().query() == {"min_confidence": str(DEFAULT_CONFIDENCE)}
+    assert Options(tolerance=3, min_confidence=0).query() == {
+        "tolerance": "3",
+        "min_confidence": "0",
+    }
     assert parse({}) == Options()
-    assert not Options(normalized=True, file_name="car.png").changes_outlines
-    assert Options(tolerance=1).changes_outlines
+    assert KNOBS["min_confidence"].schema["default"] == DEFAULT_CONFIDENCE
+
+
+def test_which_options_change_outlines() -> None:
+    for same in (Options(normalized=True, file_name="car.png"), Options(min_confidence=1)):
+        assert not same.changes_outlines
+    for other in (Options(tolerance=1), Options(min_area=2), Options(topology="shared")):
+        assert other.changes_outlines
 
 
 @pytest.mark.parametrize(
@@ -70,6 +88,17 @@ def test_bad_values_are_named_with_what_is_allowed(query: dict[str, str], words:
 def test_an_option_given_twice() -> None:
     with pytest.raises(OptionError, match="more than once"):
         parse({"tolerance": ["1", "2"]})
+
+
+@pytest.mark.parametrize("names", [OF_MASKS, OF_OVERLAYS])
+def test_pictures_have_some_of_the_options(names: tuple[str, ...]) -> None:
+    assert parse({"min_confidence": ["0"], "min_area": ["3"]}, names) == Options(
+        min_confidence=0, min_area=3
+    )
+    with pytest.raises(OptionError) as caught:
+        parse({"normalized": ["true"]}, names)
+    offered = ", ".join(name for name in KNOBS if name in names)
+    assert str(caught.value) == f"There is no option 'normalized'; there are {offered}."
 
 
 def test_values_from_python_are_checked_as_well() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from conftest import Gate
 from flask.testing import FlaskClient
 from helpers import encoded, noise, post, wait
 from PIL import Image
+from unsure import SURE, UNSURE, Unsure
 
 from api_docs import Api
 from app import create_app
 from exports import FORMATS
 from img_to_segments import PART_NAMES
-from options import KNOBS, Options
+from options import DEFAULT_CONFIDENCE, KNOBS, OF_MASKS, OF_OVERLAYS, Options
 from palette import PART_COLOURS
 from pipeline import Pipeline
 from segment_interface import decode_photo
@@ -46,7 +48,11 @@ def car(service: FlaskClient) -> str:
 
 @pytest.mark.parametrize(
     "query",
-    ["format=json", "normalized=false&topology=independent", "min_area=0&min_confidence=0.0"],
+    [
+        "format=json",
+        "normalized=false&topology=independent",
+        f"min_area=0&min_confidence={DEFAULT_CONFIDENCE}",
+    ],
 )
 def test_defaults_give_the_plain_answer(service: FlaskClient, car: str, query: str) -> None:
     plain = service.get(f"{car}/segments")
@@ -148,16 +154,18 @@ def test_the_file_name_is_written_where_a_format_has_one(service: FlaskClient, c
 def test_pictures(service: FlaskClient, car: str, pipeline: Pipeline, sample: bytes) -> None:
     labels = pipeline.analyse(decode_photo(sample, 10_000_000)).labels
 
-    def picture(name: str) -> Image.Image:
-        answer = service.get(f"{car}/{name}.png")
+    def picture(name: str, query: str = "") -> Image.Image:
+        answer = service.get(f"{car}/{name}.png{query}")
         assert answer.content_type == "image/png"
         return Image.open(BytesIO(answer.data))
 
-    assert np.array_equal(np.asarray(picture("mask")), labels)
+    assert np.array_equal(np.asarray(picture("mask", "?min_confidence=0")), labels)
     found = [part["name"] for part in service.get(f"{car}/segments").get_json()["parts"]]
     for name in found:
         mask = labels == PART_NAMES.index(name) + 1
         assert np.array_equal(np.asarray(picture(f"masks/{name}")), np.where(mask, 255, 0))
+    kept = np.isin(labels, [PART_NAMES.index(name) + 1 for name in found])
+    assert np.array_equal(np.asarray(picture("mask")), np.where(kept, labels, 0))
     overlay = np.asarray(picture("overlay"))
     assert overlay.shape == (*labels.shape, 4)
     colours = {tuple(colour) for colour in overlay[overlay[..., 3] > 0][:, :3].tolist()}
@@ -175,6 +183,90 @@ def test_masks_that_are_not_there(service: FlaskClient, car: str) -> None:
     answer = service.get(f"{car}/masks/roof.png")
     assert answer.status_code == 404
     assert "back_bumper, back_glass" in answer.get_json()["error"]
+
+
+@pytest.fixture
+def doubtful(make_app: Callable[..., Api]) -> tuple[FlaskClient, str]:
+    """A service that is unsure of a part, and the address of a photo with this part."""
+    client = make_app(stages=Unsure()).test_client()
+    image_hash = post(client, encoded(noise(40, 60)))
+    wait(client, image_hash)
+    return client, f"/{image_hash}"
+
+
+def test_everything_leaves_unsure_parts_out(doubtful: tuple[FlaskClient, str]) -> None:
+    client, photo = doubtful
+    for query, found in (("", [SURE]), ("?min_confidence=0", [SURE, UNSURE])):
+        document = client.get(f"{photo}/segments{query}").get_json()
+        assert list(document["segments"]) == found
+        assert [part["name"] for part in document["parts"]] == found
+        assert document["message"].startswith(
+            "1 part was found." if len(found) == 1 else "2 parts were found."
+        )
+        pixels = np.asarray(Image.open(BytesIO(client.get(f"{photo}/mask.png{query}").data)))
+        assert {*np.unique(pixels), 0} == {0, *(PART_NAMES.index(name) + 1 for name in found)}
+        drawing = np.asarray(Image.open(BytesIO(client.get(f"{photo}/overlay.png{query}").data)))
+        colours = {tuple(colour) for colour in drawing[drawing[..., 3] > 0][:, :3].tolist()}
+        assert colours == {PART_COLOURS[name] for name in found}
+        for name in (SURE, UNSURE):
+            answer = client.get(f"{photo}/masks/{name}.png{query}")
+            if name in found:
+                assert np.asarray(Image.open(BytesIO(answer.data))).any()
+            else:
+                assert answer.status_code == 404
+                assert answer.get_json() == {"error": f"No {name} was found in this photo."}
+
+
+def test_the_status_counts_what_is_given(doubtful: tuple[FlaskClient, str]) -> None:
+    client, photo = doubtful
+    status = client.get(f"{photo}/status").get_json()
+    assert status["message"] == client.get(f"{photo}/segments").get_json()["message"]
+
+
+def test_written_masks_leave_unsure_parts_out(
+    make_app: Callable[..., Api], settings: Settings
+) -> None:
+    client = make_app(settings.model_copy(update={"write_masks": True}), Unsure()).test_client()
+    image_hash = post(client, encoded(noise(40, 60)))
+    wait(client, image_hash)
+    (file,) = (settings.masks / image_hash).iterdir()
+    assert file.name == f"{SURE}.png"
+    sent = client.get(f"/{image_hash}/masks/{SURE}.png").data
+    with Image.open(file) as written:
+        assert np.array_equal(np.asarray(written), np.asarray(Image.open(BytesIO(sent))))
+
+
+def test_pictures_follow_their_options(service: FlaskClient, car: str) -> None:
+    def pixels(name: str) -> np.typing.NDArray[np.uint8]:
+        return np.asarray(Image.open(BytesIO(service.get(f"{car}/{name}").data)))
+
+    parts = service.get(f"{car}/segments").get_json()["parts"]
+    smallest = min(parts, key=lambda part: int(part["area"]))
+    label = PART_NAMES.index(smallest["name"]) + 1
+    assert (pixels("mask.png") == label).any()
+    query = f"?min_area={smallest['area'] + 1}"
+    assert not (pixels(f"mask.png{query}") == label).any()
+    assert service.get(f"{car}/masks/{smallest['name']}.png{query}").status_code == 404
+    for option in ("tolerance=20", "max_vertices=4", "topology=shared", "min_area=89000000"):
+        assert not np.array_equal(pixels(f"overlay.png?{option}"), pixels("overlay.png")), option
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mask.png?min_confidence=2", "min_confidence must be a number from 0 to 1, not '2'"),
+        ("mask.png?tolerance=1", "no option 'tolerance'; there are min_area, min_confidence."),
+        ("masks/hood.png?format=json", "no option 'format'; there are min_area"),
+        ("masks/hood.png?min_area=1&min_area=2", "min_area is given more than once"),
+        ("overlay.png?normalized=true", "no option 'normalized'; there are tolerance"),
+        ("overlay.png?topology=none", "topology must be independent or shared"),
+    ],
+)
+def test_bad_questions_for_pictures(service: FlaskClient, car: str, name: str, words: str) -> None:
+    answer = service.get(f"{car}/{name}")
+    assert answer.status_code == 400
+    assert list(answer.get_json()) == ["error"]
+    assert words in answer.get_json()["error"]
 
 
 PICTURES = ["mask.png", "masks/hood.png", "overlay.png", "segments?format=svg"]
@@ -201,11 +293,23 @@ def test_pictures_of_a_photo_without_a_car(client: FlaskClient, name: str) -> No
 
 def test_the_document_has_every_option_and_format(app: Api) -> None:
     document = app.test_client().get("/openapi.json").get_json()
-    get = document["paths"]["/{image_hash}/segments"]["get"]
-    parameters = {entry["name"]: entry for entry in get["parameters"] if entry["in"] == "query"}
+
+    def parameters_of(name: str) -> dict[str, Any]:
+        given = document["paths"][f"/{{image_hash}}/{name}"]["get"]["parameters"]
+        return {entry["name"]: entry for entry in given if entry["in"] == "query"}
+
+    parameters = parameters_of("segments")
     assert set(parameters) == {"format", *KNOBS}
     assert parameters["format"]["schema"]["enum"] == list(FORMATS)
     assert parameters["tolerance"]["schema"]["maximum"] == 1000
+    assert parameters["min_confidence"]["schema"]["default"] == DEFAULT_CONFIDENCE
+    for name, options in (
+        ("mask.png", OF_MASKS),
+        ("masks/{segment}.png", OF_MASKS),
+        ("overlay.png", OF_OVERLAYS),
+    ):
+        assert parameters_of(name) == {option: parameters[option] for option in options}
+    get = document["paths"]["/{image_hash}/segments"]["get"]
     content = get["responses"]["200"]["content"]
     assert set(content) == {entry.media_type for entry in FORMATS.values()}
 

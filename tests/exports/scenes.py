@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from car_classification import CarType
 from exports.scene import Scene, scene_of
 from img_to_segments import PART_NAMES
-from options import Options
+from options import DEFAULT_CONFIDENCE, Options
 from photo_result import Result
 from pipeline import Analysis, Pipeline
 from poligons_from_seg import rasterize
@@ -20,6 +21,7 @@ from segment_interface import decode_photo
 
 HASH = "ab" * 32
 HEIGHT, WIDTH = 240, 330
+DOUBTFUL = ("front_glass", "right_mirror")  # parts of `unsure` that are not sure enough
 
 Mask = NDArray[np.bool_]
 
@@ -46,9 +48,12 @@ def drawn_labels() -> NDArray[np.uint8]:
 
 
 def result_of(labels: NDArray[np.uint8]) -> Result:
-    """A result as the jobs keep it, each part with another confidence."""
+    """A result as the jobs keep it: each part with another confidence, all sure enough."""
     names = [PART_NAMES[value - 1] for value in np.unique(labels[labels > 0]).tolist()]
-    confidences = {name: 0.5 + index / 20 for index, name in enumerate(names)}
+    confidences = {
+        name: DEFAULT_CONFIDENCE + (1 - DEFAULT_CONFIDENCE) * index / len(names)
+        for index, name in enumerate(names)
+    }
     car_type = CarType("suv", 0.75, {"suv": 0.75, "sedan": 0.25})
     return Result.of(Analysis(car_type, labels, confidences), "drawn")
 
@@ -62,6 +67,16 @@ def drawn() -> Result:
 def found(pipeline: Pipeline, sample: bytes) -> Result:
     """What the real networks find in the sample."""
     return Result.of(pipeline.analyse(decode_photo(sample, 10_000_000)), pipeline.version)
+
+
+@pytest.fixture(scope="session")
+def unsure(drawn: Result) -> Result:
+    """The same parts, some with less confidence than the default."""
+    parts = [
+        replace(part, confidence=DEFAULT_CONFIDENCE / 2) if part.name in DOUBTFUL else part
+        for part in drawn.parts
+    ]
+    return replace(drawn, parts=parts, rotation=90, other_cars=True)
 
 
 @pytest.fixture(params=["drawn", "found"])

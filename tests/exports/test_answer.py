@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from exports import FORMATS, export
 from exports.answer import write
 from exports.scene import Scene, scene_of
 from options import Options
-from photo_result import Result
+from photo_result import NO_CAR, Result
 from schema import ResultAnswer
 
 pytest_plugins = ["scenes"]
@@ -47,6 +48,28 @@ def test_a_photo_without_a_car(empty: Scene) -> None:
     assert document["type"] is None
     assert document["segments"] == {}
     assert document["parts"] == []
+    assert document["message"] == NO_CAR
+    assert (document["rotation"], document["other_cars"]) == (0, False)
+
+
+def test_it_says_more_of_the_photo(unsure: Result) -> None:
+    document = json.loads(write(scene_of(HASH, unsure, Options())))
+    assert (document["rotation"], document["other_cars"]) == (90, True)
+    assert (document["width"], document["height"]) == (unsure.width, unsure.height)
+    assert document["model_version"] == unsure.model_version != ""
+    assert "90 degrees clockwise" in document["message"]
+    assert "other cars" in document["message"]
+
+
+def test_parts_without_a_type(unsure: Result) -> None:
+    close_up = replace(unsure, type=None)
+    document = json.loads(write(scene_of(HASH, close_up, Options())))
+    assert document["type"] is None
+    assert len(document["parts"]) > 1
+    assert "type of the car cannot be told" in document["message"]
+    nothing_sure = json.loads(write(scene_of(HASH, close_up, Options(min_confidence=1))))
+    assert nothing_sure["parts"] == []
+    assert nothing_sure["message"] != NO_CAR
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -61,6 +61,7 @@ def test_it_describes_photo_and_parts(scene: Scene, tmp_path: Path) -> None:
     assert (image["file_name"], image["width"], image["height"]) == (
         "car & co.png", scene.width, scene.height,
     )  # fmt: skip
+    assert image["model_version"] == scene.model_version
     assert [category["name"] for category in dataset.loadCats(range(1, 19))] == list(PART_NAMES)
     for part, annotation in zip(scene.parts, dataset.anns.values(), strict=True):
         assert annotation["area"] == part.area

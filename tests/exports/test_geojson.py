@@ -24,6 +24,7 @@ def multipolygon(feature: dict[str, Any]) -> shapely.MultiPolygon:
 def test_shapely_reads_valid_polygons_of_the_same_area(scene: Scene) -> None:
     document = json.loads(write(scene))
     assert document["type"] == "FeatureCollection"
+    assert document["photo"]["model_version"] == scene.model_version
     for part, feature in zip(scene.parts, document["features"], strict=True):
         geometry = multipolygon(feature)
         assert feature["id"] == feature["properties"]["name"] == part.name

@@ -28,6 +28,7 @@ def test_regions_fit_the_interface(scene: Scene) -> None:
     (task,) = json.loads(write(scene))
     assert task["data"] == {picture.attrib["value"].removeprefix("$"): "car & co.png"}
     regions = task["predictions"][0]["result"]
+    assert task["predictions"][0]["model_version"].endswith(scene.model_version)
     assert len({region["id"] for region in regions}) == len(regions)
     for region in regions:
         assert region["from_name"] == control.attrib["name"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import shapely
+from scenes import DOUBTFUL
 
+from exports import FORMATS, export
 from exports.scene import Scene, scene_of
 from img_to_segments import PART_NAMES
 from options import Options
 from photo_result import Result
+from pipeline import Analysis
 from poligons_from_seg import rasterize
 
 pytest_plugins = ["scenes"]
@@ -32,8 +37,44 @@ def vertices(scene: Scene) -> int:
 
 def test_without_options_the_kept_polygons_are_shown(result: Result) -> None:
     scene = scene_of(HASH, result, Options())
-    assert scene.parts is result.parts
+    assert scene.parts == result.sure_parts()
     assert scene.file_name == f"{HASH}.png"
+
+
+def test_by_default_parts_are_sure(unsure: Result) -> None:
+    sure = [part for part in unsure.parts if part.name not in DOUBTFUL]
+    scene = scene_of(HASH, unsure, Options())
+    assert len(sure) == len(unsure.parts) - len(DOUBTFUL)
+    assert scene.parts == sure
+    assert scene.message.startswith(f"{len(sure)} parts were found.")
+    assert scene.model_version == unsure.model_version
+    assert (scene.rotation, scene.other_cars) == (90, True)
+    kept = {PART_NAMES.index(name) + 1 for name in names(scene)}
+    labels = unsure.labels()
+    assert np.array_equal(scene.labels(), np.where(np.isin(labels, list(kept)), labels, 0))
+    everything = scene_of(HASH, unsure, Options(min_confidence=0))
+    assert everything.parts == unsure.parts
+    assert everything.message.startswith(f"{len(unsure.parts)} parts were found.")
+    assert np.array_equal(everything.labels(), labels)
+    nothing = scene_of(HASH, unsure, Options(min_confidence=1))
+    assert nothing.parts == []
+    assert not nothing.labels().any()
+    assert nothing.message.startswith("No part was found with enough confidence.")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("options", [Options(), Options(tolerance=1), Options(topology="shared")])
+def test_every_format_leaves_unsure_parts_out(unsure: Result, form: str, options: Options) -> None:
+    """The file is that of a result that never had them."""
+    sure = unsure.sure_parts()
+    confidences = {part.name: part.confidence for part in sure}
+    analysis = Analysis(
+        unsure.type, unsure.sure_labels(), confidences, rotation=90, other_cars=True
+    )
+    bare = Result.of(analysis, unsure.model_version)
+    document = export(HASH, unsure, FORMATS[form], options)
+    assert document == export(HASH, bare, FORMATS[form], options)
+    assert document != export(HASH, unsure, FORMATS[form], replace(options, min_confidence=0))
 
 
 def test_the_exact_outline_gives_the_mask_back(result: Result) -> None:
@@ -85,6 +126,7 @@ def test_parts_with_little_confidence_are_left_out(drawn: Result, topology: str)
     assert names(scene) == [part.name for part in drawn.parts if part.confidence >= limit]
     assert len(scene.parts) == len(drawn.parts) - 3
     assert len(np.unique(scene.labels())) == len(scene.parts) + 1
+    assert scene.message == f"{len(scene.parts)} parts were found."
 
 
 def test_shared_borders_have_no_gap_and_no_overlap(drawn: Result) -> None:

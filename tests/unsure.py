@@ -1,0 +1,31 @@
+"""An analyser that is sure of one part and unsure of another; needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from img_to_segments import PART_NAMES
+from options import DEFAULT_CONFIDENCE
+from pipeline import Analysis, Stage
+from segment_interface import Photo
+
+SURE, UNSURE = "hood", "wheel"
+CONFIDENCES = {SURE: (1 + DEFAULT_CONFIDENCE) / 2, UNSURE: DEFAULT_CONFIDENCE / 2}
+
+
+class Unsure:
+    """Finds two parts in any picture, one of them with less than the default confidence.
+
+    The photo is turned, shows other cars as well, and does not tell the type.
+    """
+
+    version = "unsure"
+
+    def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
+        """As `Pipeline.analyse`; the sure part is the upper half of the picture."""
+        at("parts")
+        labels = np.full(photo.size, 1 + PART_NAMES.index(UNSURE), np.uint8)
+        labels[: photo.size[0] // 2] = 1 + PART_NAMES.index(SURE)
+        return Analysis(None, labels, dict(CONFIDENCES), rotation=90, other_cars=True)
