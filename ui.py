@@ -10,6 +10,7 @@ from flask import Flask, Response, jsonify, make_response, redirect, send_from_d
 from werkzeug.exceptions import NotFound
 
 from palette import PART_COLOURS
+from photo_result import NO_CAR
 from poligons_from_seg import DEFAULT_TOLERANCE
 from settings import Settings
 
@@ -79,6 +80,7 @@ def _config(settings: Settings) -> dict[str, Any]:
         "max_pixels": settings.max_pixels,
         "formats": FORMATS,
         "tolerance": DEFAULT_TOLERANCE,
+        "no_car": NO_CAR,
         "sample": None if sample is None else hashlib.sha256(sample).hexdigest(),
         "colours": {name: f"#{bytes(rgb).hex()}" for name, rgb in PART_COLOURS.items()},
     }

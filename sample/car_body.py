@@ -187,9 +187,7 @@ def both(*fields: Field, radius: float = 0.0) -> Field:
     def field(p: Floats) -> Floats:
         value = fields[0](p)
         for other in fields[1:]:
-            value = (
-                smooth_max(value, other(p), radius) if radius else np.maximum(value, other(p))
-            )
+            value = smooth_max(value, other(p), radius) if radius else np.maximum(value, other(p))
         return value
 
     return field

@@ -144,27 +144,52 @@ def front_cuts(shape: Shape) -> list[Cut]:
         Cut(windscreen_glass(shape, 0.0), "gloss_black", "front_glass", sink=0.001),
         Cut(
             both(outline(car.HEADLIGHT, "nose"), beyond(0, 1.2)),
-            "lens", "front_{}_light", True, depth=0.05, sink=0.002, wall="lamp_black",
+            "lens",
+            "front_{}_light",
+            True,
+            depth=0.05,
+            sink=0.002,
+            wall="lamp_black",
         ),
         Cut(hood(shape), "paint", "hood", depth=0.03),
         Cut(cowl(shape), "plastic", gap=0.001),
         Cut(
             both(outline(car.GRILLE, "front"), ahead),
-            "grille_black", "front_bumper", gap=0.001, depth=0.05, sink=0.05, wall="gloss_black",
+            "grille_black",
+            "front_bumper",
+            gap=0.001,
+            depth=0.05,
+            sink=0.05,
+            wall="gloss_black",
             slats=(0.032, 0.011, "gloss_black"),
         ),
         Cut(
             both(outline(car.INTAKE, "front"), ahead),
-            "grille_black", "front_bumper", gap=0.001, depth=0.07, sink=0.07, wall="plastic",
+            "grille_black",
+            "front_bumper",
+            gap=0.001,
+            depth=0.07,
+            sink=0.07,
+            wall="plastic",
             slats=(0.034, 0.010, "plastic"),
         ),
         Cut(
             both(outline(car.FOG, "front"), ahead),
-            "grille_black", "front_bumper", gap=0.001, depth=0.03, sink=0.03, wall="plastic",
+            "grille_black",
+            "front_bumper",
+            gap=0.001,
+            depth=0.03,
+            sink=0.03,
+            wall="plastic",
         ),
         Cut(
             both(outline([(-y, z) for y, z in car.FOG], "front"), ahead),
-            "grille_black", "front_bumper", gap=0.001, depth=0.03, sink=0.03, wall="plastic",
+            "grille_black",
+            "front_bumper",
+            gap=0.001,
+            depth=0.03,
+            sink=0.03,
+            wall="plastic",
         ),
         Cut(both(bumper, beyond(2, 0.225, -1)), "plastic", "front_bumper", gap=0.001),
         Cut(bumper, "paint", "front_bumper"),
@@ -191,13 +216,14 @@ def side_cuts(shape: Shape) -> list[Cut]:
         label = f"{name}_{{}}_door"
         edge = -1.10 if not front else -9.0
         pane = both(
-            shrunk(whole, 0.014), split(whole, front), shrunk(split(door, front), 0.05),
-            beyond(0, edge), beyond(0, 0.66, -1),
+            shrunk(whole, 0.014),
+            split(whole, front),
+            shrunk(split(door, front), 0.05),
+            beyond(0, edge),
+            beyond(0, 0.66, -1),
         )
         cuts.append(Cut(pane, "side_glass", label, True, gap=0.0006, sink=0.004))
-        cuts.append(
-            Cut(both(whole, split(door, front)), "gloss_black", label, True, gap=0.001)
-        )
+        cuts.append(Cut(both(whole, split(door, front)), "gloss_black", label, True, gap=0.001))
         cuts.append(Cut(split(door, front), "paint", label, True, depth=0.03))
     cuts.append(Cut(shrunk(whole, 0.014), "side_glass", gap=0.0006, sink=0.004))
     cuts.append(Cut(whole, "gloss_black", gap=0.0006))

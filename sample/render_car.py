@@ -1,7 +1,7 @@
 """Render the sample picture: a made-up car of no brand, and on request the exact mask of each part.
 
-    python render_car.py --out car.png
-    python render_car.py --azimuth -35 --paint 0.5 0.02 0.02 --masks masks/ --out red.png
+python render_car.py --out car.png
+python render_car.py --azimuth -35 --paint 0.5 0.02 0.02 --masks masks/ --out red.png
 """
 
 from __future__ import annotations
@@ -39,14 +39,26 @@ def arguments() -> argparse.Namespace:
     add("--cell", type=float, default=0.0125, help="edge of the body's triangles in metres")
     add("--style", choices=("sedan", "hatchback"), default="sedan")
     add("--paint", type=float, nargs=3, default=(0.012, 0.045, 0.15), metavar=("R", "G", "B"))
-    add("--scale", type=float, nargs=3, default=(1.0, 1.0, 1.0), metavar=("L", "W", "H"),
-        help="length, width and height of the body against the drawing")
+    add(
+        "--scale",
+        type=float,
+        nargs=3,
+        default=(1.0, 1.0, 1.0),
+        metavar=("L", "W", "H"),
+        help="length, width and height of the body against the drawing",
+    )
     add("--azimuth", type=float, default=38.0, help="0 sees the nose, 90 the car's left side")
     add("--distance", type=float, default=6.9)
     add("--height", type=float, default=1.45, help="of the camera")
     add("--focal", type=float, default=50.0, help="of the lens, mm for full frame")
-    add("--sun", type=float, nargs=2, default=(38.0, -24.0), metavar=("UP", "SIDE"),
-        help="degrees above the horizon, and from behind the camera to its right")
+    add(
+        "--sun",
+        type=float,
+        nargs=2,
+        default=(38.0, -24.0),
+        metavar=("UP", "SIDE"),
+        help="degrees above the horizon, and from behind the camera to its right",
+    )
     add("--steer", type=float, default=0.0, help="degrees of the front wheels, to the left")
     add("--seed", type=int, default=1, help="of the surroundings")
     return parser.parse_args()

@@ -90,8 +90,14 @@ def car_paint(colour: Colour) -> Callable[[Nodes], Any]:
         flakes = n.add("ShaderNodeTexVoronoi", Vector=where, Scale=900.0)
         tilt = n.add("ShaderNodeBump", Strength=0.04, Height=flakes.outputs["Color"])
         outside = n.add(
-            "ShaderNodeBsdfPrincipled", Base_Color=(*colour, 1), Metallic=0.7, Roughness=0.33,
-            Normal=tilt.outputs[0], Coat_Weight=1.0, Coat_Roughness=0.015, Coat_IOR=1.55,
+            "ShaderNodeBsdfPrincipled",
+            Base_Color=(*colour, 1),
+            Metallic=0.7,
+            Roughness=0.33,
+            Normal=tilt.outputs[0],
+            Coat_Weight=1.0,
+            Coat_Roughness=0.015,
+            Coat_IOR=1.55,
         )
         inside = n.add("ShaderNodeBsdfDiffuse", Color=(0.01, 0.01, 0.01, 1))
         back = n.add("ShaderNodeNewGeometry").outputs["Backfacing"]
@@ -115,7 +121,9 @@ def asphalt(n: Nodes) -> Any:
     ramp.color_ramp.elements[1].color = (0.13, 0.128, 0.125, 1)
     bump = n.add("ShaderNodeBump", Strength=0.3, Distance=0.006, Height=grain.outputs["Distance"])
     return n.add(
-        "ShaderNodeBsdfPrincipled", Base_Color=ramp.outputs[0], Roughness=0.85,
+        "ShaderNodeBsdfPrincipled",
+        Base_Color=ramp.outputs[0],
+        Roughness=0.85,
         Normal=bump.outputs[0],
     ).outputs[0]
 
@@ -135,7 +143,9 @@ def mottled(
             element.color, element.position = (*colour, 1), place
         relief = n.add("ShaderNodeBump", Strength=bump, Height=noise.outputs["Fac"])
         return n.add(
-            "ShaderNodeBsdfPrincipled", Base_Color=ramp.outputs[0], Roughness=0.9,
+            "ShaderNodeBsdfPrincipled",
+            Base_Color=ramp.outputs[0],
+            Roughness=0.9,
             Normal=relief.outputs[0],
         ).outputs[0]
 
@@ -165,7 +175,9 @@ def materials(paint: Colour) -> dict[str, Any]:
         "plate": plain((0.78, 0.78, 0.76), Roughness=0.3, Coat_Weight=0.5),
         "amber": plain((0.9, 0.28, 0.02), Roughness=0.2),
         "white_lamp": plain(
-            (0.9, 0.92, 0.95), Roughness=0.2, Emission_Color=(0.9, 0.95, 1, 1),
+            (0.9, 0.92, 0.95),
+            Roughness=0.2,
+            Emission_Color=(0.9, 0.95, 1, 1),
             Emission_Strength=0.8,
         ),
         "tail_lens": plain((0.32, 0.004, 0.006), Roughness=0.08, Coat_Weight=1.0),
@@ -234,9 +246,7 @@ def camera(view: View, target: tuple[float, float, float]) -> None:
     made = bpy.data.objects.new("camera", lens)
     bpy.context.scene.collection.objects.link(made)
     angle = np.radians(view.azimuth)
-    place = Vector(
-        (view.distance * np.cos(angle), view.distance * np.sin(angle), view.height)
-    )
+    place = Vector((view.distance * np.cos(angle), view.distance * np.sin(angle), view.height))
     made.location = place
     made.rotation_euler = (Vector(target) - place).to_track_quat("-Z", "Y").to_euler()
     lens.dof.use_dof = True
