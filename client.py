@@ -98,7 +98,19 @@ class CarType:
 
 @dataclass(frozen=True)
 class Result:
-    """What the service found in a photo; `type` is None where it found no car."""
+    """The parts that the service found in a photo, and the type of the car.
+
+    Attributes:
+        image_hash: SHA-256 of the photo in hex.
+        width, height: size of the photo in pixels.
+        message: one or more sentences for people.
+        type: None where there is no car, or where its type can't be told.
+        parts: those that the options ask for.
+        rotation: degrees clockwise, 0, 90, 180 or 270, to turn the photo by until it is upright;
+            all coordinates are those of the photo as it was posted.
+        other_cars: there are more cars of similar size, whose parts are not given.
+        model_version: of the models that made the result; "" from services that do not tell.
+    """
 
     image_hash: str
     width: int
@@ -106,10 +118,16 @@ class Result:
     message: str
     type: CarType | None
     parts: list[Part]
+    rotation: int = 0
+    other_cars: bool = False
+    model_version: str = ""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Result:
-        """Read the answer of `/<hash>/segments`. Fields that are not known are ignored."""
+        """Read the answer of `/<hash>/segments`.
+
+        Fields that are not known are ignored. Older services do not send all fields.
+        """
         car_type = document["type"]
         return cls(
             image_hash=document["image_hash"],
@@ -120,6 +138,9 @@ class Result:
             if car_type is None
             else CarType(car_type["name"], car_type["confidence"], car_type["scores"]),
             parts=[_part(part) for part in document["parts"]],
+            rotation=document.get("rotation", 0),
+            other_cars=document.get("other_cars", False),
+            model_version=document.get("model_version", ""),
         )
 
 
@@ -316,9 +337,19 @@ class CarSeg:
         query = {"format": name} | options.query()
         return self._ask("GET", f"/{image_hash}/segments", params=query).content
 
-    def picture(self, image_hash: str, name: str) -> bytes:
-        """A PNG: `mask`, `overlay`, or `masks/<part>`. Raises CarSegError."""
-        return self._ask("GET", f"/{image_hash}/{name}.png").content
+    def picture(self, image_hash: str, name: str, options: Options = PLAIN) -> bytes:
+        """Fetch a PNG.
+
+        Args:
+            image_hash: of a photo that is Ready.
+            name: `mask`, `overlay`, or `masks/<part>`.
+            options: of a mask, min_area and min_confidence; of the overlay, all of outlines.
+
+        Raises:
+            CarSegError: there is no such picture, or it does not have the option.
+        """
+        path = f"/{image_hash}/{name}.png"
+        return self._ask("GET", path, params=options.query()).content
 
     def ready(self) -> list[str]:
         """Hashes of all photos that are Ready. Raises CarSegError."""

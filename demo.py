@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Any
 
 from PIL import Image
 
+from options import PLAIN
 from overlay import draw_parts
 from segment_interface import ImageError, decode_image
 from settings import REPOSITORY, Settings
@@ -84,7 +86,7 @@ def segment(address: str, photo: bytes) -> dict[str, Any]:
         if status["status"] == "Error":
             raise DemoError(status["message"])
         time.sleep(0.1)
-    return ask(f"{address}/{image_hash}/segments")
+    return ask(f"{address}/{image_hash}/segments?{urllib.parse.urlencode(PLAIN.query())}")
 
 
 def report(result: dict[str, Any]) -> None:

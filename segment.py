@@ -29,12 +29,15 @@ def _knobs(command: Callable[..., None]) -> Callable[..., None]:
         if knob.name == "file_name":
             continue
         kind: dict[str, Any] = {"metavar": knob.schema["type"].upper()}
+        text = f"{knob.description}."
+        if knob.schema.get("default"):
+            text += f" Default: {knob.schema['default']}."
         if "enum" in knob.schema:
             kind = {"type": click.Choice(knob.schema["enum"])}
         elif knob.schema["type"] == "boolean":
             kind = {"is_flag": True, "flag_value": "true", "default": None}
         flag = f"--{knob.name.replace('_', '-')}"
-        command = click.option(flag, knob.name, help=f"{knob.description}.", **kind)(command)
+        command = click.option(flag, knob.name, help=text, **kind)(command)
     return command
 
 

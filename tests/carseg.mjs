@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import test from "node:test";
 
-import { CarSeg, CarSegError } from "../web/carseg.js";
+import { CarSeg, CarSegError, DEFAULT_CONFIDENCE } from "../web/carseg.js";
 
 const { SERVICE, BUSY, SAMPLE } = process.env;
 const service = new CarSeg(`${SERVICE}/`);
@@ -31,10 +31,18 @@ test("options, formats and pictures", async () => {
   assert.ok(svg.startsWith("<svg"));
   const png = await service.picture(hash, "masks/hood");
   assert.equal(png.type, "image/png");
+  const all = await service.picture(hash, "mask", { min_confidence: 0 });
+  const none = await service.picture(hash, "mask", { min_confidence: 1, min_area: 9 });
+  assert.notDeepEqual(await all.arrayBuffer(), await none.arrayBuffer());
+  await assert.rejects(service.picture(hash, "mask", { tolerance: 4 }), { status: 400 });
+  const usual = `min_confidence=${DEFAULT_CONFIDENCE}`;
   assert.equal(
     service.path("ab", { format: "svg", tolerance: undefined, file_name: "a&b" }),
-    "/ab/segments?format=svg&file_name=a%26b",
+    `/ab/segments?${usual}&format=svg&file_name=a%26b`,
   );
+  assert.equal(service.path("ab", { min_confidence: null }), `/ab/segments?${usual}`);
+  assert.equal(service.path("ab", { min_confidence: 0 }), "/ab/segments?min_confidence=0");
+  assert.equal(service.path("ab", {}, "mask.png"), `/ab/mask.png?${usual}`);
 });
 
 test("errors are those of the service", async () => {
@@ -55,4 +63,12 @@ test("it can be stopped", async () => {
 
 test("it sends again when the service is busy", async () => {
   assert.equal(await new CarSeg(BUSY).submit(new TextEncoder().encode("photo")), "0".repeat(64));
+});
+
+test("the confidence that is meant is always sent", async () => {
+  const other = new CarSeg(BUSY); // test_client.py looks at what came
+  await other.result("0".repeat(64));
+  await other.export("0".repeat(64), "svg");
+  await other.picture("0".repeat(64), "mask");
+  await other.picture("0".repeat(64), "masks/hood", { min_confidence: 0 });
 });

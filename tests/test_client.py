@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from helpers import REPOSITORY, SAMPLE, Server, body, clean_environment, encoded
 from PIL import Image
 
 from client import CarSeg, CarSegError, Options, Outcome, Result
+from options import DEFAULT_CONFIDENCE
 
 HASH = "0" * 64
 
@@ -39,6 +41,7 @@ class Busy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), BusyHandler)
         self.refusals = refusals
         self.seen: list[tuple[str, bytes, float]] = []
+        self.paths: list[str] = []
         self.documents: list[dict[str, Any]] = []  # answers; without, that to a photo
         self.headers: dict[str, str] = {}
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
@@ -50,6 +53,7 @@ class BusyHandler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         self.server.seen.append((self.command, self.rfile.read(length), time.monotonic()))
+        self.server.paths.append(self.path)
         self.server.headers = dict(self.headers)
         refused = self.server.refusals.pop(0) if self.server.refusals else None
         status, headers = refused or (200, {})
@@ -88,6 +92,8 @@ def test_from_photo_to_typed_result(service: CarSeg, server: Server) -> None:
     assert result.image_hash in service.ready()
     assert result.type is not None
     assert result.type.scores[result.type.name] == result.type.confidence
+    assert result.model_version == document["model_version"] != ""
+    assert (result.rotation, result.other_cars) == (0, False)
     hood = next(part for part in result.parts if part.name == "hood")
     x, y, width, height = hood.bbox
     assert all(
@@ -114,6 +120,52 @@ def test_options_formats_and_pictures(service: CarSeg, server: Server) -> None:
     for name in ("mask", "overlay", "masks/hood"):
         raw = requests.get(f"{address}/{name}.png", timeout=60).content
         assert service.picture(image_hash, name) == raw
+    everything, nothing = Options(min_confidence=0), Options(min_confidence=1, min_area=9)
+    raw = requests.get(f"{address}/mask.png?min_confidence=0", timeout=60).content
+    assert service.picture(image_hash, "mask", everything) == raw
+    assert service.picture(image_hash, "overlay", nothing) != service.picture(image_hash, "overlay")
+    with pytest.raises(CarSegError, match="There is no option 'tolerance'"):
+        service.picture(image_hash, "mask", Options(tolerance=4))
+
+
+def result_json(**fields: Any) -> dict[str, Any]:
+    """An answer as services gave it before they told of turned photos and of models."""
+    plain = {"image_hash": HASH, "width": 9, "height": 6, "message": "No car.", "type": None}
+    return plain | {"segments": {}, "parts": []} | fields
+
+
+def test_the_confidence_that_is_meant_is_always_sent(busy: Busy) -> None:
+    """A service of another version may have another default."""
+    busy.documents = [result_json()]
+    with CarSeg(busy.url) as client:
+        client.result(HASH)
+        client.export(HASH, "svg")
+        for name in ("mask", "overlay", "masks/hood"):
+            client.picture(HASH, name)
+        client.export(HASH, "coco", Options(min_confidence=0))
+    asked = f"min_confidence={DEFAULT_CONFIDENCE}"
+    assert busy.paths == [
+        f"/{HASH}/segments?{asked}",
+        f"/{HASH}/segments?format=svg&{asked}",
+        f"/{HASH}/mask.png?{asked}",
+        f"/{HASH}/overlay.png?{asked}",
+        f"/{HASH}/masks/hood.png?{asked}",
+        f"/{HASH}/segments?format=coco&min_confidence=0",
+    ]
+
+
+def test_answers_of_older_and_of_newer_services() -> None:
+    older = Result.from_json(result_json())
+    assert (older.rotation, older.other_cars, older.model_version) == (0, False, "")
+    told = {"rotation": 270, "other_cars": True, "model_version": "a1"}
+    newer = Result.from_json(result_json(**told, something_new=1))
+    assert (newer.rotation, newer.other_cars, newer.model_version) == (270, True, "a1")
+
+
+def test_javascript_has_the_same_default() -> None:
+    code = (REPOSITORY / "web" / "carseg.js").read_text(encoding="utf-8")
+    (number,) = re.findall(r"^export const DEFAULT_CONFIDENCE = ([\d.]+);", code, re.MULTILINE)
+    assert float(number) == DEFAULT_CONFIDENCE
 
 
 def test_errors_are_those_of_the_service(service: CarSeg) -> None:
@@ -426,3 +478,10 @@ def test_the_same_in_javascript(server: Server, busy: Busy) -> None:
     posts = [data for method, data, _ in busy.seen if method == "POST"]
     assert posts == [json.dumps(body(b"photo"), separators=(",", ":")).encode()] * 3
     assert busy.seen[1][2] - busy.seen[0][2] >= 1
+    asked = f"min_confidence={DEFAULT_CONFIDENCE}"
+    assert busy.paths[3:] == [
+        f"/{HASH}/segments?{asked}",
+        f"/{HASH}/segments?{asked}&format=svg",
+        f"/{HASH}/mask.png?{asked}",
+        f"/{HASH}/masks/hood.png?min_confidence=0",
+    ]

@@ -82,7 +82,7 @@ def test_the_label_map_is_kept_exactly(app: Api, pipeline: Pipeline, sample: byt
     analysis = pipeline.analyse(decode_photo(sample, 50_000_000))
     assert np.array_equal(kept.labels(), analysis.labels)
     assert len(kept.packed_labels) < analysis.labels.size // 20
-    areas = {part["name"]: part["area"] for part in result["parts"]}
+    areas = {part.name: part.area for part in kept.parts}
     counts = np.bincount(kept.labels().ravel(), minlength=19)
     assert areas == {name: counts[i] for i, name in enumerate(PART_NAMES, 1) if counts[i]}
 

@@ -18,6 +18,7 @@ import segmenters
 from exports import FORMATS
 from img_to_segments import PART_NAMES
 from ledger import FOLDER
+from options import DEFAULT_CONFIDENCE
 from pipeline import Pipeline
 
 
@@ -66,6 +67,19 @@ def test_results_are_those_of_the_service(form: str, server: Server, tmp_path: P
     (file,) = tmp_path.glob(f"car{FORMATS[form].ending}")
     if form != "labelme":  # there the path of the photo is in the file
         assert file.read_bytes() == answer.content
+
+
+def test_without_options_it_is_the_plain_answer(server: Server) -> None:
+    local, remote = run(SAMPLE), run(SAMPLE, "--server", server.url)
+    image_hash = server.post(SAMPLE.read_bytes())
+    server.wait(image_hash)
+    answer = requests.get(f"{server.url}/{image_hash}/segments", timeout=60)
+    assert local.stdout_bytes == remote.stdout_bytes == answer.content
+
+
+def test_the_help_has_the_default_confidence() -> None:
+    words = " ".join(run("--help").output.split())
+    assert f"0 gives all parts. Default: {DEFAULT_CONFIDENCE}." in words
 
 
 def test_a_folder(folder: Path, tmp_path: Path) -> None:

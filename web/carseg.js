@@ -4,6 +4,7 @@
 //   const result = await new CarSeg("http://127.0.0.1:5000").segment(file);
 //   console.log(result.type?.name, result.parts.map((part) => part.name));
 
+export const DEFAULT_CONFIDENCE = 0.25; // always sent: a service may have another default
 export const FIRST_POLL = 100; // milliseconds between two questions for the status
 export const LAST_POLL = 2000;
 const FIRST_BREAK = 250; // milliseconds before a request is sent again
@@ -33,7 +34,8 @@ export class CarSegError extends Error {
  *
  * Each method takes `signal` (an AbortSignal) among its options. Options of results are those of
  * `/<hash>/segments`: tolerance, max_vertices, min_area, min_confidence, normalized, topology,
- * file_name.
+ * file_name. Masks take min_area and min_confidence, the overlay also tolerance, max_vertices and
+ * topology.
  */
 export class CarSeg {
   /**
@@ -92,8 +94,8 @@ export class CarSeg {
   }
 
   /** A PNG as a Blob: "mask", "overlay", or "masks/<part>". */
-  async picture(hash, name, { signal } = {}) {
-    return (await this.#ask(`/${hash}/${name}.png`, { signal })).blob();
+  async picture(hash, name, { signal, ...options } = {}) {
+    return (await this.#ask(this.path(hash, options, `${name}.png`), { signal })).blob();
   }
 
   /** Hashes of all photos that are Ready. */
@@ -101,11 +103,11 @@ export class CarSeg {
     return (await this.#ask("/", { signal })).json();
   }
 
-  /** The path of a result, for links; options that are null or undefined are left out. */
-  path(hash, options = {}) {
+  /** The path of a result, or of a picture such as "mask.png"; options that are null are left out. */
+  path(hash, options = {}, name = "segments") {
     const given = Object.entries(options).filter(([, value]) => value != null);
-    const query = new URLSearchParams(given).toString();
-    return `/${hash}/segments${query && `?${query}`}`;
+    const all = { min_confidence: DEFAULT_CONFIDENCE, ...Object.fromEntries(given) };
+    return `/${hash}/${name}?${new URLSearchParams(all)}`;
   }
 
   /** Post JSON; resolves to the JSON of the answer. Options as those of `submit`. */

@@ -35,9 +35,11 @@ export function fillDownloads(page) {
   const { hash, tolerance } = page;
   const stem = `car-${hash.slice(0, 8)}`;
   const path = (format) => service.path(hash, { format, tolerance }).slice(1);
+  const overlay = service.path(hash, { tolerance }, "overlay.png").slice(1);
+  const mask = service.path(hash, {}, "mask.png").slice(1);
   const pictures = [
-    fileLink(t("result.overlayPng"), `${hash}/overlay.png`, `${stem}-parts.png`),
-    fileLink(t("result.maskPng"), `${hash}/mask.png`, `${stem}-mask.png`),
+    fileLink(t("result.overlayPng"), overlay, `${stem}-parts.png`),
+    fileLink(t("result.maskPng"), mask, `${stem}-mask.png`),
     fileLink(t("result.svg"), path("svg"), `${stem}.svg`),
   ];
   if (photoOf(hash)) {

@@ -91,12 +91,13 @@ export class Gallery {
     const { node, result } = this.cards.get(hash);
     const link = node.querySelector("a") ?? el("a", { class: "card", href: `#${hash}` });
     const count = result?.parts.length ?? 0;
-    const none = !result || (!count && !result.type);
-    const title = result && none ? t("result.noCar") : typeName(result?.type?.name ?? "");
+    const none = result?.message === this.config.no_car;
+    const found = t(count ? "result.found" : "result.noParts", { n: count });
+    const title = none ? t("result.noCar") : typeName(result?.type?.name ?? "");
     link.replaceChildren(
       el("span", { class: "card-picture" }, result ? this.#picture(hash, result) : null),
       el("strong", {}, title || t("result.unknownType")),
-      el("span", { class: "card-note" }, none ? "" : t("result.found", { n: count })),
+      el("span", { class: "card-note" }, result && !none ? found : ""),
     );
     if (!link.isConnected || link.parentNode !== node) node.replaceChildren(link);
   }

@@ -97,7 +97,7 @@ export class ResultPage {
 
   /** A link that saves the mask of a part. */
   maskLink(name) {
-    const path = `${this.hash}/masks/${name}.png`;
+    const path = service.path(this.hash, {}, `masks/${name}.png`).slice(1);
     return fileLink(t("result.mask"), path, `car-${this.hash.slice(0, 8)}-${name}.png`);
   }
 
@@ -135,7 +135,7 @@ export class ResultPage {
 
   #show(again = false) {
     const { result, config } = this;
-    const none = !result.type && !result.parts.length;
+    const none = result.message === config.no_car;
     const title = result.type ? typeName(result.type.name) : t(none ? "result.noCar" : "result.unknownType");
     byId("result-title").textContent = title;
     document.title = `${title} – ${t("app")}`;
@@ -147,8 +147,7 @@ export class ResultPage {
     byId("ground").hidden = Boolean(url);
     byId("compare").disabled = !url;
     if (!url) byId("compare").setAttribute("aria-pressed", "false");
-    const found = t("result.found", { n: result.parts.length });
-    byId("overlay").setAttribute("aria-label", `${title}, ${found}`);
+    byId("overlay").setAttribute("aria-label", `${title}, ${this.#found()}`);
     if (!again) this.viewer.show(result, url);
     this.list.draw(result);
     this.#draw();
@@ -156,18 +155,23 @@ export class ResultPage {
     fillCopies(this);
   }
 
+  #found() {
+    const n = this.result.parts.length;
+    return t(n ? "result.found" : "result.noParts", { n });
+  }
+
   #summary(none) {
-    const { type, parts } = this.result;
     if (none) return [];
-    const words = [el("span", {}, t("result.found", { n: parts.length }))];
-    if (!type) return words;
-    words.unshift(el("span", {}, sureness(type.confidence)));
-    const [, second] = Object.entries(type.scores).sort((a, b) => b[1] - a[1]);
+    const { type, rotation, other_cars: others } = this.result;
+    const words = [type ? sureness(type.confidence) : t("result.noType")];
+    const [, second] = Object.entries(type?.scores ?? {}).sort((a, b) => b[1] - a[1]);
     if (second?.[1] >= 0.1) {
-      const values = { name: typeName(second[0]), p: percent(second[1]) };
-      words.splice(1, 0, el("span", {}, t("result.orElse", values)));
+      words.push(t("result.orElse", { name: typeName(second[0]), p: percent(second[1]) }));
     }
-    return words;
+    words.push(this.#found());
+    if (rotation) words.push(t("result.turned", { n: rotation }));
+    if (others) words.push(t("result.others"));
+    return words.map((text) => el("span", {}, text));
   }
 
   #draw() {

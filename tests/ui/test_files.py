@@ -14,6 +14,7 @@ from playwright.sync_api import Response, expect
 
 import ui
 from palette import PART_COLOURS
+from photo_result import NO_CAR
 from settings import Settings
 
 WEB = REPOSITORY / "web"
@@ -63,6 +64,7 @@ def test_config(client: FlaskClient, settings: Settings, sample: bytes) -> None:
     config = client.get("/ui/config.json").get_json()
     assert config["max_upload_bytes"] == settings.max_upload_bytes
     assert config["max_pixels"] == settings.max_pixels
+    assert config["no_car"] == NO_CAR
     assert config["sample"] == hashlib.sha256(sample).hexdigest()
     assert config["colours"] == {
         name: f"#{bytes(colour).hex()}" for name, colour in PART_COLOURS.items()

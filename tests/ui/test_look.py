@@ -12,7 +12,7 @@ import requests
 from browser import Visit, photo
 from helpers import Server, encoded, noise
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 
 def answer(server: Server, image_hash: str, **options: Any) -> dict[str, Any]:
@@ -235,6 +235,57 @@ def test_the_slider_redraws_from_the_server(visit: Visit, server: Server, ready:
     expect(page.locator("#points")).to_contain_text("20 pixels")
     assert shown() == points(answer(server, ready, tolerance=20))
     assert points(answer(server, ready, tolerance=20)) < points(answer(server, ready, tolerance=0))
+
+
+def retold(visit: Visit, **fields: Any) -> None:
+    """Have the page get results of the service with some fields changed."""
+
+    def change(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | fields)
+
+    visit.page.route("**/segments?*", change)
+
+
+def test_parts_without_a_type(visit: Visit, server: Server, ready: str) -> None:
+    retold(visit, type=None, message="7 parts were found. The type cannot be told.")
+    page = visit.open(ready)
+    expect(page.locator("#result-title")).to_have_text("Car")
+    summary = page.locator("#result-summary")
+    expect(summary).to_contain_text("The type can't be told from this photo")
+    expect(summary).to_contain_text("parts found")
+    drawn = page.locator("#overlay [data-part]").evaluate_all("all => all.map(g => g.dataset.part)")
+    assert sorted(drawn) == sorted(part["name"] for part in answer(server, ready)["parts"])
+    page.locator(".back").click()
+    card = page.locator(f"#gallery-list [data-hash='{ready}']")
+    expect(card.locator("strong")).to_have_text("Car")
+    expect(card).to_contain_text("parts found")
+
+
+def test_a_car_without_a_sure_part(visit: Visit, ready: str) -> None:
+    retold(visit, type=None, segments={}, parts=[], message="No part was found with enough ...")
+    page = visit.open(ready)
+    expect(page.locator("#result-title")).to_have_text("Car")
+    expect(page.locator("#result-summary")).to_contain_text("No part is sure enough")
+
+
+@pytest.mark.parametrize(
+    ("language", "turned", "others"),
+    [
+        ("en", "turn the photo 270° clockwise", "Other cars of similar size are left out"),
+        ("de", "Foto um 270° im Uhrzeigersinn drehen", "Andere ähnlich große Autos"),
+        ("th", "หมุนรูปตามเข็มนาฬิกา 270°", "ไม่รวมรถคันอื่น"),
+    ],
+)
+def test_what_else_there_is_to_say(
+    visit: Visit, ready: str, language: str, turned: str, others: str
+) -> None:
+    summary = visit.page.locator("#result-summary")
+    retold(visit, rotation=270, other_cars=True)
+    visit.start(f"/ui?lang={language}#{ready}")
+    visit.result()
+    expect(summary).to_contain_text(turned)
+    expect(summary).to_contain_text(others)
 
 
 def test_a_photo_without_a_car(visit: Visit, server: Server) -> None:

@@ -20,6 +20,8 @@ from helpers import Server
 from PIL import Image
 from playwright.sync_api import expect
 
+from options import DEFAULT_CONFIDENCE
+
 
 @pytest.fixture
 def result(server: Server, ready: str) -> dict[str, Any]:
@@ -37,6 +39,8 @@ def download(visit: Visit, selector: str, text: str) -> tuple[str, bytes]:
 def test_pictures(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     visit.open(ready)
     size = (result["width"], result["height"])
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
     names = set()
     for text in ("Photo with the parts", "Parts only", "Map of the parts"):
         name, data = download(visit, "#pictures", text)
@@ -48,6 +52,9 @@ def test_pictures(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     names.add(name)
     assert len(names) == 4
     assert all(name.startswith(f"car-{ready[:8]}") for name in names)
+    of_service = [url for url in asked if ready in url]
+    assert len(of_service) == 3
+    assert all(f"min_confidence={DEFAULT_CONFIDENCE}" in url for url in of_service)
 
 
 def test_the_photo_is_saved_as_it_looks(visit: Visit, sample: bytes, ready: str) -> None:
@@ -139,6 +146,6 @@ def test_the_snippet_works_on_another_page(visitor: Callable[..., Visit], ready:
 def test_a_download_that_fails_says_why(visit: Visit, ready: str) -> None:
     visit.failed_loads_are_fine = True
     page = visit.open(ready)
-    page.route("**/mask.png", lambda route: route.abort())
+    page.route("**/mask.png?*", lambda route: route.abort())
     page.locator("#pictures").get_by_text("Map of the parts").click()
     expect(page.locator("#toast")).to_have_text("The service can't be reached. Is it running?")
