@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 MAX_PIECES = 100_000  # chunks or segments of a file; photos of 1 GB stay below
@@ -28,8 +28,13 @@ _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start of frame
 _JPEG_KEPT = {0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xE0, 0xEE} | _JPEG_SIZES
 _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # without content
+_JPEG_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+_JPEG_END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_FILLER = b"\xaa" * 512  # 0 and 1 by turns: no code and no value reads as it does with zeros
+_FEW = 16  # bytes of a plain area in which there is at least one block of pixels
 
 _WEBP_KEPT = (b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L")
 _WEBP_METADATA = 0x20 | 0x08 | 0x04  # flags: profile, EXIF, XMP
@@ -48,6 +53,8 @@ class ImageFile:
         width, height: in pixels, as the file promises, before EXIF turns it.
         pixels: the same file without anything that the (first) picture does not need.
         exif: the TIFF structure of its EXIF data, empty if there is none.
+        filler: of a JPEG without its end, noise that a decoder reads as further pixels; `pixels`
+            has an end nevertheless. Empty for all other files.
     """
 
     kind: str
@@ -55,12 +62,14 @@ class ImageFile:
     height: int
     pixels: bytes
     exif: bytes
+    filler: bytes = b""
 
 
 def read_file(data: bytes) -> ImageFile | None:
     """Take a file apart; None if it is none of the three kinds.
 
-    Pixels are not looked at: they may still be damaged or missing.
+    Pixels are not looked at: they may still be damaged or missing. Of a JPEG without its end
+    `is_whole` tells if they are missing.
 
     Raises:
         BrokenFileError: it is of one of the kinds, but can't be read.
@@ -72,7 +81,7 @@ def read_file(data: bytes) -> ImageFile | None:
             return _read_jpeg(data)
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             return _read_webp(data)
-    except struct.error:
+    except (struct.error, IndexError):
         raise BrokenFileError("a header is incomplete") from None
     return None
 
@@ -143,38 +152,56 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 def _read_jpeg(data: bytes) -> ImageFile:
     view = memoryview(data)
-    kept = [view[:2]]
+    kept: list[memoryview | bytes] = [view[:2]]
     size: tuple[int, int] | None = None
+    frame = view[:0]
+    scans: list[memoryview] = []
+    before_scan = 0  # how many pieces are kept before the last one
+    interval = 0  # of restart markers
     exif = b""
-    scans = 0
+    code = 0
     for code, start, end in _jpeg_segments(data):
         if code in _JPEG_SIZES:
             if size is not None:
                 raise BrokenFileError("there are two sizes")
             size = struct.unpack_from(">HH", data, start + 5)
+            frame = view[start:end]
         elif code == 0xDA:
-            scans += 1
-            if scans > MAX_SCANS:
+            scans.append(view[start:end])
+            before_scan = len(kept)
+            if len(scans) > MAX_SCANS:
                 raise BrokenFileError("too many scans")
+        elif code == 0xDD:
+            (interval,) = struct.unpack_from(">H", data, start + 4)
         elif code == 0xE1 and not exif and data[start + 4 : start + 10] == b"Exif\0\0":
             exif = data[start + 4 : end]
         if code in _JPEG_KEPT or code in (0xDA, 0xD9):
             kept.append(view[start:end])
     if size is None:
         raise BrokenFileError("there is no size")
+    filler = b""
+    if code != 0xD9:
+        if not scans or _lacks_scans(frame, scans):
+            raise BrokenFileError("scans are missing")
+        last = bytes(scans[-1]).rstrip(b"\xff")  # without the half of a marker
+        kept[before_scan:] = [last, _JPEG_END]
+        filler = _filler(last, interval)
     height, width = size
-    return ImageFile("JPEG", width, height, b"".join(kept), _without_name(exif))
+    return ImageFile("JPEG", width, height, b"".join(kept), _without_name(exif), filler)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of each segment of the first picture; a scan is one with its data."""
     at = 2
+    scanned = False
     for _ in range(MAX_PIECES):
         found = _MARKER.search(data, at)
         if found is None:
             return
         start, code = found.start(), data[found.start() + 1]
         at = start + 2
+        if code == 0xD8 and scanned:  # start of a second picture, before the end of the first
+            return
         if code in _JPEG_BARE:
             continue
         if code == 0xD9:  # end of the picture
@@ -183,10 +210,71 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         (length,) = struct.unpack_from(">H", data, at)
         at += max(2, length)
         if code == 0xDA:
+            scanned = True
             behind = _SCAN_END.search(data, at)
             at = behind.start() if behind else len(data)
         yield code, start, at
     raise BrokenFileError("too many segments")
+
+
+def _lacks_scans(frame: memoryview, scans: list[memoryview]) -> bool:
+    """Tell if bits of coefficients are in no scan (T.81, B.2.3 and G.1.1).
+
+    Args:
+        frame: the segment that starts the frame.
+        scans: all scans with their headers.
+    """
+    missing = dict.fromkeys(frame[10 : 10 + 3 * frame[9] : 3], 2**64 - 1)  # component -> bits
+    for scan in scans:
+        count = scan[4]
+        first, last, approximation = (scan[5 + 2 * count + i] for i in range(3))
+        if frame[1] not in _JPEG_PROGRESSIVE:
+            first, last, approximation = 0, 63, 0
+        if approximation & 15 == 0:  # the lowest bit of each coefficient
+            for component in scan[5 : 5 + 2 * count : 2]:
+                if component in missing:
+                    missing[component] &= ~(2 ** (last + 1) - 2**first)
+    return any(missing.values())
+
+
+def _filler(scan: bytes, interval: int) -> bytes:
+    """Return noise that continues a scan, with the restart markers that a decoder waits for.
+
+    Raises BrokenFileError where it would wait for others than it finds: there it gives up.
+
+    Args:
+        scan: the last scan.
+        interval: blocks between two restart markers; 0 if there are none.
+    """
+    count = 0
+    for count, found in enumerate(_RESTART.finditer(scan), 1):
+        if not interval or scan[found.start() + 1] != 0xD0 + (count - 1) % 8:
+            raise BrokenFileError("a restart marker is out of place")
+    markers = (bytes((0xFF, 0xD0 + (count + i) % 8)) for i in range(8))
+    return b"".join(_FILLER + marker for marker in markers) + _FILLER + _JPEG_END
+
+
+def is_whole(file: ImageFile, shows_the_same: Callable[[bytes], bool]) -> bool:
+    """Tell if a JPEG without its end has all that its picture needs.
+
+    A decoder makes up for what is missing, so only the picture can tell: it must be the same when
+    noise comes behind the file.
+
+    Args:
+        file: the JPEG.
+        shows_the_same: decodes a JPEG and tells if its picture is that of `file.pixels`.
+    """
+    data = file.pixels.removesuffix(_JPEG_END)
+    bare = data[: len(data.rstrip(b"\0")) + 1]  # the last byte of a scan is often a zero itself
+    if shows_the_same(bare + file.filler):
+        return True
+    # More zeros may be a plain area. If the picture needs fewer, they may also be the end of a
+    # download into a file that had its length from the start.
+    return (
+        len(bare) < len(data)
+        and shows_the_same(data + file.filler)
+        and not shows_the_same(data[:-_FEW] + file.filler)
+    )
 
 
 # --- WebP
@@ -211,6 +299,8 @@ def _read_webp(data: bytes) -> ImageFile:
             kept += [view[start : start + 8], bytes((flags,)), view[start + 9 : end]]
         else:
             kept.append(view[start:end])
+        if end == len(data) + 1 and data[start + 4] % 2:  # an odd length
+            kept.append(b"\0")  # some programs leave out the zero that fills up the last chunk
     if size is None:
         raise BrokenFileError("there is no size")
     body = b"".join((b"WEBP", *kept))

@@ -18,7 +18,8 @@ import pybase64
 from numpy.typing import NDArray
 from PIL import Image
 
-from image_files import BrokenFileError, ImageFile, orientation, read_file
+from image_files import BrokenFileError, ImageFile, is_whole, orientation, read_file
+from other_formats import format_name
 
 log = logging.getLogger(__name__)
 
@@ -36,25 +37,6 @@ _WHITESPACE = b" \t\r\n"
 _BAND = 128  # rows that are converted at a time; a whole large photo would need several copies
 _AT_ONCE = 4_000_000  # pixels of a picture for which a copy more is no matter
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations: stored with rows and columns exchanged
-
-# Signatures (offset, bytes) of common formats that we don't take, to name them in the answer.
-_OTHER_FORMATS: tuple[tuple[str, int, bytes], ...] = (
-    ("GIF", 0, b"GIF8"),
-    ("BMP", 0, b"BM"),
-    ("TIFF", 0, b"II*\0"),
-    ("TIFF", 0, b"MM\0*"),
-    ("HEIC", 4, b"ftyphei"),
-    ("HEIC", 4, b"ftypmif1"),
-    ("AVIF", 4, b"ftypavi"),
-    ("JPEG XL", 0, b"\xff\x0a"),
-    ("JPEG XL", 4, b"JXL "),
-    ("JPEG 2000", 4, b"jP  "),
-    ("icon", 0, b"\0\0\1\0"),
-    ("Photoshop", 0, b"8BPS"),
-    ("PDF", 0, b"%PDF"),
-    ("SVG", 0, b"<svg"),
-    ("SVG", 0, b"<?xml"),
-)
 
 
 class ImageError(Exception):
@@ -165,6 +147,8 @@ def _decode(data: bytes, max_pixels: int, enough: float) -> Photo:
         with Image.open(BytesIO(file.pixels), formats=[file.kind]) as picture:
             if picture.size != (file.width, file.height):
                 raise ImageError(400, DAMAGED)
+            if file.filler and not _has_all_pixels(file):
+                raise ImageError(400, DAMAGED)
             picture.draft(None, (file.width // shrink, file.height // shrink))  # JPEGs only
             picture.load()
             pixels = _to_rgb(picture, shrink if picture.size == (file.width, file.height) else 1)
@@ -180,6 +164,23 @@ def _decode(data: bytes, max_pixels: int, enough: float) -> Photo:
     turn = orientation(file.exif)
     size = (file.width, file.height) if turn in _SIDEWAYS else (file.height, file.width)
     return Photo(np.ascontiguousarray(_upright(pixels, turn)), *size)
+
+
+def _has_all_pixels(file: ImageFile) -> bool:
+    """Tell if only the end of a JPEG without an end is missing. Raises what Pillow raises."""
+    with Image.open(BytesIO(file.pixels), formats=["JPEG"]) as picture:
+        picture.load()
+
+        def shows_the_same(data: bytes) -> bool:
+            with Image.open(BytesIO(data), formats=["JPEG"]) as other:
+                other.load()
+                tops = range(0, picture.height, _BAND)  # in bands to spare memory
+                boxes = ((0, top, picture.width, min(top + _BAND, picture.height)) for top in tops)
+                return all(
+                    picture.crop(box).tobytes() == other.crop(box).tobytes() for box in boxes
+                )
+
+        return is_whole(file, shows_the_same)
 
 
 def _shrink(pixels: int, enough: float) -> int:
@@ -204,14 +205,12 @@ def _essentials(data: bytes, max_pixels: int) -> ImageFile:
 
 
 def _not_taken(data: bytes) -> ImageError:
-    """Why `data`, which is no PNG, JPEG or WebP, is not taken."""
-    start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
-    for name, offset, signature in _OTHER_FORMATS:
-        if start[offset:].startswith(signature) or data[offset:].startswith(signature):
-            return ImageError(
-                415, f"This is a {name} file; the service takes PNG, JPEG and WebP images."
-            )
-    return ImageError(400, "This is not an image; the service takes PNG, JPEG and WebP images.")
+    """Return the reason why `data`, which is no PNG, JPEG or WebP, is not taken."""
+    takes = "the service takes PNG, JPEG and WebP images."
+    name = format_name(data)
+    if name is None:
+        return ImageError(400, f"This is not an image; {takes}")
+    return ImageError(415, f"This is {name} file; {takes}")
 
 
 def _too_large(max_pixels: int) -> ImageError:

@@ -8,13 +8,14 @@ import zlib
 
 import numpy as np
 import pytest
-from helpers import encoded, noise
+from helpers import SAMPLE, encoded, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from model_files import read_description
 from segment_interface import (
+    DAMAGED,
     ENOUGH_PIXELS,
     MAX_SIDE,
     ImageError,
@@ -228,9 +229,8 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
         (encoded(GRADIENT, "ICO"), "icon"),
         (encoded(GRADIENT, "AVIF"), "AVIF"),
         (encoded(GRADIENT, "JPEG2000"), "JPEG 2000"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
         (b"%PDF-1.7", "PDF"),
-        (b' <?xml version="1.0"?><svg/>', "SVG"),
+        (b"\r\n%PDF-1.7", "PDF"),
     ],
 )
 def test_other_formats_are_named(data: bytes, name: str) -> None:
@@ -239,7 +239,96 @@ def test_other_formats_are_named(data: bytes, name: str) -> None:
     assert caught.value.status == 415
 
 
-@pytest.mark.parametrize("data", [b"hello", b"\0" * 100, b"\x89PN", b"RIFF\0\0\0\0WAVE"])
+BRANDS = [
+    *((brand, "a HEIC") for brand in ("heic", "heix", "hevc", "hevx", "heim", "heis", "hevm")),
+    *((brand, "an AVIF") for brand in ("avif", "avis")),
+]
+
+
+def _brands(major: str, *others: str) -> bytes:
+    """The box with which a HEIC or AVIF starts."""
+    content = major.encode() + bytes(4) + "".join(others).encode()
+    return struct.pack(">I", 8 + len(content)) + b"ftyp" + content
+
+
+@pytest.mark.parametrize(("brand", "name"), BRANDS)
+def test_photos_in_boxes_are_named_by_their_brands(brand: str, name: str) -> None:
+    rest = b"\0\0\0\x08meta" + bytes(range(256))
+    own, other = _brands(brand, "mif1", "miaf"), _brands("isom", "iso8", "miaf", brand)
+    large = b"\0\0\0\1ftyp" + struct.pack(">Q", 24) + brand.encode() + bytes(4)
+    for start in (
+        own,  # as an iPhone writes it; its bursts are "hevc"
+        _brands(brand),
+        other,  # the brand is one among others
+        _brands("mif1", "miaf", brand),
+        _brands("msf1", *["abcd"] * 500, brand),
+        b"\0\0\0\0" + own[4:],  # a box up to the end of the file
+        b"\xff\xff\xff\xff" + own[4:],
+        large,
+        b"\0\0\0\x0cfree\0\0\0\0" + own,
+        own[:12],
+    ):
+        with pytest.raises(ImageError, match=f"This is {name} file; the service") as caught:
+            decode_photo(start + (b"" if len(start) == 12 else rest), LIMIT)
+        assert caught.value.status == 415
+
+
+@pytest.mark.parametrize("brand", ["mif1", "msf1"])
+def test_photos_in_boxes_of_a_general_brand(brand: str) -> None:
+    with pytest.raises(ImageError, match="a HEIC file"):
+        decode_photo(_brands(brand, "miaf"), LIMIT)
+    with pytest.raises(ImageError, match="an AVIF file"):
+        decode_photo(_brands(brand, "miaf", "avif"), LIMIT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<svg/>",
+        "<svg",
+        ' <?xml version="1.0"?><svg/>',
+        '\ufeff<?xml version="1.0"?>\n<!-- <html> -->\n<svg width="9">',
+        '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "a.dtd" [<!ENTITY a "b">]>\n<svg\n>',
+        '<!--a--><?b?><!--c--><svg:svg xmlns:svg="http://www.w3.org/2000/svg">',
+        "<!--" + "a" * 9999 + "--><svg>",
+    ],
+)
+def test_an_svg_is_named(text: str) -> None:
+    for data in (text.encode(), text.removeprefix("\ufeff").encode("utf-16")):
+        with pytest.raises(ImageError, match="an SVG file") as caught:
+            decode_photo(data, LIMIT)
+        assert caught.value.status == 415
+
+
+ERROR_PAGE = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code></Error>'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"hello",
+        b"\0" * 100,
+        b"\x89PN",
+        b"RIFF\0\0\0\0WAVE",
+        ERROR_PAGE,
+        b"\xef\xbb\xbf" + ERROR_PAGE,
+        ERROR_PAGE.decode().encode("utf-16"),
+        b"<?xml",
+        b"<?xml version='1.0'?><!-- <svg/> --><Error/>",
+        b"<?xml version='1.0'?><Error>&lt;svg/></Error>",
+        b"<?xml version='1.0'?><svgs/>",
+        b"<!DOCTYPE html><html><body><svg></svg></body></html>",
+        b"<html>" * 100_000,
+        b"<?" * 100_000,
+        b"<!DOCTYPE [" * 10_000,
+        b"BMW is a make of cars.",
+        _brands("isom", "iso2", "avc1", "mp41"),  # a video
+        _brands("qt  "),
+        b"\0\0\0\x04ftyp",
+        b"\0\0\0\1ftyp",
+        b"\0\0\0\0free",
+    ],
+)
 def test_what_is_not_an_image(data: bytes) -> None:
     with pytest.raises(ImageError, match="not an image") as caught:
         decode_image(data, LIMIT)
@@ -253,6 +342,132 @@ def test_a_truncated_image(kind: str, share: float) -> None:
     with pytest.raises(ImageError, match=r"damaged or incomplete|not an image") as caught:
         decode_image(data[: int(len(data) * share)], LIMIT)
     assert caught.value.status == 400
+
+
+# --- JPEGs without the two bytes of their end
+
+CAR = Image.open(SAMPLE).convert("RGB")
+SMALL_CAR = CAR.resize((301, 203))
+PLAIN_BELOW = Image.new("RGB", (320, 240), "white")  # its last bytes are zeros
+PLAIN_BELOW.paste(CAR.resize((210, 140)), (40, 30))
+OPEN_ENDED = {
+    "baseline": encoded(SMALL_CAR, "JPEG"),
+    "full colour": encoded(SMALL_CAR, "JPEG", subsampling=0, quality=95),
+    "own codes": encoded(SMALL_CAR, "JPEG", optimize=True),
+    "progressive": encoded(SMALL_CAR, "JPEG", progressive=True),
+    "restarts": encoded(SMALL_CAR, "JPEG", restart_marker_blocks=7),
+    "grey": encoded(SMALL_CAR.convert("L"), "JPEG"),
+    "CMYK": encoded(SMALL_CAR.convert("CMYK"), "JPEG", progressive=True),
+    "one pixel": encoded(SMALL_CAR.crop((99, 99, 100, 100)), "JPEG"),
+    "plain below": encoded(PLAIN_BELOW, "JPEG", optimize=True),
+    "progressive, plain below": encoded(PLAIN_BELOW, "JPEG", progressive=True),
+}
+
+
+@pytest.mark.parametrize("kind", OPEN_ENDED)
+@pytest.mark.parametrize("behind", ["", "ff", "ff" * 600, "0d0a", "00" * 8, "ffd8ffe0"])
+def test_a_jpeg_without_its_end_is_taken(kind: str, behind: str) -> None:
+    data = OPEN_ENDED[kind]
+    whole = decode_photo(data, LIMIT)
+    photo = decode_photo(data.removesuffix(b"\xff\xd9") + bytes.fromhex(behind), LIMIT)
+    assert photo.size == whole.size
+    assert np.array_equal(photo.pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("kind", sorted(set(OPEN_ENDED) - {"plain below"}))
+def test_zeros_in_place_of_a_jpegs_end(kind: str) -> None:
+    data = OPEN_ENDED[kind]
+    padded = data.removesuffix(b"\xff\xd9") + bytes(4096)
+    assert np.array_equal(decode_photo(padded, LIMIT).pixels, decode_photo(data, LIMIT).pixels)
+
+
+@pytest.mark.parametrize("kind", sorted(set(OPEN_ENDED) - {"one pixel"}))
+@pytest.mark.parametrize("behind", ["", "ff" * 9, "00" * 9999, "ffd8ffe0"])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97])
+def test_a_jpeg_that_lacks_pixels_is_damaged(kind: str, behind: str, share: float) -> None:
+    data = OPEN_ENDED[kind]
+    start = data.index(b"\xff\xda") + 14  # of the pixels
+    cut = start + int((len(data) - 2 - start) * share)
+    with pytest.raises(ImageError, match="damaged or incomplete") as caught:
+        decode_photo(data[:cut] + bytes.fromhex(behind), LIMIT)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("kind", OPEN_ENDED)
+def test_a_jpeg_that_lacks_its_last_bytes_is_never_another_picture(kind: str) -> None:
+    """Some last bytes change no pixel: the rest of a code, blocks outside of the picture."""
+    data = OPEN_ENDED[kind].removesuffix(b"\xff\xd9")
+    whole = decode_photo(data, LIMIT).pixels
+    refused = 0
+    for cut in range(1, 61):
+        try:
+            photo = decode_photo(data[:-cut], LIMIT)
+        except ImageError as error:
+            refused += error.message == DAMAGED
+        else:
+            refused -= not np.array_equal(photo.pixels, whole)
+    assert refused > 50
+
+
+def test_a_jpeg_that_ends_between_two_pieces_is_damaged() -> None:
+    """There a decoder has no half of a piece to complain of."""
+    data = OPEN_ENDED["progressive"]
+    with pytest.raises(ImageError, match="damaged"):
+        decode_photo(data[: data.rindex(b"\xff\xda")], LIMIT)  # before the last scan
+    data = OPEN_ENDED["restarts"]
+    for number in range(0xD0, 0xD8):
+        at = data.rindex(bytes((0xFF, number)))
+        for cut in (at, at + 1, at + 2):
+            with pytest.raises(ImageError, match="damaged"):
+                decode_photo(data[:cut], LIMIT)
+    for at in (200, 900):  # a decoder gives up there
+        stray = bytearray(OPEN_ENDED["baseline"][:-2])
+        stray[-at:-at] = b"\xff\xd3"
+        with pytest.raises(ImageError, match="damaged"):
+            decode_photo(bytes(stray), LIMIT)
+
+
+def test_a_jpeg_without_its_end_before_another_one() -> None:
+    first, second = OPEN_ENDED["baseline"], OPEN_ENDED["plain below"]
+    photo = decode_photo(first.removesuffix(b"\xff\xd9") + second, LIMIT)
+    assert np.array_equal(photo.pixels, decode_photo(first, LIMIT).pixels)
+    with pytest.raises(ImageError, match="damaged"):
+        decode_photo(first[: len(first) // 2] + second, LIMIT)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_large_jpeg_without_its_end(options: dict[str, bool], turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = encoded(CAR.resize((1600, 1100)), "JPEG", exif=exif, **options)
+    whole, photo = decode_photo(data, 50_000_000), decode_photo(data[:-2], 50_000_000)
+    assert photo.size == whole.size == ((1600, 1100) if turn == 6 else (1100, 1600))
+    assert photo.pixels.shape == whole.pixels.shape
+    assert np.abs(photo.pixels.astype(int) - whole.pixels).max() <= 8
+    for cut in (3, 20, len(data) // 50):
+        with pytest.raises(ImageError, match="damaged"):
+            decode_photo(data[: -2 - cut], 50_000_000)
+
+
+def test_a_webp_without_the_zero_at_its_end() -> None:
+    filled_up = 0
+    for width in range(20, 40):
+        data = encoded(CAR.resize((width, 30)), "WEBP", lossless=True)
+        (length,) = struct.unpack_from("<I", data, 16)
+        if length % 2:
+            filled_up += 1
+            assert np.array_equal(decode_image(data[:-1], LIMIT), decode_image(data, LIMIT))
+        with pytest.raises(ImageError, match="damaged"):
+            decode_image(data[: -1 - length % 2], LIMIT)
+    assert filled_up
+
+
+def test_what_follows_a_jpeg_does_not_matter() -> None:
+    data = OPEN_ENDED["baseline"]
+    for behind in (bytes(999), b"\r\n--boundary--\r\n", data, b"\xff\xc0\xff"):
+        photo = decode_photo(data + behind, LIMIT)
+        assert np.array_equal(photo.pixels, decode_photo(data, LIMIT).pixels)
 
 
 # --- photos, which are read at the scale that is enough
@@ -318,6 +533,7 @@ def test_enough_is_more_than_the_networks_look_at() -> None:
 
 
 VALID = [encoded(noise(24, 32), kind) for kind in ("PNG", "JPEG", "WEBP")]
+VALID += [encoded(noise(24, 32), "JPEG", **more)[:-2] for more in ({}, {"progressive": True})]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")

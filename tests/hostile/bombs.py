@@ -320,6 +320,7 @@ LARGEST: dict[str, Callable[[Size], bytes]] = {
     "jpeg-progressive": lambda size: flat(size, "JPEG", progressive=True, subsampling=0),
     "jpeg-scans": lambda size: jpeg_scans(57, size),
     "jpeg-cmyk": lambda size: flat(size, "JPEG", "CMYK", progressive=True),
+    "jpeg-without-end": lambda size: flat(size, "JPEG", "CMYK", progressive=True)[:-2],
     "webp-lossless": lambda size: flat(size, "WEBP", "RGBA", lossless=True, method=0),
     "webp-lossy": lambda size: flat(size, "WEBP", method=0),
 }

@@ -43,6 +43,7 @@ def seeds() -> dict[str, list[bytes]]:
             encoded(colours.convert("CMYK"), "JPEG"),
             encoded(colours.convert("L"), "JPEG", restart_marker_blocks=1),
             encoded(colours, "MPO", **frames),
+            encoded(colours, "JPEG", restart_marker_blocks=2).removesuffix(b"\xff\xd9"),
         ],
         "WEBP": [
             encoded(colours, "WEBP"),

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from blank import Blank
 from flask.testing import FlaskClient
-from helpers import REPOSITORY, body, clean_environment, encoded, noise
+from helpers import REPOSITORY, SAMPLE, body, clean_environment, encoded, noise, segments
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mutations import mutations, seeds
 from numpy.typing import NDArray
+from PIL import Image
 
 from api_docs import Api
 from image_files import orientation
@@ -105,6 +106,38 @@ def test_damaged_files_are_taken_or_refused(blank: FlaskClient, kind: str) -> No
             assert set(answer.get_json()) == {"error"}
     assert codes <= {200, 400, 413, 415}
     assert {200, 400} <= codes
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_posted_jpeg_without_its_end_has_the_same_parts(
+    client: FlaskClient, options: dict[str, bool]
+) -> None:
+    car = Image.open(SAMPLE).convert("RGB").resize((600, 400))
+    data = encoded(car, "JPEG", **options)
+    whole, cut = segments(client, data), segments(client, data.removesuffix(b"\xff\xd9"))
+    assert whole["segments"]
+    assert cut | {"image_hash": ""} == whole | {"image_hash": ""}
+    answer = client.post("/", json=body(data[: len(data) * 9 // 10]))
+    assert answer.status_code == 400
+    assert answer.get_json() == {"error": "The image is damaged or incomplete."}
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "start"),
+    [
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', 400, "This is not an"),
+        (b'<?xml version="1.0"?><svg/>', 415, "This is an SVG file"),
+        (b"\0\0\0\x1cftyphevc\0\0\0\0mif1heicmiaf" + bytes(500), 415, "This is a HEIC file"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf" + bytes(500), 415, "This is an AVIF file"),
+    ],
+)
+def test_posted_files_of_other_kinds(
+    blank: FlaskClient, data: bytes, status: int, start: str
+) -> None:
+    answer = blank.post("/", json=body(data))
+    assert answer.status_code == status
+    assert answer.get_json()["error"].startswith(start)
+    assert "takes PNG, JPEG and WebP images" in answer.get_json()["error"]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

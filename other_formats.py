@@ -1,0 +1,80 @@
+"""Names of common formats that the service does not take, to say so in the answer.
+
+Sources: ISO/IEC 14496-12 (boxes and brands), 4.2 and 4.3; ISO/IEC 23008-12 (HEIF), annex B; the
+AVIF specification, 6; XML 1.0, 2.8.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+_REACH = 1 << 16  # bytes that are looked at; comments and entities may precede an SVG's element
+
+# Format with its article -> signatures (offset, bytes).
+_SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
+    "a GIF": ((0, b"GIF8"),),
+    "a TIFF": ((0, b"II*\0"), (0, b"MM\0*")),
+    "a JPEG XL": ((0, b"\xff\x0a"), (4, b"JXL ")),
+    "a JPEG 2000": ((4, b"jP  "),),
+    "an icon": ((0, b"\0\0\1\0"),),
+    "a Photoshop": ((0, b"8BPS"),),
+}
+
+# Brands of files in boxes. Of the general ones, which any codec may have, most are HEIC.
+_BRANDS = {
+    **dict.fromkeys((b"avif", b"avis", b"avio", b"MA1A", b"MA1B"), "an AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis"), "a HEIC"),
+    **dict.fromkeys((b"hevc", b"hevx", b"hevm", b"hevs"), "a HEIC"),  # sequences, such as bursts
+}
+_GENERAL_BRANDS = {b"mif1", b"mif2", b"msf1", b"miaf"}
+_FILLING = (b"free", b"skip", b"wide")  # boxes that may precede the one with the brands
+
+# What may precede the first element: declarations, comments, a document type. No group gives back
+# what it took, so the time goes with the length.
+_SVG = re.compile(
+    r"(?>\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>)*+<(?:[\w.-]+:)?svg(?![\w.-])",
+    re.DOTALL,
+)
+
+
+def format_name(data: bytes) -> str | None:
+    """Return the format of a file with its article, such as "an AVIF"; None if it is unknown."""
+    for name, signatures in _SIGNATURES.items():
+        if any(data.startswith(signature, offset) for offset, signature in signatures):
+            return name
+    if data.startswith(b"BM") and data[15:18] == b"\0\0\0":  # of the length of its second header
+        return "a BMP"
+    text = _text(data)
+    if text.startswith("%PDF"):
+        return "a PDF"
+    if _SVG.match(text):
+        return "an SVG"
+    brands = _brands(data)
+    named = (_BRANDS[brand] for brand in brands if brand in _BRANDS)
+    return next(named, "a HEIC" if _GENERAL_BRANDS.intersection(brands) else None)
+
+
+def _text(data: bytes) -> str:
+    """Return the start of a file as text, without blanks before it."""
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin-1"
+    return data[:_REACH].removeprefix(b"\xef\xbb\xbf").decode(encoding, "replace").lstrip()
+
+
+def _brands(data: bytes) -> list[bytes]:
+    """Return the brands that a file of boxes gives itself, the major one first."""
+    at = 0
+    while at + 8 <= min(len(data), _REACH):
+        length, name = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if length == 1 and at + 16 <= len(data):  # the length is too large for 32 bits
+            (length,) = struct.unpack_from(">Q", data, at + 8)
+            head = 16
+        end = at + length if length else len(data)
+        if name == b"ftyp":
+            content = data[at + head : min(max(end, at + head + 4), at + _REACH)]
+            return [content[:4], *(content[i : i + 4] for i in range(8, len(content), 4))]
+        if name not in _FILLING or end < at + head:
+            break
+        at = end
+    return []
