@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from car_classification import CarType
 from img_to_segments import PART_NAMES
+from old_results import FIRST_VERSION, has_lid, rename_lid
 from options import DEFAULT_CONFIDENCE
 from pipeline import Analysis, Part
 from poligons_from_seg import Polygon, Ring
@@ -122,19 +123,23 @@ class Result:
 
     @classmethod
     def unpack(cls, data: bytes) -> Result:
-        """The result that `pack` was called on."""
+        """Return the result that `pack` was called on; old ones with today's names of parts."""
         end = _LENGTH + int.from_bytes(data[:_LENGTH], "big")
         fields: dict[str, Any] = json.loads(zlib.decompress(data[_LENGTH:end]))
-        return cls(
+        result = cls(
             width=fields["width"],
             height=fields["height"],
             type=None if fields["type"] is None else CarType(**fields["type"]),
             parts=[_part(part) for part in fields["parts"]],
             packed_labels=data[end:],
-            model_version=fields["model_version"],
-            rotation=fields["rotation"],
-            other_cars=fields["other_cars"],
+            model_version=fields.get("model_version", FIRST_VERSION),
+            rotation=fields.get("rotation", 0),
+            other_cars=fields.get("other_cars", False),
         )
+        if "model_version" in fields or not has_lid(result.parts):
+            return result
+        parts, labels = rename_lid(result.parts, result.labels(), result.type)
+        return replace(result, parts=parts, packed_labels=_packed(labels))
 
 
 def _packed(labels: NDArray[np.uint8]) -> bytes:
