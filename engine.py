@@ -19,7 +19,10 @@ class Engine(Protocol):
     """
 
     def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
-        """Take a photo, unless it is known and did not end in Error.
+        """Take a photo, unless it is known and need not be worked on anew.
+
+        One that ended in Error is, and one whose result was made by other models than those in
+        use now: it waits again for all its owners, and the earlier result is gone.
 
         Args:
             data: the file.

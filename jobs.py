@@ -78,7 +78,7 @@ class Jobs:
                 photos that were Ready last.
             on_end: called once for each job that has ended, from any thread.
         """
-        self._store, self._limits = store, limits
+        self._store, self._limits, self._version = store, limits, stages.version
         self._uploads, self._masks = Uploads(uploads), Masks(masks)
         self._lock = threading.RLock()
         self._news = News(self._lock)
@@ -109,7 +109,9 @@ class Jobs:
     # --- what the routes use
 
     def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
-        """Take a photo, unless it is known and did not end in Error.
+        """Take a photo, unless it is known and need not be worked on anew.
+
+        See `engine.Engine.accept`.
 
         Args:
             data: the file.
@@ -126,22 +128,17 @@ class Jobs:
         """
         digest = hashlib.sha256(data).hexdigest()
         with self._lock:
-            if self._known.is_good(digest):
+            if self._known.is_good(digest, self._version):
                 return digest, self._join(digest, owner)
             self._check_room()
         with self._decoding:
             photo = decode_photo(data, self._limits.max_pixels)
             try:
                 with self._uploads.draft(data) as draft, self._lock:
-                    if self._known.is_good(digest):
+                    if self._known.is_good(digest, self._version):
                         return digest, self._join(digest, owner)
                     self._check_room()
-                    number = self._store.add(digest, owner)
-                    try:
-                        self._uploads.keep(draft, digest)
-                    except OSError:
-                        self._store.drop(digest)
-                        raise
+                    number = self._remember(draft, digest, owner)
                     self._enqueue(digest, number, photo)
                     return digest, True
             except OSError as error:
@@ -227,8 +224,7 @@ class Jobs:
                 return True
             self._store.drop(digest)
             job = self._known.job(digest)
-            self._known.lose(digest)
-            self._masks.remove(digest)
+            self._lose(digest)
             self._uploads.remove(digest)
             cancels = job is not None and not job.claimed
             if job is not None and cancels:
@@ -278,8 +274,10 @@ class Jobs:
                     count += 1
                     continue
                 log.warning("Job %s is given up at the start", row.digest)
-                self._store.end(row.number, Ending("Error", LOST if gone else TWICE))
-                self._known.load({row.digest: "Error"})
+                ending = Ending("Error", LOST if gone else TWICE)
+                self._store.end(row.number, ending)
+                self._known.load({row.digest: ending})
+                self._masks.remove(row.digest)
                 self._uploads.remove(row.digest)
             for digest in set(files) - {row.digest for row in unfinished}:
                 if digest in self._known or not self._store.lasting:
@@ -323,10 +321,38 @@ class Jobs:
                 limit, waiting, self._work.seconds, self._limits.workers
             )
 
+    def _remember(self, draft: Path, digest: str, owner: str) -> int:
+        """Keep an upload, add its row, and return the number of that.
+
+        An earlier result goes with the new row, so the upload of a known photo is kept first. That
+        of an unknown one comes second: without a row nothing says whose it is.
+        """
+        if digest in self._known:
+            was_there = self._uploads.has(digest)
+            self._uploads.keep(draft, digest)
+            try:
+                return self._store.add(digest, owner)
+            except StoreError:
+                if not was_there:
+                    self._uploads.remove(digest)
+                raise
+        number = self._store.add(digest, owner)
+        try:
+            self._uploads.keep(draft, digest)
+        except OSError:
+            self._store.drop(digest)
+            raise
+        return number
+
     def _enqueue(self, digest: str, number: int, photo: Photo | None) -> None:
         job = Job(digest, number)
+        self._masks.remove(digest)  # those of an earlier result
         self._known.add(job, photo)
         job.ticket = self._workers.put(job)
+
+    def _lose(self, digest: str) -> None:
+        self._known.lose(digest)
+        self._masks.remove(digest)
 
     # --- inside: from time to time
 
@@ -344,8 +370,7 @@ class Jobs:
         with self._lock:
             gone = self._store.expire(time.time() - limits.keep_days * 86_400, limits.keep_results)
             for digest in gone:
-                self._known.lose(digest)
-                self._masks.remove(digest)
+                self._lose(digest)
 
     def _trouble(self) -> str | None:
         """Why photos can't be taken or results not be kept, as of a few seconds ago."""

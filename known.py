@@ -5,6 +5,7 @@ Nothing here takes a lock: `jobs.Jobs` calls everything under its own.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Mapping
 
@@ -37,6 +38,7 @@ class Known:
         """
         self._store, self._workers = store, workers
         self._status, self._segments = status, segments
+        self._versions: dict[str, str] = {}  # of the models, for all photos that are Ready
         self._jobs: dict[str, Job] = {}
         self._recent: deque[Job] = deque()
         self.held = 0  # bytes of the decoded photos that wait
@@ -44,9 +46,17 @@ class Known:
     def __contains__(self, digest: object) -> bool:
         return digest in self._status
 
-    def is_good(self, digest: str) -> bool:
-        """Whether a photo is known and did not end in Error."""
-        return self._status.get(digest, "Error") != "Error"
+    def is_good(self, digest: str, model_version: str) -> bool:
+        """Whether a photo is known and need not be worked on anew.
+
+        Args:
+            digest: of the photo.
+            model_version: of the models that would work on it; "" where there are none.
+        """
+        state = self._status.get(digest, "Error")
+        if state == "Ready" and model_version:
+            return self._versions.get(digest) == model_version
+        return state != "Error"
 
     def is_visible(self, digest: str, owner: str) -> bool:
         """Whether a photo is known to `owner`; "" sees all."""
@@ -80,9 +90,12 @@ class Known:
             return standing._replace(result=None)
         return None if ending is None else Standing(ending.state, ending.message, None)
 
-    def load(self, states: Mapping[str, State]) -> None:
-        """Learn the states of photos whose jobs are not in memory."""
-        self._status.update(states)
+    def load(self, endings: Mapping[str, Ending]) -> None:
+        """Learn how photos have ended whose jobs are not in memory."""
+        for digest, ending in endings.items():
+            self._status[digest] = ending.state
+            if ending.state == "Ready":
+                self._versions[digest] = sys.intern(ending.model_version)
 
     def add(self, job: Job, photo: Photo | None) -> None:
         """A job begins to wait. The decoded photo is kept if not too many are."""
@@ -109,6 +122,8 @@ class Known:
         """A job ends. It stays in memory for as long as few end after it."""
         job.stage, job.result = None, result
         self.change(job, "Error" if result is None else "Ready", message)
+        if result is not None:
+            self._versions[job.digest] = result.model_version
         if segments is not None:
             self._segments[job.digest] = segments
         self._recent.append(job)
@@ -128,4 +143,5 @@ class Known:
         """Know a photo no more."""
         self._jobs.pop(digest, None)
         self._status.pop(digest, None)
+        self._versions.pop(digest, None)
         self._segments.pop(digest, None)

@@ -45,7 +45,10 @@ def add_posting(app: Api, jobs: Engine, settings: Settings) -> None:
         openapi_extensions={"requestBody": schema.UPLOAD_BODY},
     )
     def post_photo() -> Response:
-        """Answers at once; poll the status with the hash. A known photo is not worked on again."""
+        """Answers at once; poll the status with the hash.
+
+        A known photo is worked on again if it ended in Error, or if other models made its result.
+        """
         image = posted_object().get("image")
         if not isinstance(image, str) or not image:
             raise ApiError(400, 'There is no image; send {"image": "<base64>"}.')

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from store import Ended, Ending, StoreError, Unfinished
+from store import Ending, StoreError, Unfinished
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE photos (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -26,7 +26,8 @@ CREATE TABLE photos (
     state TEXT CHECK (state IN ('Ready', 'Error')),  -- NULL until it has ended
     ended REAL,
     message TEXT,
-    result BLOB
+    result BLOB,
+    model_version TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX photos_ended ON photos (ended) WHERE ended IS NOT NULL;
 CREATE TABLE owners (
@@ -36,6 +37,9 @@ CREATE TABLE owners (
 ) WITHOUT ROWID;
 CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), time REAL NOT NULL);
 """
+# What makes a file of an earlier version one of the next, by the earlier one.
+_MIGRATIONS = {1: "ALTER TABLE photos ADD COLUMN model_version TEXT NOT NULL DEFAULT '';"}
+
 _FULL = "The disk of the service is full; nothing was stored. Try again later."
 _CLOSED = "The service is stopping; try again in a moment."
 _BROKEN = "The service can't write its results; its log says why."
@@ -73,9 +77,14 @@ class SqliteStore:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > _VERSION:
             raise StoreError("it was written by a newer version of the service")
-        # Writes in any case, so that a second process is told at once that the file is taken.
-        schema = _SCHEMA if version == 0 else ""
-        self._db.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={_VERSION}; COMMIT;")
+        if version == 0:
+            changes = _SCHEMA
+        else:
+            changes = "".join(_MIGRATIONS[earlier] for earlier in range(version, _VERSION))
+        # A write in any case, so that a second process learns at once that the file is taken.
+        self._db.executescript(
+            f"BEGIN IMMEDIATE; {changes} PRAGMA user_version={_VERSION}; COMMIT;"
+        )
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -132,15 +141,26 @@ class SqliteStore:
     def end(self, number: int, ending: Ending) -> bool:
         with self._transaction() as db:
             changed = db.execute(
-                "UPDATE photos SET state = ?, ended = ?, message = ?, result = ? WHERE number = ?",
-                (ending.state, time.time(), ending.message, ending.result, number),
+                "UPDATE photos SET state = ?, ended = ?, message = ?, result = ?, "
+                "model_version = ? WHERE number = ?",
+                (
+                    ending.state,
+                    time.time(),
+                    ending.message,
+                    ending.result,
+                    ending.model_version,
+                    number,
+                ),
             )
             return changed.rowcount > 0
 
     def load(self, digest: str) -> Ending | None:
         with self._transaction() as db:
-            query = "SELECT state, message, result FROM photos WHERE digest = ? AND state NOT NULL"
-            row = db.execute(query, (digest,)).fetchone()
+            row = db.execute(
+                "SELECT state, message, result, model_version FROM photos "
+                "WHERE digest = ? AND state NOT NULL",
+                (digest,),
+            ).fetchone()
         return None if row is None else Ending(*row)
 
     def outcomes(
@@ -148,7 +168,7 @@ class SqliteStore:
     ) -> dict[str, Ending | None]:
         with self._transaction() as db:
             rows = db.execute(
-                "SELECT digest, state, message FROM photos "
+                "SELECT digest, state, message, NULL, model_version FROM photos "
                 "WHERE digest IN (SELECT value FROM json_each(:digests)) AND (:owner IS NULL OR "
                 "EXISTS (SELECT 1 FROM owners WHERE owners.digest = photos.digest "
                 "AND owner = :owner))",
@@ -170,10 +190,13 @@ class SqliteStore:
             ).fetchall()
         return [row[0] for row in rows]
 
-    def ended(self) -> dict[str, Ended]:
+    def ended(self) -> dict[str, Ending]:
         with self._transaction() as db:
-            query = "SELECT digest, state FROM photos WHERE state NOT NULL ORDER BY number"
-            return dict(db.execute(query).fetchall())
+            rows = db.execute(
+                "SELECT digest, state, message, NULL, model_version FROM photos "
+                "WHERE state NOT NULL ORDER BY number"
+            ).fetchall()
+        return {row[0]: Ending(*row[1:]) for row in rows}
 
     def unfinished(self) -> list[Unfinished]:
         with self._transaction() as db:

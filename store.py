@@ -15,7 +15,6 @@ from typing import Literal, Protocol
 State = Literal["Uploaded", "Processing", "Ready", "Error"]
 Ended = Literal["Ready", "Error"]
 
-
 AWAY = "The service can't reach Redis at the moment; try again in a few seconds."
 
 
@@ -39,11 +38,14 @@ class Ending:
 
     Attributes:
         result: None also where it was not asked for.
+        model_version: of the models that made the result; "" for an Error, and for a result from
+            before results had one.
     """
 
     state: Ended
     message: str
     result: bytes | None = field(default=None, repr=False)
+    model_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ class Store(Protocol):
     lasting: bool
 
     def add(self, digest: str, owner: str) -> int:
-        """Remember a photo as accepted; one that ended in Error begins anew. Gives its number."""
+        """Remember a photo as accepted and give its number.
+
+        One that has ended begins anew: its ending is forgotten, its owners stay.
+        """
         ...
 
     def share(self, digest: str, owner: str) -> bool:
@@ -117,8 +122,8 @@ class Store(Protocol):
         """Hashes of the photos that are Ready, of one owner or all, in order of their numbers."""
         ...
 
-    def ended(self) -> dict[str, Ended]:
-        """Hash -> state of all photos that have ended, in order of their numbers."""
+    def ended(self) -> dict[str, Ending]:
+        """Endings of all photos that have ended, without results, in order of their numbers."""
         ...
 
     def unfinished(self) -> list[Unfinished]:
@@ -227,9 +232,13 @@ class MemoryStore:
                 and (owner is None or owner in row.owners)
             ]
 
-    def ended(self) -> dict[str, Ended]:
+    def ended(self) -> dict[str, Ending]:
         with self._lock:
-            return {d: row.ending.state for d, row in self._rows.items() if row.ending is not None}
+            return {
+                digest: replace(row.ending, result=None)
+                for digest, row in self._rows.items()
+                if row.ending is not None
+            }
 
     def unfinished(self) -> list[Unfinished]:
         with self._lock:

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
 
 from attempt import TOO_SLOW, CancelledError, attempt
 from folders import Masks, Uploads
@@ -119,10 +118,12 @@ class Work:
 
     def _save(self, job: Job, message: str, result: Result | None) -> bool:
         """Tell the store how a job ended; False where it can't take it now."""
-        packed = None if result is None else result.pack()
+        if result is None:
+            ending = Ending("Error", message)
+        else:
+            ending = Ending("Ready", message, result.pack(), result.model_version)
         try:
-            state: Literal["Ready", "Error"] = "Error" if result is None else "Ready"
-            self._store.end(job.number, Ending(state, message, packed))
+            self._store.end(job.number, ending)
         except StoreError:
             log.exception("The result of job %s could not be stored; it is tried again", job.digest)
             return False

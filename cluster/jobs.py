@@ -20,6 +20,7 @@ from cluster.queue import Forgotten, RedisQueue, Row
 from cluster.store import RedisStore
 from cluster.upkeep import Upkeep
 from job import ClosingError, JobReport, JobsHealth, Limits, Standing
+from model_files import ModelError, models_version
 from photo_result import Result
 from segment_interface import decode_photo
 from settings import PREFIX, Settings, SettingsError
@@ -55,6 +56,8 @@ class ClusterJobs:
     Args:
         store, queue, tasks: shared with the workers.
         limits: see `Limits`; `workers` is how many photos are decoded at the same time.
+        model_version: of the models in use now, see `model_files.models_version`. Results of
+            workers that have others are kept, and made anew when their photos are posted again.
         on_end: called for each photo that is cancelled or given up here.
     """
 
@@ -65,9 +68,11 @@ class ClusterJobs:
         tasks: Tasks,
         limits: Limits,
         *,
+        model_version: str,
         on_end: Callable[[JobReport], None],
     ) -> None:
         self._store, self._queue, self._tasks, self._limits = store, queue, tasks, limits
+        self._model_version = model_version
         self._on_end = on_end
         self._decoding = threading.BoundedSemaphore(limits.workers)  # bounds the memory of POST
         self._closing = threading.Event()
@@ -78,7 +83,8 @@ class ClusterJobs:
     def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
         """See `Engine.accept`."""
         digest = hashlib.sha256(data).hexdigest()
-        where = (digest, owner, self._limits.queue, self._limits.workers)
+        limits = self._limits
+        where = (digest, owner, self._model_version, limits.queue, limits.workers)
         is_new = self._queue.accept(*where)
         if is_new is not None:
             return digest, is_new
@@ -203,12 +209,29 @@ class ClusterJobs:
 
 
 def open_cluster(
-    settings: Settings, limits: Limits, on_end: Callable[[JobReport], None]
+    settings: Settings,
+    limits: Limits,
+    on_end: Callable[[JobReport], None],
+    model_version: str | None = None,
 ) -> ClusterJobs:
-    """The engine that the settings ask for. Raises SettingsError if Redis does not answer."""
+    """Return the engine that the settings ask for.
+
+    Args:
+        settings, limits: those of the service.
+        on_end: see `ClusterJobs`.
+        model_version: see `ClusterJobs`; None for that of the files in `models/`.
+
+    Raises:
+        SettingsError: Redis does not answer, or the description of a model can't be read.
+    """
+    try:
+        version = models_version() if model_version is None else model_version
+    except ModelError as error:
+        raise SettingsError(f"{error}.") from None
     calls, store, queue = connect(settings)
     require(calls)
-    return ClusterJobs(store, queue, Tasks(make_celery(settings)), limits, on_end=on_end)
+    tasks = Tasks(make_celery(settings))
+    return ClusterJobs(store, queue, tasks, limits, model_version=version, on_end=on_end)
 
 
 def require(calls: RedisCalls) -> None:

@@ -86,13 +86,22 @@ class RedisQueue:
         self._keep_seconds = max(1, int(keep_seconds))
 
     def accept(
-        self, digest: str, owner: str, limit: int, workers: int, upload: bytes = b""
+        self,
+        digest: str,
+        owner: str,
+        model_version: str,
+        limit: int,
+        workers: int,
+        upload: bytes = b"",
     ) -> bool | None:
-        """Let a photo wait, unless it is known and did not end in Error.
+        """Let a photo wait, unless it is known and need not be worked on anew.
+
+        One that ended in Error is worked on anew, and one that is Ready with another version.
 
         Args:
             digest: its hash.
             owner: whose it is; "" where all see everything.
+            model_version: of the models in use now.
             limit: how many may wait.
             workers: that are likely to work, if none does now.
             upload: the file; without it nothing is done but a look.
@@ -104,7 +113,9 @@ class RedisQueue:
         Raises:
             QueueFullError: too many wait.
         """
-        became, *figures = self._calls.run(scripts.ACCEPT, digest, owner, limit, WAITING, upload)
+        became, *figures = self._calls.run(
+            scripts.ACCEPT, digest, owner, limit, WAITING, model_version, upload
+        )
         if became == b"crowded":
             waiting, running, seconds = int(figures[0]), int(figures[1]), float(figures[2])
             raise QueueFullError.until_half(limit, waiting, seconds, running or workers)

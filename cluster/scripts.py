@@ -4,7 +4,9 @@ Keys, all of them with the prefix `carseg:`:
 
     last                 the last number that was given to a try of a photo
     photo:<hash>         hash: number, state, message, attempts, accepted; while it is worked on
-                         also started, claim, stage
+                         also started, claim, stage; when it has ended also version, that of the
+                         models that made the result (missing where it was made before there was
+                         one)
     upload:<hash>        the file, until the photo has ended
     result:<hash>        the packed result, once it is Ready
     owners:<hash>        set: whose photo it is; owned:<owner>, the other way round
@@ -96,14 +98,14 @@ local function count(name, by)
   call('HINCRBYFLOAT', P .. 'counts', name, by)
 end
 
-local function finish(digest, state, message, result, seconds)
+local function finish(digest, state, message, result, seconds, version)
   local photo = P .. 'photo:' .. digest
   call('DEL', P .. 'upload:' .. digest)
   for _, set in ipairs({'unfinished', 'waiting', 'running'}) do
     call('ZREM', P .. set, digest)
   end
   call('HDEL', photo, 'started', 'claim', 'stage')
-  call('HSET', photo, 'state', state, 'message', message)
+  call('HSET', photo, 'state', state, 'message', message, 'version', version or '')
   call('ZADD', P .. 'ended', exact(now()), digest)
   if result ~= '' then
     call('SET', P .. 'result:' .. digest, result, 'EX', seconds)
@@ -136,12 +138,13 @@ ADD = """
 return add(ARGV[1], ARGV[2], ARGV[3])
 """
 
-# digest, owner, limit, message, upload -> what became of it, and figures about that. Without an
-# upload nothing is written, and `open` says that the photo would be taken.
+# digest, owner, limit, message, model version, upload -> what became of it, and figures about that.
+# Without an upload nothing is written, and `open` says that the photo would be taken.
 ACCEPT = """
-local digest, owner = ARGV[1], ARGV[2]
-local state = call('HGET', P .. 'photo:' .. digest, 'state')
-if state and state ~= 'Error' then
+local digest, owner, upload = ARGV[1], ARGV[2], ARGV[6]
+local state, version = unpack(call('HMGET', P .. 'photo:' .. digest, 'state', 'version'))
+local outdated = state == 'Ready' and (version or '') ~= ARGV[5]
+if state and state ~= 'Error' and not outdated then
   return {'known', owner ~= '' and share(digest, owner) or 0}
 end
 local waiting = call('ZCARD', P .. 'waiting')
@@ -149,9 +152,9 @@ if waiting >= tonumber(ARGV[3]) then
   local seconds = call('HGET', P .. 'counts', 'mean')
   return {'crowded', waiting, call('ZCARD', P .. 'running'), seconds or '0.5'}
 end
-if not has_room(#ARGV[5]) then return {'full'} end
-if ARGV[5] == '' then return {'open'} end
-call('SET', P .. 'upload:' .. digest, ARGV[5])
+if not has_room(#upload) then return {'full'} end
+if upload == '' then return {'open'} end
+call('SET', P .. 'upload:' .. digest, upload)
 return {'taken', add(digest, owner, ARGV[4])}
 """
 
@@ -175,13 +178,14 @@ local digest = unfinished(ARGV[1])
 if digest then call('HINCRBY', P .. 'photo:' .. digest, 'attempts', 1) end
 """
 
-# number, state, message, result, seconds to keep it, [name, by]... -> 1 if it was not too late
+# number, state, message, result, seconds to keep it, model version, [name, by]...
+# -> 1 if it was not too late
 END = """
 begin()
 local digest = unfinished(ARGV[1])
 if not digest then return 0 end
-finish(digest, ARGV[2], ARGV[3], ARGV[4], ARGV[5])
-for i = 6, #ARGV, 2 do
+finish(digest, ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
+for i = 7, #ARGV, 2 do
   if ARGV[i] == 'mean' then
     local mean = tonumber(call('HGET', P .. 'counts', 'mean') or ARGV[i + 1])
     call('HSET', P .. 'counts', 'mean', mean + 0.1 * (ARGV[i + 1] - mean))

@@ -12,6 +12,8 @@ from store import Ended, Ending, StoreError, Unfinished
 
 PREFIX = "carseg:"
 
+_ENDING = ("state", "message", "version")  # fields of a photo that say how it ended
+
 
 class RedisStore:
     """A `store.Store` in Redis; what else is known of a photo there is in `queue`.
@@ -51,23 +53,23 @@ class RedisStore:
             counts: added to what is counted of all jobs, if the ending is taken.
         """
         pairs = [value for pair in (counts or {}).items() for value in pair]
-        result = ending.result or b""
+        fields = (ending.state, ending.message, ending.result or b"")
         return bool(
             self._calls.run(
-                scripts.END, number, ending.state, ending.message, result, self.keep_seconds, *pairs
+                scripts.END, number, *fields, self.keep_seconds, ending.model_version, *pairs
             )
         )
 
     def load(self, digest: str) -> Ending | None:
         def question(redis: Any) -> tuple[list[bytes | None], bytes | None]:
             with redis.pipeline(transaction=False) as pipe:
-                pipe.hmget(f"{PREFIX}photo:{digest}", "state", "message")
+                pipe.hmget(f"{PREFIX}photo:{digest}", *_ENDING)
                 pipe.get(f"{PREFIX}result:{digest}")
                 fields, result = pipe.execute()
             return fields, result
 
-        (state, message), result = self._calls.ask(question)
-        return _ending(state, message, result)
+        fields, result = self._calls.ask(question)
+        return _ending(fields, result)
 
     def outcomes(
         self, digests: Sequence[str], owner: str | None = None
@@ -75,17 +77,15 @@ class RedisStore:
         def question(redis: Any) -> list[Any]:
             with redis.pipeline(transaction=False) as pipe:
                 for digest in digests:
-                    pipe.hmget(f"{PREFIX}photo:{digest}", "state", "message")
+                    pipe.hmget(f"{PREFIX}photo:{digest}", *_ENDING)
                     pipe.sismember(f"{PREFIX}owners:{digest}", owner or "")
                 return pipe.execute()  # type: ignore[no-any-return]
 
         answers = self._calls.ask(question)
         return {
-            digest: _ending(state, message, None)
-            for digest, (state, message), owns in zip(
-                digests, answers[::2], answers[1::2], strict=True
-            )
-            if state is not None and (owner is None or owns)
+            digest: _ending(fields)
+            for digest, fields, owns in zip(digests, answers[::2], answers[1::2], strict=True)
+            if fields[0] is not None and (owner is None or owns)
         }
 
     def drop(self, digest: str) -> None:
@@ -101,20 +101,21 @@ class RedisStore:
 
         return [digest.decode() for digest in self._calls.ask(question)]
 
-    def ended(self) -> dict[str, Ended]:
-        def question(redis: Any) -> list[tuple[int, str, Ended]]:
+    def ended(self) -> dict[str, Ending]:
+        def question(redis: Any) -> list[tuple[int, str, Ending]]:
             digests = [digest.decode() for digest in redis.zrange(f"{PREFIX}ended", 0, -1)]
             with redis.pipeline(transaction=False) as pipe:
                 for digest in digests:
-                    pipe.hmget(f"{PREFIX}photo:{digest}", "number", "state")
+                    pipe.hmget(f"{PREFIX}photo:{digest}", "number", *_ENDING)
                 rows = pipe.execute()
-            return sorted(
-                (int(number), digest, state.decode())
-                for digest, (number, state) in zip(digests, rows, strict=True)
-                if number is not None
-            )
+            return [
+                (int(number), digest, ending)
+                for digest, (number, *fields) in zip(digests, rows, strict=True)
+                if (ending := _ending(fields)) is not None
+            ]
 
-        return {digest: state for _, digest, state in self._calls.ask(question)}
+        found = sorted(self._calls.ask(question), key=lambda row: row[0])
+        return {digest: ending for _, digest, ending in found}
 
     def unfinished(self) -> list[Unfinished]:
         def question(redis: Any) -> list[Unfinished]:
@@ -144,8 +145,15 @@ class RedisStore:
         self._calls.close()
 
 
-def _ending(state: bytes | None, message: bytes | None, result: bytes | None) -> Ending | None:
-    """How a photo ended, out of its fields; None while it has not."""
+def _ending(fields: Sequence[bytes | None], result: bytes | None = None) -> Ending | None:
+    """Return how a photo ended; None while it has not.
+
+    Args:
+        fields: of its hash, those of `_ENDING`.
+        result: where it was asked for.
+    """
+    state, message, version = fields
     if message is None or state not in (b"Ready", b"Error"):
         return None
-    return Ending("Ready" if state == b"Ready" else "Error", message.decode(), result)
+    name: Ended = "Ready" if state == b"Ready" else "Error"
+    return Ending(name, message.decode(), result, (version or b"").decode())

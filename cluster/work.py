@@ -100,7 +100,7 @@ class ClusterWork:
         if result is None:
             ending = Ending("Error", message)
         else:
-            ending = Ending("Ready", message, result.pack())
+            ending = Ending("Ready", message, result.pack(), result.model_version)
         while True:
             report = job.report(outcome, message)
             try:

@@ -27,10 +27,8 @@ class Painted:
     Args:
         folder: `hang-<width>` holds it up while it is there; `throw-<width>` names an error;
             `die-<width>` ends the process, as many times as the file has letters. `calls` has
-            the width of each picture that was begun.
+            the width of each picture that was begun, `version` that of the models.
     """
-
-    version = "painted"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,6 +52,16 @@ class Painted:
         labels = np.zeros(photo.size, np.uint8)
         labels[1:-1, 1:-1] = 1 + PART_NAMES.index("hood")
         return Analysis(None, labels, {"hood": 0.5})
+
+    @property
+    def version(self) -> str:
+        """See `pipeline.Analyser`."""
+        file = self.folder / "version"
+        return file.read_text() if file.exists() else "painted"
+
+    @version.setter
+    def version(self, name: str) -> None:
+        (self.folder / "version").write_text(name)
 
     # --- for tests
 

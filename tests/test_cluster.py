@@ -26,6 +26,7 @@ from benchmarks.cluster_parts import Cable, RedisServer, Worker
 from cluster.jobs import NO_WORKER
 from exports import FORMATS
 from job import TWICE
+from model_files import models_version
 from settings import Settings, SettingsError
 from store import AWAY
 
@@ -288,6 +289,32 @@ def test_a_web_process_that_dies_loses_nothing(
     cluster.are_ready_once(hashes)
 
 
+def test_a_photo_is_worked_on_until_its_result_is_of_the_version_in_use(cluster: Cluster) -> None:
+    """The web process knows that version by the files in `models/`; workers may be older."""
+
+    def post() -> str:
+        answer = requests.post(cluster.server.url, json=body(encoded(noise(20, 30))), timeout=60)
+        cluster.server.wait(answer.json()["image_hash"])
+        message: str = answer.json()["message"]
+        return message
+
+    def version() -> str:
+        (image_hash,) = get(cluster.server, "/").json()
+        name: str = get(cluster.server, f"/{image_hash}/segments").json()["model_version"]
+        return name
+
+    cluster.worker()
+    for _ in range(2):
+        assert post() == "The photo was taken."
+        assert version() == "painted"
+    cluster.stages.version = models_version()
+    assert version() == "painted"
+    assert post() == "The photo was taken."
+    assert post() == "The photo is known already."
+    assert version() == models_version()
+    assert cluster.stages.calls() == [30] * 3
+
+
 def test_there_is_one_task_for_each_photo_that_waits(cluster: Cluster) -> None:
     """Not another one each time that somebody looks whether some are missing."""
     cluster.worker()
@@ -463,6 +490,18 @@ def test_workers_write_no_masks(make_app: Callable[..., Api], settings: Settings
     config = settings.model_copy(update={"broker_url": broker, "write_masks": True})
     with pytest.raises(SettingsError, match="CARSEG_WRITE_MASKS"):
         make_app(config)
+
+
+def test_a_web_process_reads_the_descriptions_of_the_models(
+    make_app: Callable[..., Api],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("cluster.jobs.models_version", lambda: models_version(tmp_path))
+    broker = Settings(broker_url=SecretStr("redis://127.0.0.1:1")).broker_url
+    with pytest.raises(SettingsError, match=r"models/parts\.json can't be used"):
+        make_app(settings.model_copy(update={"broker_url": broker}))
 
 
 def test_nothing_of_it_is_imported_without_a_broker(tmp_path: Path) -> None:

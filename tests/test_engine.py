@@ -10,18 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers import encoded, noise
+from helpers import body, encoded, noise
 from painted import Painted
 
 import cluster.jobs as cluster_module
 import jobs as jobs_module
 import known
+from api_docs import Api
 from attempt import OUT_OF_MEMORY, UNEXPECTED
 from benchmarks.cluster_parts import RedisServer, Worker
 from cluster.jobs import open_cluster
 from engine import Engine
 from job import ClosingError, JobReport, Limits, QueueFullError, Standing
 from jobs import Jobs
+from posting import add_posting
 from segment_interface import ImageError
 from settings import Settings
 from sqlite_store import SqliteStore
@@ -46,6 +48,11 @@ class Bench:
         self.engine = self._make(Limits(**fields))  # type: ignore[arg-type]
         self.engine.resume()
 
+    def upgrade(self, version: str) -> None:
+        """Take another engine, with models of another version."""
+        self.stages.version = version
+        self.open()
+
     def close(self) -> None:
         """Leave nothing for the worker, which goes on to the next test."""
         if not self.engine.is_closing:
@@ -61,6 +68,12 @@ class Bench:
         standing = self.engine.find(digest)
         assert standing is not None
         return standing
+
+    def version(self, digest: str) -> str:
+        """Return the model version of a result."""
+        result = self.find(digest).result
+        assert result is not None
+        return result.model_version
 
     def until(self, digest: str, state: str = "Ready") -> Standing:
         deadline = time.monotonic() + 60
@@ -134,7 +147,8 @@ def bench(
                 "lease_seconds": LEASE,
             }
         )
-        return open_cluster(config, limits, on_end=ended.append)
+        version = painted.version
+        return open_cluster(config, limits, on_end=ended.append, model_version=version)
 
     ended: list[JobReport] = []
     if request.param == "celery":
@@ -179,6 +193,120 @@ def test_many_at_once_are_worked_on_once(bench: Bench) -> None:
     bench.until(running)
     bench.until(answers[0][0])
     assert bench.stages.calls() == [30, 31]
+
+
+def test_a_photo_is_known_to_the_next_engine(bench: Bench) -> None:
+    digest = bench.post(30)
+    standing = bench.until(digest)
+    bench.open()
+    assert bench.find(digest) == standing
+    assert bench.engine.accept(encoded(noise(20, 30))) == (digest, False)
+    assert bench.engine.ready() == [digest]
+    assert bench.stages.calls() == [30]
+
+
+def test_a_photo_that_is_posted_again_after_an_upgrade_is_worked_on_anew(bench: Bench) -> None:
+    photo = encoded(noise(20, 30))
+    digest = bench.post(30, "ann")
+    bench.post(30, "bob")
+    old = bench.until(digest)
+    bench.upgrade("newer")
+    assert bench.find(digest) == old
+    assert bench.version(digest) == "painted"
+    bench.stages.hang(30)
+    assert bench.engine.accept(photo, "ann") == (digest, True)
+    for owner in ("", "ann", "bob"):
+        standing = bench.engine.find(digest, owner)
+        assert standing is not None
+        assert standing.state in ("Uploaded", "Processing")
+        assert standing.result is None
+        assert bench.engine.ready(owner) == []
+    assert bench.engine.accept(photo, "ann") == (digest, False)
+    bench.stages.go_on()
+    bench.until(digest)
+    assert bench.version(digest) == "newer"
+    assert bench.engine.accept(photo, "ann") == (digest, False)
+    assert bench.engine.ready("ann") == bench.engine.ready("bob") == [digest]
+    assert bench.engine.find(digest, "eve") is None
+    assert bench.stages.calls() == [30, 30]
+    bench.open()
+    assert bench.engine.accept(photo, "bob") == (digest, False)
+    assert bench.version(digest) == "newer"
+
+
+def test_many_that_post_a_photo_again_have_it_worked_on_once(bench: Bench) -> None:
+    digest = bench.post(31, "ann")
+    bench.until(digest)
+    bench.upgrade("newer")
+    running = bench.held_up(30)
+    photo = encoded(noise(20, 31))
+    owners = ["ann", *(f"other {number}" for number in range(9))]
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda owner: bench.engine.accept(photo, owner), owners))
+        again = list(pool.map(lambda owner: bench.engine.accept(photo, owner), owners))
+    assert {name for name, _ in answers} == {digest}
+    assert again == [(digest, False)] * 10
+    assert bench.engine.health().waiting == 1
+    bench.stages.go_on()
+    for name in (running, digest):
+        bench.until(name)
+    for owner in owners:
+        assert bench.engine.ready(owner) == [digest]
+    assert bench.version(digest) == "newer"
+    assert bench.stages.calls() == [31, 30, 31]
+
+
+def test_a_batch_after_an_upgrade_is_worked_on_anew(bench: Bench, settings: Settings) -> None:
+    kept, again = bench.post(30), bench.post(31)
+    old = [bench.until(digest) for digest in (kept, again)]
+    bench.upgrade("newer")
+    app = Api(__name__, title="posting", version="1")
+    add_posting(app, bench.engine, settings)
+    images = [body(encoded(noise(20, width)))["image"] for width in (31, 32, 31)]
+    answer = app.test_client().post("/batch", json={"images": images})
+    taken, known = "The photo was taken.", "The photo is known already."
+    new = answer.get_json()["photos"][1]["image_hash"]
+    assert [(entry["image_hash"], entry["message"]) for entry in answer.get_json()["photos"]] == [
+        (again, taken), (new, taken), (again, known)
+    ]  # fmt: skip
+    for digest in (again, new):
+        bench.until(digest)
+        assert bench.version(digest) == "newer"
+    assert bench.find(kept) == old[0]
+    assert bench.version(kept) == "painted"
+    assert bench.engine.ready() == [kept, again, new]
+    assert bench.stages.calls() == [30, 31, 31, 32]
+
+
+def test_what_is_not_taken_keeps_its_earlier_result(bench: Bench) -> None:
+    digest = bench.post(31)
+    old = bench.until(digest)
+    bench.stages.version = "newer"
+    bench.open(queue=1)
+    bench.held_up(30)
+    waiting = bench.post(32)
+    with pytest.raises(QueueFullError):
+        bench.post(31)
+    assert bench.find(digest) == old
+    bench.stages.go_on()
+    bench.until(waiting)
+    assert bench.post(31) == digest
+    bench.until(digest)
+    assert bench.version(digest) == "newer"
+
+
+def test_an_upgrade_that_fails_at_a_photo_leaves_no_earlier_result(bench: Bench) -> None:
+    digest = bench.post(30)
+    bench.until(digest)
+    bench.upgrade("newer")
+    bench.stages.throw(30, "RuntimeError")
+    assert bench.post(30) == digest
+    assert bench.until(digest, "Error").result is None
+    assert bench.engine.ready() == []
+    bench.stages.throw(30, None)
+    assert bench.post(30) == digest
+    bench.until(digest)
+    assert bench.version(digest) == "newer"
 
 
 @pytest.mark.parametrize(("photo", "status"), [(b"GIF89a", 415), (b"x", 400), (None, 413)])

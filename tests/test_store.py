@@ -32,7 +32,7 @@ from sqlite_store import SqliteStore
 from store import Ending, MemoryStore, Store, StoreError, Unfinished
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
-READY = Ending("Ready", "1 part was found.", b"packed")
+READY = Ending("Ready", "1 part was found.", b"packed", "1a2b")
 ERROR = Ending("Error", "broken")
 
 Open = Callable[[], Store]
@@ -61,7 +61,7 @@ def test_a_photo_is_unfinished_until_it_ends(store: Store) -> None:
     assert store.end(number, READY)
     assert store.unfinished() == []
     assert store.load(A) == READY
-    assert store.ended() == {A: "Ready"}
+    assert store.ended() == {A: replace(READY, result=None)}
 
 
 def test_ready_lists_in_the_order_of_posting(store: Store) -> None:
@@ -69,7 +69,9 @@ def test_ready_lists_in_the_order_of_posting(store: Store) -> None:
     for digest in (C, B, A):
         store.end(numbers[digest], ERROR if digest == A else READY)
     assert store.ready() == [B, C]
-    assert list(store.ended().items()) == [(B, "Ready"), (A, "Error"), (C, "Ready")]
+    assert [(digest, ending.state) for digest, ending in store.ended().items()] == [
+        (B, "Ready"), (A, "Error"), (C, "Ready")
+    ]  # fmt: skip
 
 
 def test_an_earlier_try_changes_nothing(store: Store) -> None:
@@ -106,6 +108,22 @@ def test_outcomes_of_many_come_without_results(store: Store) -> None:
     assert store.load(A) == READY
 
 
+def test_each_result_has_the_version_of_its_models(store: Store) -> None:
+    store.end(store.add(A, ""), READY)
+    store.end(store.add(B, ""), replace(READY, model_version="3c4d"))
+    store.end(store.add(C, ""), ERROR)
+    versions = {A: "1a2b", B: "3c4d", C: ""}
+    for endings in (store.ended(), store.outcomes([A, B, C])):
+        assert {
+            name: ending and ending.model_version for name, ending in endings.items()
+        } == versions
+    number = store.add(A, "")
+    assert store.load(A) is None
+    assert A not in store.ended()
+    store.end(number, replace(READY, model_version="3c4d"))
+    assert store.load(A) == replace(READY, model_version="3c4d")
+
+
 def test_owners(store: Store) -> None:
     number = store.add(A, "ann")
     store.add(B, "bob")
@@ -125,11 +143,13 @@ def test_owners(store: Store) -> None:
     assert not store.share(A, "ann")
 
 
-def test_a_new_try_keeps_its_owners(store: Store) -> None:
-    store.end(store.add(A, "ann"), ERROR)
+@pytest.mark.parametrize("ending", [READY, ERROR])
+def test_a_new_try_keeps_its_owners(store: Store, ending: Ending) -> None:
+    store.end(store.add(A, "ann"), ending)
     store.add(A, "bob")
     assert store.owns(A, "ann")
     assert store.owns(A, "bob")
+    assert store.ready() == []
 
 
 def test_old_and_surplus_photos_expire(store: Store) -> None:
@@ -237,6 +257,60 @@ def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(StoreError, match="newer version"):
         SqliteStore(path)
+
+
+FIRST_SCHEMA = """
+CREATE TABLE photos (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest TEXT NOT NULL UNIQUE,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    state TEXT CHECK (state IN ('Ready', 'Error')),  -- NULL until it has ended
+    ended REAL,
+    message TEXT,
+    result BLOB
+);
+CREATE INDEX photos_ended ON photos (ended) WHERE ended IS NOT NULL;
+CREATE TABLE owners (
+    owner TEXT NOT NULL,
+    digest TEXT NOT NULL REFERENCES photos (digest) ON DELETE CASCADE,
+    PRIMARY KEY (digest, owner)
+) WITHOUT ROWID;
+CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), time REAL NOT NULL);
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(FIRST_SCHEMA)
+        db.executemany(
+            "INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (3, A, 1, "Ready", 1e9, "1 part was found.", b"packed"),
+                (5, B, 2, "Error", 1e9 + 1, "broken", None),
+                (8, C, 1, None, None, None, None),
+            ],
+        )
+        db.executemany("INSERT INTO owners VALUES (?, ?)", [("ann", A), ("bob", A), ("ann", C)])
+    db.close()
+    store = SqliteStore(path)
+    old = Ending("Ready", "1 part was found.", b"packed")
+    for _ in range(2):  # taken over once
+        assert store.load(A) == old
+        assert store.load(B) == ERROR
+        assert store.ended() == {A: replace(old, result=None), B: ERROR}
+        assert store.unfinished() == [Unfinished(C, 8, 1)]
+        assert store.ready("ann") == store.ready("bob") == [A]
+        assert store.owns(C, "ann")
+        store.close()
+        store = SqliteStore(path)
+    assert store.end(8, READY)
+    assert store.load(C) == READY
+    assert store.add("d" * 64, "") == 9
+    assert store.expire(before=1e9 + 2, keep=10) == [A, B]
+    store.close()
 
 
 def test_a_closed_file_says_so(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from cluster.queue import RedisQueue
 from cluster.store import RedisStore
 from cluster.work import ClusterWork, Overseer
 from job import WAITING, JobReport, Limits
+from photo_result import Result
 from pipeline import Analysis, Stage
 from segment_interface import Photo
 
@@ -40,8 +41,12 @@ class Turns:
         """Let photos wait; gives names that serve as their hashes."""
         names = [f"photo {width}" for width in widths]
         for name, width in zip(names, widths, strict=True):
-            assert self.queue.accept(name, "", 100, 1, encoded(noise(20, width)))
+            assert self.accept(name, Blank.version, encoded(noise(20, width)))
         return names
+
+    def accept(self, name: str, version: str, upload: bytes = b"") -> bool | None:
+        """Post to a web process whose models have this version."""
+        return self.queue.accept(name, "", version, 100, 1, upload)
 
     def turn(self, name: str, seconds: float = 60, stopping: bool = False) -> None:
         self.work.run(name, seconds, lambda: stopping)
@@ -124,3 +129,44 @@ def test_who_is_over_time_in_a_turn_ends_the_last_photo_alone(
     ending = turns.store.load(names[1])
     assert ending is not None
     assert "longer than 4 seconds" in ending.message
+
+
+def test_a_worker_of_another_version_names_it_in_its_results(turns: Turns) -> None:
+    (name,) = turns.post(30)
+    turns.turn("first/")
+    ending = turns.store.load(name)
+    assert ending is not None
+    assert ending.model_version == Blank.version
+    assert ending.result is not None
+    assert Result.unpack(ending.result).model_version == Blank.version
+    assert turns.accept(name, Blank.version) is False
+    assert turns.accept(name, "newer") is None  # it would be taken
+    assert turns.store.load(name) == ending
+    assert turns.accept(name, "newer", encoded(noise(20, 30)))
+    assert turns.store.load(name) is None
+    assert turns.store.ready() == []
+    turns.turn("second/")
+    assert turns.ended() == [(name, "ready")] * 2
+
+
+def test_what_has_not_ended_is_not_begun_anew_by_another_version(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = turns.post(30, 31)
+    turns.dies_at(30, monkeypatch)
+    rows = [turns.queue.standing(name, "") for name in names]
+    assert [row and row.state for row in rows] == ["Processing", "Uploaded"]
+    for name in names:
+        assert turns.accept(name, "newer", encoded(noise(20, 30))) is False
+    assert [turns.queue.standing(name, "") for name in names] == rows
+
+
+def test_a_result_without_a_version_is_made_anew(turns: Turns) -> None:
+    """It is from before photos in Redis had one."""
+    (name,) = turns.post(30)
+    turns.turn("first/")
+    turns.redis.hdel(f"carseg:photo:{name}", "version")
+    ending = turns.store.load(name)
+    assert ending is not None
+    assert (ending.state, ending.model_version) == ("Ready", "")
+    assert turns.accept(name, Blank.version) is None
