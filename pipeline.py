@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from car_classification import CarType, TypeClassifier
 from img_to_segments import PART_NAMES, PartSegmenter, Segmentation
-from model_files import MODELS, models_version
+from model_files import MODELS, ModelError, models_version
 from poligons_from_seg import (
     DEFAULT_TOLERANCE,
     Outline,
@@ -94,7 +94,8 @@ class Analyser(Protocol):
     """What the jobs need of a `Pipeline`.
 
     Attributes:
-        version: names the models and the code that make results, see `model_files.models_version`.
+        version: names the models and the code that make results, see `model_files.models_version`;
+            "" where there are no models.
     """
 
     version: str
@@ -133,7 +134,10 @@ class Pipeline:
         """
         cv2.setNumThreads(threads)
         self.runtime = choose(runtime, threads, calls)
-        self.version = models_version(folder)
+        try:
+            self.version = models_version(folder)
+        except ModelError:  # to load them fails, too, and tells why
+            self.version = ""
         self._models: Future[tuple[PartSegmenter, TypeClassifier]] = Future()
         threading.Thread(target=self._load, args=(folder,), name="load-models").start()
 
