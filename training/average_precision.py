@@ -1,10 +1,10 @@
-"""COCO mask AP by pycocotools, also for each part, and for photos drawn anew (bootstrap)."""
+"""Measure COCO mask AP with pycocotools, also by part, and for photos drawn anew (bootstrap)."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,20 @@ from pycocotools.cocoeval import COCOeval
 from img_to_segments import PART_NAMES
 from pipeline import Part
 from poligons_from_seg import rasterize
+from training.parts_data import IGNORE
+
+Judged = tuple[list[Part], NDArray[np.uint8], tuple[str, ...]]
 
 
 class MaskPrecision:
     """Average precision of answers: one instance per part and photo, scored by its confidence.
 
     Args:
-        answers: the parts that were found in each photo, and its true label map (H, W) uint8.
+        answers: the parts that were found in each photo, its true label map (H, W) uint8 where 255
+            is ignored, and the names of the parts that can be seen but are not in it.
     """
 
-    def __init__(self, answers: Sequence[tuple[list[Part], NDArray[np.uint8]]]) -> None:
+    def __init__(self, answers: Sequence[Judged]) -> None:
         images, annotations, results = _documents(answers)
         truth = _indexed(images, annotations)
         with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
@@ -41,7 +45,7 @@ class MaskPrecision:
         self._matches = matches.reshape(len(PART_NAMES), len(images))
 
     def by_part(self, chosen: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """AP 0.50:0.95 and AP50 of each part: (parts, 2), NaN where no photo shows it.
+        """Return AP 0.50:0.95 and AP50 of each part: (parts, 2), NaN where no photo shows it.
 
         The mean over the parts is the AP that COCO reports.
 
@@ -58,23 +62,46 @@ class MaskPrecision:
         return np.stack([precision.mean((0, 1)), precision[0].mean(0)], axis=1)
 
 
+def judged(
+    name: str, mask: NDArray[np.bool_], truth: NDArray[np.uint8], missing: Iterable[str]
+) -> NDArray[np.bool_] | None:
+    """Return what of a found part can be judged.
+
+    Args:
+        name: of the part.
+        mask: of the part, (H, W).
+        truth: label map (H, W) uint8, 255 is ignored.
+        missing: parts that can be seen but are not, or not wholly, in the truth.
+
+    Returns:
+        The mask without ignored pixels; None if it is of a missing part, or lies mostly on ignored
+        pixels.
+    """
+    if name in missing:
+        return None
+    rest = mask & (truth != IGNORE)
+    return rest if 2 * np.count_nonzero(rest) >= np.count_nonzero(mask) else None
+
+
 def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO run lengths of a mask (H, W)."""
+    """Return COCO run lengths of a mask (H, W)."""
     rle: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return rle
 
 
 def _documents(
-    answers: Sequence[tuple[list[Part], NDArray[np.uint8]]],
+    answers: Sequence[Judged],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Images, annotations and results in COCO's form."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    for number, (parts, truth) in enumerate(answers, start=1):
+    for number, (parts, truth, missing) in enumerate(answers, start=1):
         height, width = truth.shape
         images.append({"id": number, "height": height, "width": width})
-        for label in np.unique(truth[truth > 0]).tolist():
+        for label in np.unique(truth[(truth > 0) & (truth != IGNORE)]).tolist():
+            if PART_NAMES[label - 1] in missing:  # some of the wheels are annotated, not all
+                continue
             rle = encode(truth == label)
             annotations.append(
                 {
@@ -84,11 +111,13 @@ def _documents(
                 }
             )  # fmt: skip
         for part in parts:
+            mask = judged(part.name, rasterize(part.polygons, height, width), truth, missing)
+            if mask is None:
+                continue
             results.append(
                 {
                     "image_id": number, "category_id": PART_NAMES.index(part.name) + 1,
-                    "segmentation": encode(rasterize(part.polygons, height, width)),
-                    "score": part.confidence,
+                    "segmentation": encode(mask), "score": part.confidence,
                 }
             )  # fmt: skip
     return images, annotations, results

@@ -1,144 +1,230 @@
-"""Fit the confidences to the validation photos: `python -m training.calibrate --data DATA`.
+"""Fit thresholds to the validation photos: `python -m training.calibrate --data DATA`.
 
-Writes `confidence_slope` and `confidence_offset` among the thresholds of `parts.json`, and
-`picture_weight` and `shape_weight` among those of `types.json`; see `training.calibration`. Prints
-the expected calibration error before, and after by cross-validation.
+FITS has a function for each group of thresholds. Each writes what it fits to `parts.json` or
+`types.json`, and returns figures to print. See `training.calibration` for the maps themselves.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from car_classification import TypeClassifier
+from car_classification import TYPE_NAMES, TypeClassifier
 from img_to_segments import PartSegmenter
-from model_files import MODELS, ModelDescription, read_description
-from pipeline import outline
-from training.answers import Answer, drawn, widen
+from model_files import MODELS, read_description
+from pipeline import Pipeline
+from training.answers import PartsAnswer, Service
 from training.calibration import (
     Array,
+    Platt,
     Verdicts,
     calibration_error,
     fit_platt,
     fit_weights,
     softmax,
+    uncalibrated,
     unseen_platt,
     unseen_weights,
 )
+from training.corrections import DataError
 from training.export import read_fields, write_fields
 from training.figures import part_verdicts
-from training.parts_data import annotated_samples, read_labels, read_rgb
-from training.train_shapes import STREET
-from training.type_data import NO_CAR, list_samples, list_street
+from training.validation import (
+    ValidationPhoto,
+    in_half,
+    list_annotated_photos,
+    list_car_photos,
+    list_empty_photos,
+    list_street_photos,
+)
+
+STREET = (
+    4.0  # weight of a photo of another source in a fit: so they weigh as much as the cars of one
+)
+NO_CAR = len(TYPE_NAMES)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Outputs of the type networks for photos in which the part network finds a car.
+
+    Attributes:
+        photos: the n photos.
+        picture: (n, 10) logits of the picture network: eight types, no car, two doors.
+        shape: (n, 12) logits of the layout network: eight types, four turns.
+        surest: (n,) confidence of the surest part.
+        area: (n,) share of the photo that the parts cover.
+    """
+
+    photos: list[ValidationPhoto]
+    picture: Array
+    shape: Array
+    surest: Array
+    area: Array
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The true types (n,) as places in TYPE_NAMES; NO_CAR where there is no car."""
+        return np.array(
+            [NO_CAR if p.type is None else TYPE_NAMES.index(p.type) for p in self.photos]
+        )
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """A number (n,) for each photo; photos of the same car have the same."""
+        names = [f"{photo.kind}/{photo.key}" for photo in self.photos]
+        return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+    @property
+    def counts(self) -> Array:
+        """The weight (n,) of each photo in a fit."""
+        return np.array([1.0 if photo.kind == "cars" else STREET for photo in self.photos])
+
+    def log_probabilities(self) -> Array:
+        """Return the log-probabilities (2, n, 8) of the types by picture and by layout."""
+        logits = np.stack([self.picture[:, :NO_CAR], self.shape[:, :NO_CAR]])
+        return np.log(softmax(logits))
+
+    def of(self, photos: Sequence[ValidationPhoto]) -> Looks:
+        """Return those of some of the photos."""
+        chosen = set(photos)
+        held = [index for index, photo in enumerate(self.photos) if photo in chosen]
+        arrays = (self.picture, self.shape, self.surest, self.area)
+        return Looks([self.photos[i] for i in held], *(array[held] for array in arrays))
+
+
+class Evidence:
+    """Validation photos and the outputs of models for them, made when they are needed first.
+
+    Args:
+        data: folder of the data sets.
+        folder: of the models.
+        cache: folder of the label maps.
+        threads: cores to use.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+
+    def __init__(self, data: Path, folder: Path, cache: Path, threads: int = 2) -> None:
+        self.folder, self.threads = folder, threads
+        self.annotated = list_annotated_photos(data, cache)
+        self.cars = list_car_photos(data) + list_street_photos(data) + self.annotated
+        self.empty = list_empty_photos(data)
+
+    @cached_property
+    def parts_answers(self) -> list[PartsAnswer]:
+        """The service's answers for annotated photos, with the present thresholds."""
+        pipeline = Pipeline(1, self.folder, calls=self.threads)
+        return Service(pipeline, self.threads).parts_answers(self.annotated)
+
+    @cached_property
+    def car_looks(self) -> Looks:
+        """The outputs of the type networks for photos of cars."""
+        return look_at(self.cars, self.folder)
+
+    @cached_property
+    def empty_looks(self) -> Looks:
+        """The outputs of the type networks for photos without a car where parts are found."""
+        return look_at(self.empty, self.folder)
+
+
+def look_at(photos: Sequence[ValidationPhoto], folder: Path) -> Looks:
+    """Ask the type networks about photos as the service does; those without parts are left out."""
+    segment, classify = PartSegmenter(folder=folder), TypeClassifier(folder=folder)
+    held: list[ValidationPhoto] = []
+    rows = []
+    for photo in tqdm(photos, "types", mininterval=5):
+        rgb = photo.read().pixels
+        cells = segment.cells(rgb)
+        if cells.confidences:
+            box = cells.box(*rgb.shape[:2])
+            picture = classify.logits(rgb, box)
+            shape = classify.shape.logits(cells.probabilities, box, rgb.shape[:2])
+            held.append(photo)
+            rows.append((picture, shape, max(cells.confidences.values()), cells.area))
+    pictures, shapes, surest, areas = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Looks(
+        held,
+        np.array(pictures).reshape(len(held), -1),
+        np.array(shapes).reshape(len(held), -1),
+        np.array(surest),
+        np.array(areas),
+    )
 
 
 def raw_thresholds(thresholds: Mapping[str, float]) -> dict[str, float]:
-    """Thresholds that leave confidences as the network gives them."""
+    """Return thresholds that leave confidences as the networks give them."""
     identity = {"confidence_slope": 1.0, "confidence_offset": 0.0}
     identity |= {"picture_weight": 1.0, "shape_weight": 0.0}
     return {key: identity.get(key, value) for key, value in thresholds.items()}
 
 
-def raw_description(name: str, folder: Path) -> ModelDescription:
-    """A description whose confidences are as the network gives them."""
-    description = read_description(name, folder)
-    return replace(description, thresholds=raw_thresholds(description.thresholds))
+def fit_part_confidences(evidence: Evidence) -> dict[str, float]:
+    """Fit the map from a part's confidence to the share that is right; all photos are used.
 
-
-def raw_verdicts(data: Path, folder: Path, cache: Path) -> Verdicts:
-    """The parts found in the annotated validation photos, with raw confidences."""
-    segment = PartSegmenter(raw_description("parts", folder), folder)
-    found = []
-    for sample in tqdm(annotated_samples(data, cache)[1], desc="parts"):
-        rgb = widen(read_rgb(sample.image), cv2.INTER_LINEAR)
-        truth = widen(read_labels(sample.labels, rgb.shape[:2]), cv2.INTER_NEAREST)
-        segmentation = segment(rgb)
-        parts = outline(segmentation.labels, segmentation.confidences)
-        found.append(Answer(sample.image, parts, drawn(parts, *truth.shape), truth))
-    return part_verdicts(found)
-
-
-@dataclass(frozen=True)
-class TypeLogits:
-    """What the type networks say of the validation cars, as the service shows them the photos.
-
-    Attributes:
-        logits: (2, n, 8) log-probabilities of the picture and of the layout of the parts.
-        labels: (n,) true types.
-        cars: (n,) numbers; some cars are there twice, cropped and in context, under one number.
-        counts: (n,) how much each photo counts in a fit: those of other sources, which are few,
-            as much more as they were drawn in training.
+    Returns:
+        The calibration errors of the confidences as the network gives them, and after, by
+        cross-validation.
     """
-
-    logits: Array
-    labels: NDArray[np.int64]
-    cars: NDArray[np.int64]
-    counts: Array
-
-
-def type_logits(data: Path, folder: Path, cache: Path) -> TypeLogits:
-    """Ask both networks; photos in which the part network sees no car are left out."""
-    segment = PartSegmenter(folder=folder)
-    classify = TypeClassifier(raw_description("types", folder), folder)
-    known = [sample for sample in list_samples(data, "val") if sample.label != NO_CAR]
-    street = list_street(data, "val", cache)
-    rows, samples = [], []
-    for sample in tqdm(known + street, desc="types"):
-        rgb = read_rgb(sample.path)
-        if sample.squashed:
-            rgb = widen(rgb, cv2.INTER_LINEAR)
-        seen = segment.cells(rgb)
-        if seen.confidences:
-            box = seen.box(*rgb.shape[:2])
-            shape = classify.shape.logits(seen.probabilities, box, rgb.shape[:2])
-            rows.append((classify.logits(rgb, box)[:NO_CAR], shape))
-            samples.append(sample)
-    _, cars = np.unique([sample.path.stem for sample in samples], return_inverse=True)
-    others = np.array([sample.squashed for sample in samples])
-    return TypeLogits(
-        np.log(softmax(np.array(rows).transpose(1, 0, 2))),
-        np.array([sample.label for sample in samples]),
-        cars,
-        np.where(others, STREET, 1.0),
+    thresholds = read_description("parts", evidence.folder).thresholds
+    present = Platt(
+        thresholds.get("confidence_slope", 1.0), thresholds.get("confidence_offset", 0.0)
     )
-
-
-def calibrate_parts(data: Path, folder: Path, cache: Path) -> dict[str, float]:
-    """Fit the part confidences and write them to `folder`; returns the errors before and after."""
-    verdicts = raw_verdicts(data, folder, cache)
-    before = calibration_error(verdicts.confidence, verdicts.right)
-    if verdicts.right.all() or not verdicts.right.any():
+    verdicts = part_verdicts(evidence.parts_answers)
+    raw = Verdicts(uncalibrated(verdicts.confidence, present), verdicts.right, verdicts.photo)
+    before = calibration_error(raw.confidence, raw.right)
+    if raw.right.all() or not raw.right.any():
         return {"parts_ece_before": before, "parts_ece_after": before}  # nothing to learn from
-    platt = fit_platt(verdicts.confidence, verdicts.right)
+    platt = fit_platt(raw.confidence, raw.right)
     fitted = {"confidence_slope": platt.slope, "confidence_offset": platt.offset}
-    write_thresholds("parts", folder, fitted)
-    after = calibration_error(unseen_platt(verdicts), verdicts.right)
+    write_thresholds("parts", evidence.folder, fitted)
+    after = calibration_error(unseen_platt(raw), raw.right)
     return {"parts_ece_before": before, "parts_ece_after": after}
 
 
-def calibrate_types(data: Path, folder: Path, cache: Path) -> dict[str, float]:
-    """Fit the weights of both type networks and write them to `folder`.
+def fit_type_weights(evidence: Evidence) -> dict[str, float]:
+    """Fit the weights of both type networks to half A of the photos.
 
     Returns:
-        The calibration error of the picture alone, and that of both by cross-validation.
+        The calibration error of the picture alone on half A, that of both there by
+        cross-validation, and error and accuracies on half B.
     """
-    said = type_logits(data, folder, cache)
-    before = calibration_error(
-        np.exp(said.logits[0]).max(1), said.logits[0].argmax(1) == said.labels
-    )
-    picture, shape = fit_weights(said.logits, said.labels, said.counts).tolist()
-    write_thresholds("types", folder, {"picture_weight": picture, "shape_weight": shape})
-    unseen = unseen_weights(said.logits, said.labels, said.counts, said.cars)
-    after = calibration_error(unseen.max(1), unseen.argmax(1) == said.labels)
-    return {"types_ece_before": before, "types_ece_after": after}
+    looks = evidence.car_looks
+    if not looks.photos:
+        return {}
+    fitted_to, others = (looks.of(in_half(evidence.cars, half)) for half in ("A", "B"))
+    logits, labels = fitted_to.log_probabilities(), fitted_to.labels
+    picture, shape = fit_weights(logits, labels, fitted_to.counts).tolist()
+    write_thresholds("types", evidence.folder, {"picture_weight": picture, "shape_weight": shape})
+    alone = np.exp(logits[0])
+    unseen = unseen_weights(logits, labels, fitted_to.counts, fitted_to.groups)
+    figures = {
+        "types_ece_before": _error(alone, labels),
+        "types_ece_after": _error(unseen, labels),
+    }
+    if others.photos:
+        both = np.einsum("k,knc->nc", (picture, shape), others.log_probabilities())
+        right = both.argmax(1) == others.labels
+        own = np.array([photo.kind == "cars" for photo in others.photos])
+        figures["types_ece_half_b"] = _error(softmax(both), others.labels)
+        for name, held in (("type", own), ("street", ~own)):
+            if held.any():
+                figures[f"{name}_accuracy_half_b"] = float(right[held].mean())
+    return figures
+
+
+def _error(probabilities: Array, labels: NDArray[np.int64]) -> float:
+    return calibration_error(probabilities.max(1), probabilities.argmax(1) == labels)
 
 
 def write_thresholds(name: str, folder: Path, fitted: Mapping[str, float]) -> None:
@@ -148,21 +234,37 @@ def write_thresholds(name: str, folder: Path, fitted: Mapping[str, float]) -> No
     write_fields(fields, name, folder)
 
 
+# Further thresholds (no car, type unknown, two doors) are fitted by functions that are added here.
+FITS: dict[str, Callable[[Evidence], dict[str, float]]] = {
+    "parts": fit_part_confidences,
+    "types": fit_type_weights,
+}
+
+
+def calibrate(evidence: Evidence, names: Sequence[str] = tuple(FITS)) -> dict[str, float]:
+    """Run some of the fits, in their order; returns what they return."""
+    figures: dict[str, float] = {}
+    for name, fit in FITS.items():
+        if name in names:
+            figures |= fit(evidence)
+    return figures
+
+
 def main() -> None:
-    """Fit both, or one of them, and print the errors."""
+    """Run the fits that are asked for, and print their figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", type=Path, default=MODELS)
-    parser.add_argument("--only", choices=("parts", "types"))
+    parser.add_argument("--only", choices=tuple(FITS), nargs="+", default=tuple(FITS))
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    errors: dict[str, float] = {}
-    if arguments.only != "types":
-        errors |= calibrate_parts(arguments.data, arguments.models, Path("runs/cache"))
-    if arguments.only != "parts":
-        errors |= calibrate_types(arguments.data, arguments.models, Path("runs/cache"))
-    for name, value in errors.items():
+    cache = Path("runs/cache")
+    try:
+        evidence = Evidence(arguments.data, arguments.models, cache, arguments.threads)
+    except DataError as error:
+        sys.exit(str(error))
+    for name, value in calibrate(evidence, arguments.only).items():
         print(f"{name:24s} {value:.4f}")
 
 

@@ -1,6 +1,6 @@
-"""Making confidences true: of what is given with 0.8, four in five shall be right.
+"""Calibrate confidences: of what is given with 0.8, four in five shall be right.
 
-Two ways, both monotone in what a network says:
+There are two maps, both monotone in the output of a network:
 
 - parts: `sigmoid(slope * logit(confidence) + offset)` (Platt 1999, on the logit). Two parameters,
   because the validation photos show only a few dozen wrong parts: a curve with more knots
@@ -57,6 +57,14 @@ def logit(confidence: Array) -> Array:
     """log(p / (1 - p)), with p kept EDGE away from 0 and 1."""
     p = np.clip(confidence, EDGE, 1.0 - EDGE)
     result: Array = np.log(p / (1.0 - p))
+    return result
+
+
+def uncalibrated(confidence: Array, platt: Platt) -> Array:
+    """Undo a map: return the confidences that it maps to these."""
+    p = np.clip(confidence, 1e-15, 1.0 - 1e-15)
+    z = (np.log(p) - np.log1p(-p) - platt.offset) / platt.slope
+    result: Array = 1.0 / (1.0 + np.exp(-z))
     return result
 
 

@@ -1,5 +1,7 @@
-"""Pages of worst cases: photo, truth and answer side by side. They hold photos of the data sets,
-so they go only into folders that git ignores."""
+"""Draw pages of worst cases: photo, truth and answer side by side.
+
+They hold photos of the data sets, so they go only into folders that git ignores.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
 from palette import PART_COLOURS
-from training.answers import Answer, TypeAnswer, widen
+from training.answers import Answer, PartsAnswer
 from training.figures import figures_of
-from training.parts_data import read_rgb
 from training.parts_metrics import PartScores
 
 Image = NDArray[np.uint8]
@@ -24,20 +24,20 @@ TILE = (240, 320)  # height, width
 COLOURS = np.array([(127, 127, 127), *(PART_COLOURS[name] for name in PART_NAMES)], np.uint8)
 
 
-def worst_parts(found: Sequence[Answer], out: Path, count: int = 12) -> None:
+def worst_parts(found: Sequence[PartsAnswer], out: Path, count: int = 12) -> None:
     """Write the photos with the lowest mean IoU: one row of three tiles each."""
 
-    def score(answer: Answer) -> float:
+    def score(answer: PartsAnswer) -> float:
         scores = PartScores()
-        scores.add(answer.guess, answer.truth)
+        scores.add(answer.guess, answer.truth, answer.photo.missing)
         return figures_of(scores.confusion)["miou"] if answer.truth.any() else 1.0
 
     rows = []
     for value, answer in sorted(((score(a), a) for a in found), key=lambda pair: pair[0])[:count]:
-        rgb = widen(read_rgb(answer.photo), cv2.INTER_LINEAR)
+        rgb = answer.photo.pixels()
         truth = np.minimum(answer.truth, len(COLOURS) - 1)  # 255 is ignored
         tiles = [
-            tile(rgb, f"{answer.photo.name}: IoU {value:.2f}"),
+            tile(rgb, f"{answer.photo.path.name}: IoU {value:.2f}"),
             tile(_mixed(rgb, truth), "truth"),
             tile(_mixed(rgb, answer.guess), "answer"),
         ]
@@ -45,17 +45,16 @@ def worst_parts(found: Sequence[Answer], out: Path, count: int = 12) -> None:
     _write(rows, out)
 
 
-def worst_types(found: Sequence[TypeAnswer], out: Path, count: int = 24) -> None:
+def worst_types(found: Sequence[Answer], out: Path, count: int = 24) -> None:
     """Write the photos whose true type was given least: three tiles per row."""
 
-    def chance(answer: TypeAnswer) -> float:
-        return 0.0 if answer.scores is None else float(answer.scores[answer.label])
+    def chance(answer: Answer) -> float:
+        return 0.0 if answer.scores is None else answer.scores[str(answer.photo.type)]
 
-    cars = [answer for answer in found if answer.label < len(TYPE_NAMES)]
-    wrong = sorted((a for a in cars if a.guess != a.label), key=chance)[:count]
-    names = (*TYPE_NAMES, "no car")
+    cars = [answer for answer in found if answer.photo.type is not None]
+    wrong = sorted((a for a in cars if a.type != a.photo.type), key=chance)[:count]
     tiles = [
-        tile(read_rgb(a.photo), f"{names[a.label]} {chance(a):.2f}, given {names[a.guess]}")
+        tile(a.photo.pixels(), f"{a.photo.type} {chance(a):.2f}, given {a.type or 'none'}")
         for a in wrong
     ]
     tiles += [np.zeros((*TILE, 3), np.uint8)] * (-len(tiles) % 3)
@@ -63,7 +62,7 @@ def worst_types(found: Sequence[TypeAnswer], out: Path, count: int = 24) -> None
 
 
 def tile(rgb: Image, caption: str) -> Image:
-    """A picture fitted into a tile, with a caption on its lower edge."""
+    """Fit a picture into a tile, with a caption on its lower edge."""
     scale = min(TILE[0] / rgb.shape[0], TILE[1] / rgb.shape[1])
     height, width = max(1, int(rgb.shape[0] * scale)), max(1, int(rgb.shape[1] * scale))
     canvas = np.zeros((*TILE, 3), np.uint8)

@@ -1,83 +1,189 @@
-"""Figures of the models in `models/`: `python -m training.evaluate --data DATA`.
+"""Measure the models in `models/`: `python -m training.evaluate --data DATA`.
 
-Everything goes through the service's own code: `Pipeline.analyse` and the polygons that a client
-gets, drawn back into masks. The photos are the validation split, which no training has seen.
-With `--report FOLDER` tables, plots and the worst cases are written there (`training.report`).
+The photos are the validation photos, which no training has seen with their labels. All answers
+come from the service's own code: `Pipeline.analyse`, and the polygons that a client gets, drawn
+back into masks. It prints a table; with `--report FOLDER` that, plots and the worst cases are
+written there, too (`training.report`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from pipeline import Pipeline
-from training.answers import Answer, answers, drawn, street_answers, type_answers, widen
-from training.figures import part_figures, type_figures
+from training.answers import Answer, PartsAnswer, Service, list_close_ups
+from training.corrections import DataError
+from training.rows import (
+    Rows,
+    as_table,
+    car_rows,
+    close_up_rows,
+    close_ups_table,
+    empty_rows,
+    mask_rows,
+    sizes_rows,
+    turned_rows,
+    type_rows,
+)
+from training.validation import (
+    Half,
+    ValidationPhoto,
+    in_half,
+    list_annotated_photos,
+    list_car_photos,
+    list_empty_photos,
+    list_street_photos,
+    some_of,
+)
+
+GROUPS = ("parts", "types", "empty", "turned", "close-ups", "sizes")
+CLOSE_UPS = 12  # of each part, at most
+SIZED = 20  # photos of each of three sources that are sent in all sizes
 
 
-def evaluate(
-    pipeline: Pipeline,
-    data: Path,
-    only: str | None = None,
-    report: Path | None = None,
-    cache: Path = Path("runs/cache"),
-) -> dict[str, float]:
-    """All figures of the models behind `pipeline` on the validation photos.
+@dataclass(frozen=True)
+class Options:
+    """Choices for an evaluation.
 
-    Args:
-        pipeline: the service's.
-        data: folder of the data sets.
-        only: "parts" or "types" for one of the two.
+    Attributes:
+        groups: some of GROUPS.
+        half: "A" or "B" for one half of the photos, see `training.validation`; None for all.
         report: folder for tables, plots and worst cases, or None.
-        cache: folder of the label maps and the split.
+        cache: folder of the label maps.
+        rounds: of the bootstrap for parts and types.
     """
-    figures: dict[str, float] = {}
-    if only != "types":
-        parts = list(answers(pipeline, data, cache))
-        figures |= part_figures(parts)
-    if only != "parts":
-        types = list(type_answers(pipeline, data))
-        figures |= type_figures(types)
-        street = list(street_answers(pipeline, data, cache))
-        if street:
-            figures["street_accuracy"] = float(np.mean([a.guess == a.label for a in street]))
-    if report is not None:
+
+    groups: Collection[str] = GROUPS
+    half: Half | None = None
+    report: Path | None = None
+    cache: Path = Path("runs/cache")
+    rounds: int = 300
+
+
+class Evaluation:
+    """The validation photos of a data folder, the service's answers, and their rows.
+
+    Photos are read and asked about when their answers are needed first.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+
+    def __init__(self, service: Service, data: Path, options: Options) -> None:
+        self._service, self._data, self._options = service, data, options
+        half = options.half
+        self.annotated = in_half(list_annotated_photos(data, options.cache), half)
+        self.cars = in_half(list_car_photos(data), half)
+        self.street = in_half(list_street_photos(data), half)
+        self.empty = in_half(list_empty_photos(data), half)
+
+    @cached_property
+    def parts_answers(self) -> list[PartsAnswer]:
+        """The answers for annotated photos, with masks."""
+        return self._service.parts_answers(self.annotated)
+
+    @cached_property
+    def car_answers(self) -> list[Answer]:
+        """The answers for `car_types` and `car_types_in_context`."""
+        return self._service.answers(self.cars, "types")
+
+    @cached_property
+    def street_answers(self) -> list[Answer]:
+        """The answers for photos of other sources whose types are known."""
+        return self._service.answers(self.street + self.annotated, "types, street")
+
+    def rows(self) -> Rows:
+        """Return the rows of all groups that were asked for."""
+        rows = Rows()
+        for group in GROUPS:
+            if group in self._options.groups:
+                rows += getattr(self, f"_{group.replace('-', '_')}")()
+        return rows
+
+    def _parts(self) -> Rows:
+        return mask_rows(self.parts_answers, self._options.rounds)
+
+    def _types(self) -> Rows:
+        rounds = self._options.rounds
+        rows = type_rows(self.car_answers, "type", "`car_types`", rounds)
+        rows += type_rows(self.street_answers, "street", "street photos", rounds)
+        return rows + car_rows(self.car_answers + self.street_answers)
+
+    def _empty(self) -> Rows:
+        return empty_rows(self._service.answers(self.empty, "no cars"))
+
+    def _turned(self) -> Rows:
+        return turned_rows(self._service.turned_answers(self.annotated))
+
+    def _close_ups(self) -> Rows:
+        close_ups = list_close_ups(self._data, self.annotated, CLOSE_UPS)
+        return close_up_rows(self._service.close_up_answers(close_ups))
+
+    def _sizes(self) -> Rows:
+        return sizes_rows(self._service.sizes_answers(self.sized()))
+
+    def sized(self) -> list[ValidationPhoto]:
+        """Return the photos that are sent in all sizes; in a half of them, as many."""
+        context = [photo for photo in self.cars if "car_types_in_context" in photo.path.parts]
+        sources = (self.annotated, context, self.street)
+        return [photo for source in sources for photo in some_of(source, SIZED)]
+
+
+def evaluate(service: Service, data: Path, options: Options) -> Rows:
+    """Measure the service on the validation photos, and write the report that is asked for.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+    evaluation = Evaluation(service, data, options)
+    rows = evaluation.rows()
+    if options.report is not None:
         from training import report as writer  # matplotlib, which takes a while to load
 
-        if only != "types":
-            writer.write_parts(parts, report)
-        if only != "parts":
-            writer.write_types(types, report)
-        write_json(figures, report / "figures.json")
-    return figures
+        options.report.mkdir(parents=True, exist_ok=True)
+        if "parts" in options.groups:
+            writer.write_parts(evaluation.parts_answers, options.report)
+        if "types" in options.groups:
+            writer.write_types(evaluation.car_answers, options.report)
+        tables = as_table(rows.rows) + "\n" + close_ups_table(rows.details)
+        (options.report / "rows.md").write_text(tables.rstrip() + "\n", encoding="utf-8")
+        write_json(rows.figures(), options.report / "figures.json")
+    return rows
 
 
 def write_json(figures: dict[str, float], path: Path) -> None:
-    """Write figures as a JSON object."""
-    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    """Write figures as a JSON object; those that are no number (NaN) are left out."""
+    known = {name: value for name, value in figures.items() if not math.isnan(value)}
+    path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    """Print the figures, and write them as JSON and as a report where asked."""
+    """Print the table, and write figures as JSON and a report where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--only", choices=("parts", "types"))
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", choices=GROUPS, nargs="+", default=GROUPS)
+    parser.add_argument("--half", choices=("A", "B"), help="one half of the photos")
+    parser.add_argument("--threads", type=int, default=2, help="photos at the same time")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--report", type=Path, help="folder for tables, plots and worst cases")
     arguments = parser.parse_args()
-    pipeline = Pipeline(threads=arguments.threads)
-    figures = evaluate(pipeline, arguments.data, arguments.only, arguments.report)
-    for name, value in figures.items():
-        print(f"{name:24s} {value:.4f}")
+    service = Service(Pipeline(threads=1, calls=arguments.threads), arguments.threads)
+    options = Options(arguments.only, arguments.half, arguments.report)
+    try:
+        rows = evaluate(service, arguments.data, options)
+    except DataError as error:
+        sys.exit(str(error))
+    print(as_table(rows.rows), close_ups_table(rows.details), sep="\n")
     if arguments.json:
-        write_json(figures, arguments.json)
+        write_json(rows.figures(), arguments.json)
 
 
 if __name__ == "__main__":
     main()
-
-__all__ = ["Answer", "answers", "drawn", "evaluate", "widen", "write_json"]

@@ -18,11 +18,16 @@ from typing import Any
 from model_files import MANIFEST, MODELS
 from pipeline import Pipeline
 from training import lighten, pseudo_labels, train_parts, train_shapes, train_types
-from training.calibrate import calibrate_parts, calibrate_types, raw_thresholds
-from training.evaluate import evaluate
+from training.answers import Service
+from training.calibrate import Evidence, calibrate, raw_thresholds
+from training.evaluate import Options, evaluate
 from training.export import export_checkpoint, read_fields, write_fields
 from training.plots import draw_curves
 
+ABOUT_TYPES = (  # figures begin so; all others are about parts
+    "type", "street", "f1_", "cars_missed", "empty_told", "other_vehicles", "close_ups_typed",
+    "sizes",
+)  # fmt: skip
 RUNS = ("parts1", "parts2", "parts3", "light", "types", "shapes")
 LOOKS = (
     512,
@@ -213,30 +218,27 @@ def _describe(name: str, folder: Path, options: dict[str, Any]) -> None:
 
 def calibration(knobs: Knobs) -> None:
     """Fit the confidences to the validation photos."""
-    folder = knobs.out / "models"
-    errors = calibrate_parts(knobs.data, folder, knobs.out / "cache")
-    errors |= calibrate_types(knobs.data, folder, knobs.out / "cache")
-    print("\n".join(f"{name} {value:.4f}" for name, value in errors.items()))
+    evidence = Evidence(knobs.data, knobs.out / "models", knobs.out / "cache", knobs.threads)
+    figures = calibrate(evidence)
+    print("\n".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
 
 def figures(knobs: Knobs) -> None:
     """Measure the new models through the service, and write the figures beside them."""
     folder = knobs.out / "models"
-    pipeline = Pipeline(threads=knobs.threads, folder=folder)
-    measured = evaluate(
-        pipeline, knobs.data, report=knobs.out / "report", cache=knobs.out / "cache"
-    )
+    service = Service(Pipeline(1, folder, calls=knobs.threads), knobs.threads)
+    options = Options(report=knobs.out / "report", cache=knobs.out / "cache")
+    measured = evaluate(service, knobs.data, options).figures()
     for name in ("parts", "types"):
         write_metrics(measured, name, folder)
 
 
 def write_metrics(measured: dict[str, float], name: str, folder: Path) -> None:
     """Put the figures about "parts" or "types" into the description of that network."""
-    about_types = ("type", "f1_", "cars_missed", "empty_told", "street")
     metrics = {
         figure: round(value, 4)
         for figure, value in measured.items()
-        if figure.startswith(about_types) == (name == "types") and value == value  # no NaN in JSON
+        if figure.startswith(ABOUT_TYPES) == (name == "types") and value == value  # no NaN in JSON
     }
     write_fields(read_fields(name, folder) | {"metrics": metrics}, name, folder)
 

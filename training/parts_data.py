@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img_to_segments import PART_NAMES
+from training.corrections import Correction, DataError, read_corrections
 
 IGNORE = 255
-VALIDATION_SHARE = 0.15
+STRETCH = 4 / 3  # the annotated photos are squares; real ones are about this wide
+VALIDATION = Path(__file__).with_name("validation_photos.json")
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 # The label that each label becomes in a mirrored photo: left and right change places.
 FLIPPED = np.arange(256, dtype=np.uint8)
@@ -43,6 +48,7 @@ class PartsSample:
         kind: "annotated", "pseudo" (labelled by a teacher) or "empty" (no car).
         squashed: the photo was squashed to a square and has lost its width.
         rare: holds one of the rare parts (tailgate, trunk).
+        missing: parts that can be seen but have no label.
     """
 
     image: Path
@@ -50,6 +56,49 @@ class PartsSample:
     kind: str
     squashed: bool = False
     rare: bool = False
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One annotated part of a photo.
+
+    Attributes:
+        name: one of PART_NAMES.
+        polygons: x, y, x, y, ... in pixels of the photo, corner coordinates.
+        ignored: the outline covers something else.
+    """
+
+    name: str
+    polygons: list[list[float]]
+    ignored: bool = False
+
+    def box(self) -> tuple[float, float, float, float]:
+        """Return x0, y0, x1, y1 around all polygons, in pixels."""
+        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in self.polygons])
+        (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
+        return x0, y0, x1, y1
+
+
+@dataclass(frozen=True)
+class AnnotatedPhoto:
+    """A photo of a COCO file with its parts, the largest first."""
+
+    file: str
+    height: int
+    width: int
+    annotations: list[Annotation]
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """Return the JPEG, PNG and WebP files of a folder, sorted by name."""
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES)
+
+
+def widen(image: NDArray[np.uint8], interpolation: int) -> NDArray[np.uint8]:
+    """Give a photo or label map that was squashed to a square the width of a real photo."""
+    size = (round(image.shape[1] * STRETCH), image.shape[0])
+    return cv2.resize(image, size, interpolation=interpolation).astype(np.uint8)
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -78,29 +127,54 @@ def read_labels(path: Path | None, shape: tuple[int, int]) -> NDArray[np.uint8]:
     return labels.astype(np.uint8)
 
 
-def rasterise_coco(annotations: Path, out: Path) -> list[Path]:
-    """Write a PNG label map for each photo of a COCO file of polygons.
+def read_coco(
+    annotations: Path, corrections: Mapping[str, Correction] | None = None
+) -> list[AnnotatedPhoto]:
+    """Read the photos of a COCO file of polygons, in the order of its `images`.
 
-    Categories are matched to PART_NAMES by name; others are left out. Where annotations
-    overlap the smaller one lies on top, since lights and mirrors stand before panels.
+    Categories are matched to PART_NAMES by name, after the corrections; others are left out.
+
+    Args:
+        annotations: the COCO file.
+        corrections: by file name of the photo.
+    """
+    coco = json.loads(annotations.read_text(encoding="utf-8"))
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    by_photo: dict[int, list[dict[str, Any]]] = {}
+    for item in coco["annotations"]:
+        by_photo.setdefault(item["image_id"], []).append(item)
+    photos = []
+    for photo in coco["images"]:
+        correction = (corrections or {}).get(photo["file_name"], Correction())
+        parts = []
+        for item in sorted(by_photo.get(photo["id"], []), key=lambda a: -a["area"]):
+            annotated = names[item["category_id"]]
+            name = correction.name_of(annotated)
+            if name in PART_NAMES:
+                parts.append(Annotation(name, item["segmentation"], annotated in correction.bad))
+        photos.append(AnnotatedPhoto(photo["file_name"], photo["height"], photo["width"], parts))
+    return photos
+
+
+def rasterise_coco(
+    annotations: Path, out: Path, corrections: Mapping[str, Correction] | None = None
+) -> list[Path]:
+    """Write a PNG label map for each photo of a COCO file of polygons; see `read_coco`.
+
+    Where annotations overlap the smaller one lies on top, since lights and mirrors are in front of
+    panels. Those that cover something else become 255.
 
     Returns:
         The label maps, in the order of the file's `images`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    coco = json.loads(annotations.read_text(encoding="utf-8"))
-    names = {category["id"]: category["name"] for category in coco["categories"]}
-    by_photo: dict[int, list[dict[str, Any]]] = {}
-    for annotation in coco["annotations"]:
-        by_photo.setdefault(annotation["image_id"], []).append(annotation)
     paths = []
-    for photo in coco["images"]:
-        labels = np.zeros((photo["height"], photo["width"]), np.uint8)
-        for item in sorted(by_photo.get(photo["id"], []), key=lambda a: -a["area"]):
-            name = names[item["category_id"]]
-            if name in PART_NAMES:
-                _draw(labels, item["segmentation"], PART_NAMES.index(name) + 1)
-        path = out / (Path(photo["file_name"]).stem + ".png")
+    for photo in read_coco(annotations, corrections):
+        labels = np.zeros((photo.height, photo.width), np.uint8)
+        for part in photo.annotations:
+            label = IGNORE if part.ignored else PART_NAMES.index(part.name) + 1
+            _draw(labels, part.polygons, label)
+        path = out / (Path(photo.file).stem + ".png")
         _write_png(path, labels)
         paths.append(path)
     return paths
@@ -145,33 +219,44 @@ def near_duplicate_groups(images: list[Path], distance: int = 26) -> list[int]:
 
 
 def has_rare_part(labels: Path) -> bool:
-    """Whether a label map's file holds a tailgate or a trunk, which few photos do."""
+    """Return True if a label map's file holds a tailgate or a trunk, which few photos do."""
     rare = {PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1}
     return bool(rare & set(np.unique(read_labels(labels, (0, 0))).tolist()))
 
 
 def annotated_samples(data: Path, cache: Path) -> tuple[list[PartsSample], list[PartsSample]]:
-    """The annotated photos, split for training and validation by near-duplicate group.
+    """Return the annotated photos for training and those for validation, with corrected labels.
 
-    The split depends only on the data; it is written to `cache / "split.json"` once.
+    The validation photos are those named in `validation_photos.json`, so that no training of any
+    network on the way to the present ones has seen them. Label maps are written to
+    `cache / "labels"`.
+
+    Raises:
+        DataError: the corrections cannot be used, or there are no validation photos.
     """
     folder = data / "car_parts"
-    paths = rasterise_coco(folder / "annotations.json", cache / "labels")
-    coco = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
-    images = [folder / "images" / photo["file_name"] for photo in coco["images"]]
-    split = cache / "split.json"
-    if not split.exists():
-        groups = near_duplicate_groups(images)
-        order = np.random.default_rng(2024).permutation(sorted(set(groups)))
-        chosen = set(order[: round(VALIDATION_SHARE * len(order))].tolist())
-        names = [i.name for i, g in zip(images, groups, strict=True) if g in chosen]
-        fresh = split.with_suffix(f".{os.getpid()}.new")
-        fresh.write_text(json.dumps(sorted(names)), encoding="utf-8")
-        fresh.replace(split)
-    held_out = set(json.loads(split.read_text(encoding="utf-8")))
+    corrections = read_corrections(folder / "corrections.json")
+    document = folder / "annotations.json"
+    paths = rasterise_coco(document, cache / "labels", corrections)
+    held_out = set(validation_names())
     train: list[PartsSample] = []
     val: list[PartsSample] = []
-    for image, path in zip(images, paths, strict=True):
-        sample = PartsSample(image, path, "annotated", squashed=True, rare=has_rare_part(path))
-        (val if image.name in held_out else train).append(sample)
+    for photo, path in zip(read_coco(document), paths, strict=True):
+        sample = PartsSample(
+            folder / "images" / photo.file,
+            path,
+            "annotated",
+            squashed=True,
+            rare=has_rare_part(path),
+            missing=corrections.get(photo.file, Correction()).missing,
+        )
+        (val if photo.file in held_out else train).append(sample)
+    if not val:
+        raise DataError(f"{document} names none of the photos in training/{VALIDATION.name}")
     return train, val
+
+
+def validation_names() -> list[str]:
+    """Return the file names of the annotated photos that are kept for validation."""
+    names: list[str] = json.loads(VALIDATION.read_text(encoding="utf-8"))
+    return names

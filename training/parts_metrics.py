@@ -1,18 +1,37 @@
-"""How good label maps are: IoU by part over pooled pixels, and sides mixed up."""
+"""Measure label maps: IoU by part over pooled pixels, and sides mixed up."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from img_to_segments import PART_NAMES
-from training.parts_data import FLIPPED
+from training.parts_data import FLIPPED, IGNORE
 
 CLASSES = len(PART_NAMES) + 1
 
 
+def without_missing(
+    guess: NDArray[np.uint8], truth: NDArray[np.uint8], missing: Iterable[str]
+) -> NDArray[np.uint8]:
+    """Ignore the pixels of the background that are given to a part that is not annotated.
+
+    They are neither right nor wrong.
+
+    Returns:
+        The truth (H, W) uint8 with 255 there.
+    """
+    labels = [PART_NAMES.index(name) + 1 for name in missing]
+    if not labels:
+        return truth
+    forgiven = (truth == 0) & np.isin(guess, labels)
+    return np.where(forgiven, np.uint8(IGNORE), truth)
+
+
 class PartScores:
-    """Counts pixels over photos; `figures` tells what they mean.
+    """Pixel counts over photos, and the figures that they make.
 
     Example:
         >>> scores = PartScores()
@@ -24,14 +43,23 @@ class PartScores:
     def __init__(self) -> None:
         self.confusion = np.zeros((CLASSES, CLASSES), np.int64)
 
-    def add(self, guess: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        """Count one photo: two label maps (H, W) uint8; truth 255 is left out."""
+    def add(
+        self, guess: NDArray[np.uint8], truth: NDArray[np.uint8], missing: Iterable[str] = ()
+    ) -> None:
+        """Count one photo.
+
+        Args:
+            guess: label map (H, W) uint8.
+            truth: label map (H, W) uint8; 255 is left out.
+            missing: parts that can be seen but are not in `truth`; see `without_missing`.
+        """
+        truth = without_missing(guess, truth, missing)
         valid = truth < CLASSES
         pairs = truth[valid].astype(np.int64) * CLASSES + guess[valid]
         self.confusion += np.bincount(pairs, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
 
     def figures(self) -> dict[str, float]:
-        """mIoU over the parts that occur, share of sided pixels with the wrong side, IoU each.
+        """Return mIoU over the parts that occur, share of pixels with the wrong side, IoU each.
 
         A sided pixel counts as swapped where the guess is the same part of the other side,
         out of all pixels of sided parts that are given to either side.

@@ -19,14 +19,15 @@ from tqdm import tqdm
 
 from img_to_segments import PART_NAMES, PartSegmenter
 from model_files import MODELS, ModelDescription, read_description
-from rear import TAILGATE, TRUNK, WITH_TAILGATE, WITH_TRUNK
 from runtimes import Choice
-from training.parts_data import FLIPPED, IGNORE, area_of, read_rgb
+from training.corrections import lid_of
+from training.parts_data import FLIPPED, IGNORE, area_of, photos_in, read_rgb
 from training.precision import mixed_precision
 
 Probabilities = NDArray[np.float32]
 Teacher = Callable[[NDArray[np.uint8]], Probabilities]
 
+TAILGATE, TRUNK = PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1
 SURE_PIXEL = 0.6  # pixels below are ignored in training
 SURE_CAR = 0.8  # photos whose car's mean probability is below are left out
 
@@ -66,14 +67,11 @@ def _softmax(logits: NDArray[np.float32]) -> Probabilities:
 
 
 def use_type(probabilities: Probabilities, car_type: str) -> Probabilities:
-    """Give a trunk's probability to the tailgate, or the other way, by the known car type."""
+    """Give the probability of both lids to the one that cars of the known type have."""
     out = probabilities.copy()
-    if car_type in WITH_TRUNK:
-        out[TRUNK] += out[TAILGATE]
-        out[TAILGATE] = 0
-    elif car_type in WITH_TAILGATE:
-        out[TAILGATE] += out[TRUNK]
-        out[TRUNK] = 0
+    right, wrong = (TRUNK, TAILGATE) if lid_of(car_type) == "trunk" else (TAILGATE, TRUNK)
+    out[right] += out[wrong]
+    out[wrong] = 0
     return out
 
 
@@ -90,9 +88,10 @@ def label(probabilities: Probabilities, height: int, width: int) -> tuple[NDArra
 
 
 def photos(data: Path, limit: int | None) -> list[tuple[Path, str]]:
-    """Photos to label with their car type's name, in an order that is mixed but fixed."""
+    """Return the photos to label and their car types, in an order that is mixed but fixed."""
     roots = [data / name for name in ("car_types_in_context", "car_types")]
-    found = [(path, path.parent.name) for root in roots for path in sorted(root.glob("*/*/*.jpg"))]
+    folders = [folder for root in roots for folder in sorted(root.glob("*/*"))]
+    found = [(path, folder.name) for folder in folders for path in photos_in(folder)]
     order = np.random.default_rng(0).permutation(len(found)).tolist()
     return [found[i] for i in order[:limit]]
 

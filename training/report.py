@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 
 from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
-from training.answers import Answer, TypeAnswer
+from training.answers import Answer, PartsAnswer
 from training.calibration import Verdicts, calibration_error, reliability
 from training.contact_sheet import worst_parts, worst_types
 from training.figures import (
-    Estimate,
     confusions,
     part_estimates,
     part_verdicts,
     type_confusion,
     type_verdicts,
 )
+from training.intervals import Estimate
 from training.plots import draw_confusion, draw_reliability
 
 
-def write_parts(found: Sequence[Answer], out: Path) -> None:
+def write_parts(found: Sequence[PartsAnswer], out: Path) -> None:
     """Write `parts.md`, the pixels' confusion, the reliability and `worst_parts.jpg`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "parts.md").write_text(as_markdown(part_estimates(found)), encoding="utf-8")
@@ -34,16 +34,18 @@ def write_parts(found: Sequence[Answer], out: Path) -> None:
     worst_parts(found, out / "worst_parts.jpg")
 
 
-def write_types(found: Sequence[TypeAnswer], out: Path) -> None:
+def write_types(found: Sequence[Answer], out: Path) -> None:
     """Write the types' confusion, the reliability and `worst_types.jpg`."""
     out.mkdir(parents=True, exist_ok=True)
-    _confusion(type_confusion(found), (*TYPE_NAMES, "no_car"), out / "types_confusion")
+    names = (*TYPE_NAMES, "none")
+    confusion = np.pad(type_confusion(found), ((0, 1), (0, 0)))  # no car has no type: an empty row
+    _confusion(confusion, names, out / "types_confusion")
     _reliability(type_verdicts(found), "types", out)
     worst_types(found, out / "worst_types.jpg")
 
 
 def as_markdown(estimates: dict[str, Estimate]) -> str:
-    """A table with a row per part, the lowest IoU first; 95 % intervals in brackets."""
+    """Return a table with a row per part, the lowest IoU first; 95 % intervals in brackets."""
     lines = ["| part | IoU | AP | AP50 |", "|---|---|---|---|"]
     for name in sorted(PART_NAMES, key=lambda name: estimates[f"iou_{name}"].value):
         row = (estimates[f"{figure}_{name}"] for figure in ("iou", "ap", "ap50"))

@@ -6,7 +6,7 @@ files are those of one part network: another one needs another folder.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,11 +21,12 @@ from tqdm import tqdm
 from car_classification import with_margin
 from img_to_segments import PartSegmenter
 from part_layout import Box, lay_out, placement
-from training.answers import widen
-from training.parts_data import FLIPPED, read_rgb
+from training.parts_data import FLIPPED, read_rgb, widen
 from training.type_data import NO_CAR, TypeSample, jitter, shift
 
 LABELS = 19
+TURNS = 4  # quarter turns that a photo may have been turned by, none among them
+TURNED = 0.3  # share of the layouts that are turned in training
 MOST_HIDDEN = 3  # parts that are taken away from one layout
 
 
@@ -37,7 +38,7 @@ class Layout:
         probabilities: (19, h, w) uint8, 0 to 255, of the whole photo.
         box: around the car's parts (x0, y0, x1, y1), in cells of it.
         label: index in TYPES.
-        street: the photo is one of `type_data.list_street`.
+        street: as in `TypeSample`.
     """
 
     probabilities: NDArray[np.uint8]
@@ -63,7 +64,7 @@ def label_layouts(samples: list[TypeSample], segment: PartSegmenter, folder: Pat
             if saved["box"].size:
                 x0, y0, x1, y1 = saved["box"].tolist()
                 layouts.append(
-                    Layout(saved["probabilities"], (x0, y0, x1, y1), sample.label, sample.squashed)
+                    Layout(saved["probabilities"], (x0, y0, x1, y1), sample.label, sample.street)
                 )
     return layouts
 
@@ -82,14 +83,28 @@ def _see(
     return box, np.round(seen.probabilities * 255).astype(np.uint8)
 
 
+def quarter_turned(layout: Layout, quarters: int) -> Layout:
+    """Turn a layout clockwise by a number of quarter turns."""
+    probabilities, box = layout.probabilities, layout.box
+    for _ in range(quarters):
+        x0, y0, x1, y1 = box
+        height = probabilities.shape[1]
+        box = height - y1, x0, height - y0, x1
+        probabilities = np.rot90(probabilities, -1, (1, 2))
+    return replace(layout, probabilities=np.ascontiguousarray(probabilities), box=box)
+
+
 def network_input(
     layout: Layout, size: tuple[int, int], margin: dict[str, float], rng: Generator | None
-) -> NDArray[np.float32]:
-    """The input (19, height, width) of the shape network, jittered where `rng` is given."""
+) -> tuple[NDArray[np.float32], bool]:
+    """Return the input (19, height, width) of the shape network, and True if it is mirrored.
+
+    It is jittered where `rng` is given, and mirrored only there.
+    """
     box = with_margin(layout.box, margin)
     matrix = placement(box, size)
     if rng is None:
-        return lay_out(layout.probabilities, matrix, size)
+        return lay_out(layout.probabilities, matrix, size), False
     centre = np.array(size[::-1]) / 2
     turned, mirrors = jitter(np.eye(2), rng)
     matrix = turned @ matrix
@@ -109,11 +124,11 @@ def network_input(
     if rng.random() < 0.5:  # a network that is more or less sure
         grid = np.power(np.maximum(grid, 1e-6), np.float32(rng.uniform(0.6, 2.0)))
         grid /= grid.sum(0)
-    return grid.astype(np.float32)
+    return grid.astype(np.float32), mirrors
 
 
-class ShapeDataset(Dataset[tuple[Tensor, int]]):
-    """Inputs (19, H, W) float with their label.
+class ShapeDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Inputs (19, H, W) float, with the label and the quarter turns clockwise, (2,) int64.
 
     Args:
         layouts: see `label_layouts`.
@@ -134,8 +149,13 @@ class ShapeDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.layouts)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        layout = self.layouts[index]
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        layout, quarters = self.layouts[index], 0
         rng = None if self.epoch is None else np.random.default_rng((self.epoch, index))
-        grid = network_input(layout, self.size, self.margin, rng)
-        return torch.from_numpy(grid), layout.label
+        if rng is not None and rng.random() < TURNED:
+            quarters = int(rng.integers(1, TURNS))
+        turned = quarter_turned(layout, quarters)
+        grid, mirrored = network_input(turned, self.size, self.margin, rng)
+        # A mirrored photo that was turned clockwise is one that was turned the other way.
+        turns = -quarters % TURNS if mirrored else quarters
+        return torch.from_numpy(grid), torch.tensor((layout.label, turns))

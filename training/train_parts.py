@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader, Dataset
 from img_to_segments import PART_NAMES
 from letterbox import fit_area
 from networks import build_network
-from training.answers import widen
 from training.imagenet import load_imagenet
 from training.loop import Batch, LoopOptions, run
 from training.parts_augment import NATURAL, SQUASHED, augment
@@ -32,6 +31,7 @@ from training.parts_data import (
     area_of,
     read_labels,
     read_rgb,
+    widen,
 )
 from training.parts_metrics import PartScores
 from training.precision import mixed_precision
@@ -139,7 +139,7 @@ def measure(network: nn.Module, samples: list[PartsSample], area: int) -> dict[s
         image = read_rgb(sample.image)
         truth = read_labels(sample.labels, image.shape[:2])
         seen = widen(image, cv2.INTER_LINEAR) if sample.squashed else image
-        scores.add(predict(network, seen, truth.shape, area), truth)
+        scores.add(predict(network, seen, truth.shape, area), truth, sample.missing)
     return scores.figures()
 
 

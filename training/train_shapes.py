@@ -23,12 +23,13 @@ from img_to_segments import PartSegmenter
 from model_files import MODELS, read_description
 from networks import build_network
 from training.loop import Batch, LoopOptions, run
-from training.shape_data import LABELS, Layout, ShapeDataset, label_layouts
-from training.type_data import TYPES, TypeSample, list_samples, list_street
+from training.shape_data import LABELS, TURNS, Layout, ShapeDataset, label_layouts
+from training.type_data import TYPES, TypeSample, list_annotated, list_samples, list_street
 
 SIZE = (32, 48)
-OPTIONS: dict[str, Any] = {"labels": LABELS, "size": SIZE, "classes": len(TYPES)}
-STREET = 6.0  # how much more often the photos of other sources are drawn: few, and what users have
+# The outputs are the types, and the quarter turns by which the photo was turned.
+OPTIONS: dict[str, Any] = {"labels": LABELS, "size": SIZE, "classes": len(TYPES) + TURNS}
+STREET = 3.0  # how much more often the photos of other sources are drawn: few, and like users' own
 
 
 def weights_of(layouts: list[Layout]) -> NDArray[np.float64]:
@@ -42,16 +43,18 @@ def weights_of(layouts: list[Layout]) -> NDArray[np.float64]:
 
 
 def smoothed_loss(network: nn.Module, batch: Batch) -> Tensor:
-    """Cross-entropy with label smoothing."""
-    x, y = batch
-    return F.cross_entropy(network(x), y, label_smoothing=0.05)
+    """Return the cross-entropy of types, with label smoothing, and of turns."""
+    x, (y, quarters) = batch[0], batch[1].unbind(1)
+    logits = network(x)
+    types = F.cross_entropy(logits[:, : len(TYPES)], y, label_smoothing=0.05)
+    return types + 0.3 * F.cross_entropy(logits[:, len(TYPES) :], quarters)
 
 
 @torch.no_grad()
 def accuracy(network: nn.Module, layouts: list[Layout], margin: dict[str, float]) -> float:
-    """Share of the layouts whose type is told."""
+    """Return the share of the layouts whose type is right."""
     loader = DataLoader(ShapeDataset(layouts, SIZE, margin), batch_size=256)
-    hits = [network(x).argmax(1) == y for x, y in loader]
+    hits = [network(x)[:, : len(TYPES)].argmax(1) == y[:, 0] for x, y in loader]
     return torch.cat(hits).float().mean().item() if hits else float("nan")
 
 
@@ -85,10 +88,11 @@ class ShapesRun:
 
 
 def layouts_of(options: ShapesRun, part: str) -> tuple[list[Layout], list[Layout]]:
-    """The layouts of "train" or "val": those of the type photos, and those of other sources."""
+    """Return the layouts of "train" or "val": of the type photos, and of other sources."""
     segment = PartSegmenter(folder=options.models)
     folder = options.out / "layouts"
-    sets = (list_samples(options.data, part), list_street(options.data, part, options.cache))
+    others = list_annotated(options.data, part, options.cache) + list_street(options.data, part)
+    sets = (list_samples(options.data, part), others)
     known, street = (label_layouts(some(each, options.limit), segment, folder) for each in sets)
     return known, street
 

@@ -18,11 +18,13 @@ from networks import build_network
 from training.imagenet import load_imagenet
 from training.loop import Batch, LoopOptions, run
 from training.precision import mixed_precision
-from training.type_data import NO_CAR, TYPES, TypeDataset, TypeSample, list_samples, list_street
+from training.type_data import NO_CAR, TYPES, TypeDataset, TypeSample, list_annotated, list_samples
 
 SIZE = (192, 288)
+DOORS = 0.3  # weight of the doors beside the types
 BACKBONE = "tf_efficientnet_lite0"
-OPTIONS: dict[str, Any] = {"model_name": BACKBONE, "num_classes": NO_CAR + 1}
+# The outputs are the types, no car, and two doors, which is a question apart.
+OPTIONS: dict[str, Any] = {"model_name": BACKBONE, "num_classes": NO_CAR + 2}
 
 
 def weights_of(samples: list[TypeSample]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -31,24 +33,35 @@ def weights_of(samples: list[TypeSample]) -> np.ndarray[tuple[int], np.dtype[np.
     counts = np.bincount(labels, minlength=NO_CAR + 1).astype(float)
     weights = 1.0 / np.sqrt(np.maximum(counts, 1.0))[labels]
     in_context = np.array([sample.box is not None for sample in samples])
-    street = np.array([sample.squashed for sample in samples])  # few, and what users have
+    street = np.array([sample.street for sample in samples])  # few, and like those of users
     weights = weights * np.where(street, 6.0, np.where(in_context, 2.0, 1.0))
     return np.asarray(weights / weights.sum())
 
 
 def mixed_loss(network: nn.Module, batch: Batch) -> Tensor:
-    """Cross-entropy with label smoothing; half of the batches are mixed in pairs (mixup)."""
-    x, y = batch
+    """Return the cross-entropy of types, with label smoothing, and of doors where they are known.
+
+    Half of the batches are mixed in pairs (mixup).
+
+    Args:
+        network: gives logits (n, 10).
+        batch: inputs (n, 3, H, W) and targets (n, 2), see `TypeSample.target`.
+    """
+    x, (y, doors) = batch[0], batch[1].unbind(1)
     target = F.one_hot(y, NO_CAR + 1).float() * 0.9 + 0.1 / (NO_CAR + 1)
+    two, known = (doors > 0).float(), (doors >= 0).float()
     if torch.rand(()) < 0.5:
         share = float(np.random.default_rng(int(y.sum()) + len(y)).beta(0.3, 0.3))
         order = torch.randperm(len(x))
         x = x * share + x[order] * (1 - share)
         target = target * share + target[order] * (1 - share)
+        two, known = two * share + two[order] * (1 - share), known * known[order]
     x = x.contiguous(memory_format=torch.channels_last)
     with mixed_precision():
-        logits = network(x)
-    return torch.sum(-target * F.log_softmax(logits.float(), 1), 1).mean()
+        logits = network(x).float()
+    types = torch.sum(-target * F.log_softmax(logits[:, : NO_CAR + 1], 1), 1).mean()
+    errors = F.binary_cross_entropy_with_logits(logits[:, NO_CAR + 1], two, reduction="none")
+    return types + DOORS * (errors * known).mean()
 
 
 @torch.no_grad()
@@ -59,8 +72,8 @@ def measure(network: nn.Module, samples: list[TypeSample]) -> dict[str, float]:
     for x, y in loader:
         with mixed_precision():
             logits.append(network(x.contiguous(memory_format=torch.channels_last)).float())
-        labels.append(y)
-    scores, truth = torch.cat(logits).softmax(1), torch.cat(labels)
+        labels.append(y[:, 0])
+    scores, truth = torch.cat(logits)[:, : NO_CAR + 1].softmax(1), torch.cat(labels)
     cars = truth != NO_CAR
     guess = scores[cars, :NO_CAR].argmax(1)
     f1 = []
@@ -114,8 +127,8 @@ def train(options: TypesRun) -> None:
     """Train from ImageNet weights, or go on where the last run stopped."""
     torch.manual_seed(0)
     samples, val = list_samples(options.data, "train"), list_samples(options.data, "val")
-    samples += list_street(options.data, "train", options.cache)
-    street = list_street(options.data, "val", options.cache)
+    samples += list_annotated(options.data, "train", options.cache)
+    street = list_annotated(options.data, "val", options.cache)
     chance = weights_of(samples)
     steps = max(1, (options.photos or len(samples)) // options.batch)
 

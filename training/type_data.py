@@ -1,4 +1,4 @@
-"""Crops for the car type classifier: tight crops, photos in context, and no cars at all."""
+"""Photos for the car type classifier: crops, photos in context, on streets, and without a car."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from model_files import read_description
-from training.parts_data import annotated_samples, read_labels
+from training.corrections import read_corrections
+from training.parts_data import IGNORE, STRETCH, annotated_samples, photos_in, read_labels
 from training.photometric import change_light, change_quality, hide_patches
 
 TYPES = ("convertible", "coupe", "hatchback", "pickup", "sedan", "suv", "van", "wagon")
 NO_CAR = len(TYPES)
-STREET_TYPES = Path(__file__).with_name("car_parts_types.csv")
-STRETCH = 4 / 3  # what gives a squashed photo the width that most have
 
 
 @dataclass(frozen=True)
@@ -33,57 +32,98 @@ class TypeSample:
         label: index in TYPES, or NO_CAR.
         box: of the car (x0, y0, x1, y1) in pixels, None for the whole photo.
         squashed: the photo was squashed to a square and has lost its width.
+        street: the photo is not one of `car_types` and `car_types_in_context`, which are of one
+            source, and not without a car.
+        doors: side doors of the car, 2 or 4, None where that is not certain.
     """
 
     path: Path
     label: int
     box: tuple[float, float, float, float] | None = None
     squashed: bool = False
+    street: bool = False
+    doors: int | None = None
+
+    @property
+    def target(self) -> tuple[int, int]:
+        """The label, and 1 for two doors, 0 for four, -1 where that is not certain."""
+        return self.label, {2: 1, 4: 0}.get(self.doors or 0, -1)
 
 
 def list_samples(data: Path, part: str) -> list[TypeSample]:
-    """All samples of `part` ("train" or "val") under the shared data folder.
-
-    Photos without a car are split by name: every sixth goes to validation.
-    """
+    """Return the samples of one source, and those without a car, of `part` ("train" or "val")."""
+    table = read_table(data / "car_types" / "models.csv")
+    doors = {row["photo"]: _number(row["side_doors"]) for row in table}
     samples = [
-        TypeSample(path, label)
+        TypeSample(path, label, doors=doors.get(path.stem))
         for label, name in enumerate(TYPES)
-        for path in sorted((data / "car_types" / part / name).glob("*.jpg"))
+        for path in photos_in(data / "car_types" / part / name)
     ]
-    with (data / "car_types_in_context" / "labels.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["file"].startswith(part + "/"):
-                box = (float(row["x1"]), float(row["y1"]), float(row["x2"]), float(row["y2"]))
-                path = data / "car_types_in_context" / row["file"]
-                samples.append(TypeSample(path, TYPES.index(row["type"]), box))
+    for row in read_table(data / "car_types_in_context" / "labels.csv"):
+        if row["file"].startswith(part + "/"):
+            box = (float(row["x1"]), float(row["y1"]), float(row["x2"]), float(row["y2"]))
+            path = data / "car_types_in_context" / row["file"]
+            label = TYPES.index(row["type"])
+            samples.append(TypeSample(path, label, box, doors=doors.get(path.stem)))
     return samples + [TypeSample(path, NO_CAR) for path in list_empty(data, part)]
 
 
-def list_street(data: Path, part: str, cache: Path) -> list[TypeSample]:
-    """The photos of `part` with annotated car parts, whose types people have told by eye.
+def list_annotated(data: Path, part: str, cache: Path) -> list[TypeSample]:
+    """Return the photos of `part` with annotated car parts whose types are known.
 
-    They are photos by dealers and owners of cars that the other sets lack. They are split as
-    for the part network (`parts_data.annotated_samples`). The box is that of the parts, with the
-    margin that the service gives it.
+    They are photos by dealers and owners. They are split as for the part network
+    (`parts_data.annotated_samples`). The box is that of the parts, with the margin that the
+    service gives it.
     """
     train, val = annotated_samples(data, cache)
-    with STREET_TYPES.open() as file:
-        types = {row["file"]: TYPES.index(row["type"]) for row in csv.DictReader(file)}
+    corrections = read_corrections(data / "car_parts" / "corrections.json")
     margin = read_description("types").input["margin"]
     samples = []
     for sample in train if part == "train" else val:
-        if sample.image.name in types:
+        correction = corrections.get(sample.image.name)
+        if correction is not None and correction.type is not None:
             box = car_box(read_labels(sample.labels, (0, 0)), margin)
-            samples.append(TypeSample(sample.image, types[sample.image.name], box, squashed=True))
+            label, doors = TYPES.index(correction.type), correction.side_doors
+            samples.append(TypeSample(sample.image, label, box, True, True, doors))
     return samples
+
+
+def list_street(data: Path, part: str) -> list[TypeSample]:
+    """Return the photos of streets and sellers of `part` whose types are known.
+
+    No boxes of the cars are known. Those of Open Images (`openimages_`), which are squashed to
+    squares, have no type and are in no part.
+    """
+    folder = data / "street" / "images"
+    return [
+        TypeSample(
+            folder / row["file"],
+            TYPES.index(row["type"]),
+            street=True,
+            doors=_number(row["side_doors"]),
+        )
+        for row in read_table(data / "street" / "labels.csv")
+        if row["type"] and row["split"] == part
+    ]
+
+
+def read_table(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file; none where there is no such file."""
+    if not file.exists():
+        return []
+    with file.open(encoding="utf-8") as rows:
+        return list(csv.DictReader(rows))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text else None
 
 
 def car_box(
     labels: NDArray[np.uint8], margin: dict[str, float]
 ) -> tuple[float, float, float, float]:
-    """The box around all parts of a label map, grown by shares of its width and height."""
-    ys, xs = np.nonzero(labels)
+    """Return the box around all parts of a label map, grown by shares of its width and height."""
+    ys, xs = np.nonzero((labels > 0) & (labels != IGNORE))
     x0, y0, x1, y1 = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
     side, top, bottom = (margin[name] for name in ("side", "top", "bottom"))
     width, height = x1 - x0, y1 - y0
@@ -96,8 +136,11 @@ def car_box(
 
 
 def list_empty(data: Path, part: str) -> list[Path]:
-    """Photos without a road vehicle of `part` ("train" or "val")."""
-    paths = sorted((data / "not_cars").glob("*.jpg"))
+    """Return the photos without a car of `part` ("train" or "val"); every sixth is for validation.
+
+    `not_cars` shows no road vehicles, `not_cars_2` motorcycles and other vehicles.
+    """
+    paths = photos_in(data / "not_cars") + photos_in(data / "not_cars_2")
     return [path for i, path in enumerate(paths) if (i % 6 == 0) == (part == "val")]
 
 
@@ -146,8 +189,8 @@ def warp(
     return out.astype(np.uint8)
 
 
-class TypeDataset(Dataset[tuple[Tensor, int]]):
-    """Inputs (3, H, W) float in the network's range, with their label.
+class TypeDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Inputs (3, H, W) float in the network's range, with `TypeSample.target` (2,) int64.
 
     Args:
         samples: see `list_samples`.
@@ -163,7 +206,7 @@ class TypeDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         sample = self.samples[index]
         bgr = cv2.imread(str(sample.path), cv2.IMREAD_COLOR)
         if bgr is None:
@@ -183,7 +226,7 @@ class TypeDataset(Dataset[tuple[Tensor, int]]):
             if rng.random() < 0.25:
                 out = hide_patches(out, rng)
         tensor = torch.from_numpy(out).permute(2, 0, 1).float()
-        return (tensor - 127.0) / 128.0, sample.label
+        return (tensor - 127.0) / 128.0, torch.tensor(sample.target)
 
 
 def _random_box(width: int, height: int, rng: Generator) -> tuple[float, float, float, float]:

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from img_to_segments import PART_NAMES
 from pipeline import Part, outline
 from poligons_from_seg import rasterize
-from training.average_precision import MaskPrecision, _documents, _indexed, encode
+from training.average_precision import Judged, MaskPrecision, _documents, _indexed, encode
 from training.parts_metrics import PartScores
 
 HOOD, WHEEL = PART_NAMES.index("hood") + 1, PART_NAMES.index("wheel") + 1
@@ -37,7 +37,7 @@ def parts(guess: NDArray[np.uint8], confidence: float) -> list[Part]:
 def test_a_wrong_part_ranked_first_halves_the_precision() -> None:
     truth = labels(hood=(10, 10, 30, 30))
     elsewhere = labels(hood=(40, 5, 50, 15))
-    precision = MaskPrecision([(parts(truth, 0.6), truth), (parts(elsewhere, 0.9), truth)])
+    precision = MaskPrecision([(parts(truth, 0.6), truth, ()), (parts(elsewhere, 0.9), truth, ())])
     ap, ap50 = precision.by_part()[HOOD - 1]
     # Of two hoods one is found, behind a wrong one: precision 1/2 up to recall 1/2, which is 51
     # of COCO's 101 recalls.
@@ -48,20 +48,43 @@ def test_a_wrong_part_ranked_first_halves_the_precision() -> None:
 def test_a_part_counts_at_the_thresholds_that_its_iou_passes() -> None:
     truth = labels(hood=(10, 10, 30, 30))
     guess = labels(hood=(10, 10, 30, 24))  # IoU 0.7: passes 0.50, 0.55, 0.60, 0.65 and 0.70
-    by_part = MaskPrecision([(parts(guess, 0.9), truth)]).by_part()
+    by_part = MaskPrecision([(parts(guess, 0.9), truth, ())]).by_part()
     assert by_part[HOOD - 1] == pytest.approx([0.5, 1.0])
     assert np.isnan(by_part[WHEEL - 1]).all()  # no photo shows one
 
 
 def test_nothing_found_is_nothing_right() -> None:
     truth = labels(hood=(10, 10, 30, 30))
-    assert MaskPrecision([([], truth)]).by_part()[HOOD - 1].tolist() == [0.0, 0.0]
+    assert MaskPrecision([([], truth, ())]).by_part()[HOOD - 1].tolist() == [0.0, 0.0]
 
 
-def random_answers(count: int) -> list[tuple[list[Part], NDArray[np.uint8]]]:
+def test_what_nobody_can_judge_is_left_out() -> None:
+    truth = labels(hood=(10, 10, 30, 30))
+    elsewhere = labels(hood=(40, 5, 50, 15))
+    right, wrong = (parts(truth, 0.6), truth, ()), parts(elsewhere, 0.9)
+    missing = MaskPrecision([right, (wrong, truth, ("hood",))]).by_part()
+    assert missing[HOOD - 1] == pytest.approx([1, 1])  # the other photo says nothing about hoods
+    ignored = truth.copy()
+    ignored[0:11, 35:60] = 255  # six tenths of the wrong hood
+    both = MaskPrecision([right, (wrong, ignored, ())]).by_part()[HOOD - 1]
+    assert both == pytest.approx([51 / 101, 51 / 101])  # one of two, and nothing wrong before it
+    ignored[6:11, 35:60] = 0  # one tenth: the rest of it is judged
+    both = MaskPrecision([right, (wrong, ignored, ())]).by_part()[HOOD - 1]
+    assert both == pytest.approx([51 / 101 / 2, 51 / 101 / 2])
+
+
+def test_ignored_pixels_of_a_right_part_count_for_nothing() -> None:
+    truth = labels(hood=(10, 10, 30, 30))
+    truth[10:30, 30:40] = 255
+    guess = labels(hood=(10, 10, 40, 30))
+    by_part = MaskPrecision([(parts(guess, 0.9), truth, ())]).by_part()
+    assert by_part[HOOD - 1] == pytest.approx([1, 1])
+
+
+def random_answers(count: int) -> list[Judged]:
     """Rectangles that are moved a little, some left out, with confidences of all sizes."""
     rng = np.random.default_rng(5)
-    answers = []
+    answers: list[Judged] = []
     for _ in range(count):
         true: dict[str, Box] = {}
         found: dict[str, Box] = {}
@@ -74,7 +97,7 @@ def random_answers(count: int) -> list[tuple[list[Part], NDArray[np.uint8]]]:
         given = []
         for name, box in found.items():
             given += parts(labels(**{name: box}), round(float(rng.random()), 3))
-        answers.append((given, labels(**true)))
+        answers.append((given, labels(**true), ()))
     return answers
 
 

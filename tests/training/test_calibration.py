@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from car_classification import TypeClassifier
-from model_files import read_description
-from segment_interface import decode_image
+from car_classification import type_probabilities
 from training.calibration import (
     Platt,
     Verdicts,
@@ -21,6 +17,7 @@ from training.calibration import (
     logit,
     reliability,
     softmax,
+    uncalibrated,
     unseen_platt,
     unseen_weights,
 )
@@ -120,16 +117,18 @@ def test_photos_that_count_for_nothing_change_nothing() -> None:
     assert fit_weights(logits[None], labels, counts) == pytest.approx(some, rel=1e-4)
 
 
-def test_one_weight_changes_no_answer(sample: bytes) -> None:
-    rgb = decode_image(sample, 50_000_000)
-    description = read_description("types")
-    answers = [
-        TypeClassifier(replace(description, thresholds=description.thresholds | changes))(rgb)
-        for changes in ({"picture_weight": 1.0}, {"picture_weight": 0.3})
-    ]
-    sharp, soft = answers
-    assert sharp is not None
-    assert soft is not None
-    assert sharp.name == soft.name
-    assert 1 / 8 < soft.confidence < sharp.confidence
-    assert sum(soft.scores.values()) == pytest.approx(1)
+def test_one_weight_changes_no_answer() -> None:
+    picture, shape = np.random.default_rng(2).normal(0, 2, (2, 8))
+    sharp, soft = (
+        type_probabilities(picture, shape, {"picture_weight": weight, "shape_weight": 0.0})
+        for weight in (1.0, 0.3)
+    )
+    assert sharp.argmax() == soft.argmax() == picture.argmax()
+    assert 1 / 8 < soft.max() < sharp.max()
+    assert soft.sum() == pytest.approx(1)
+
+
+def test_a_map_can_be_undone() -> None:
+    raw = np.array([0.01, 0.2, 0.7, 0.97])
+    for platt in (Platt(), Platt(2.4, -1.6), Platt(5.0, -6.0)):
+        np.testing.assert_allclose(uncalibrated(platt(raw), platt), raw, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The fixed split, and photos that a teacher labels."""
+"""The validation photos, corrected labels, and photos that a teacher labels."""
 
 from __future__ import annotations
 
@@ -9,41 +9,114 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from helpers import SAMPLE
-from tiny import write_data
+from tiny import VALIDATION, annotated_names, write_data
 
 from img_to_segments import PART_NAMES
-from training.parts_data import annotated_samples, read_labels
+from training.corrections import DataError, read_corrections
+from training.parts_data import annotated_samples, read_labels, validation_names
 from training.pseudo_labels import LabelRun, label_photos
-from training.type_data import NO_CAR, list_empty, list_samples
+from training.type_data import NO_CAR, TYPES, list_empty, list_samples, list_street
 
 
-def test_the_split_depends_on_the_photos_alone_and_parts_no_twins(tmp_path: Path) -> None:
-    data = write_data(tmp_path / "data", count=30)
-    images = data / "car_parts" / "images"
-    for number in range(15):  # the other half are twins: brighter, or mirrored
-        photo = cv2.imread(str(images / f"drawn{number}.png"))
-        assert photo is not None
-        twin = photo[:, ::-1] if number % 2 else np.minimum(photo, 250) + np.uint8(5)
-        cv2.imwrite(str(images / f"drawn{number + 15}.png"), twin)
-    train, val = annotated_samples(data, tmp_path / "one")
-    assert (train, val) == annotated_samples(data, tmp_path / "one")  # from the cache
-    _, again = annotated_samples(data, tmp_path / "two")
-    assert [sample.image for sample in again] == [sample.image for sample in val]
-    numbers = {int(sample.image.stem.removeprefix("drawn")) for sample in val}
-    assert len(numbers) == 4  # two of fifteen groups
-    assert {(number + 15) % 30 for number in numbers} == numbers
-    assert {sample.image for sample in train}.isdisjoint(sample.image for sample in val)
+def test_the_validation_photos_are_those_that_are_named(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    train, val = annotated_samples(data, tmp_path / "cache")
+    assert [sample.image.name for sample in val] == annotated_names(8)[:VALIDATION]
+    assert [sample.image.name for sample in train] == annotated_names(8)[VALIDATION:]
+    assert len(set(validation_names())) == 59
+
+
+def test_data_without_validation_photos_are_refused(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    document = data / "car_parts" / "annotations.json"
+    text = document.read_text(encoding="utf-8")
+    for number, name in enumerate(annotated_names(8)[:VALIDATION]):
+        text = text.replace(name, f"other{number}.jpg")
+    document.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="names none of the photos in"):
+        annotated_samples(data, tmp_path / "cache")
+
+
+def test_data_without_corrections_are_refused(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    (data / "car_parts" / "corrections.json").unlink()
+    with pytest.raises(DataError, match=r"corrections\.json"):
+        annotated_samples(data, tmp_path / "cache")
+
+
+def test_corrections_change_the_labels(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    name = annotated_names(8)[0]
+    correction = {
+        "type": "pickup", "rename": {"hood": "trunk", "front_left_light": "front_right_light"},
+        "bad": ["front_bumper"], "missing": ["back_bumper"],
+    }  # fmt: skip
+    text = json.dumps({name: correction})
+    (data / "car_parts" / "corrections.json").write_text(text, encoding="utf-8")
+    _, val = annotated_samples(data, tmp_path / "cache")
+    corrected, plain = (read_labels(sample.labels, (0, 0)) for sample in val)
+    assert val[0].missing == ("back_bumper",)
+    assert val[1].missing == ()
+    for old, new in (
+        ("hood", PART_NAMES.index("tailgate") + 1),  # a lid, and a pickup's is a tailgate
+        ("front_left_light", PART_NAMES.index("front_right_light") + 1),
+        ("front_bumper", 255),
+        ("wheel", PART_NAMES.index("wheel") + 1),
+    ):
+        here = plain == PART_NAMES.index(old) + 1
+        assert here.any()
+        assert set(np.unique(corrected[here])) == {new}, old
+    assert (corrected[plain == 0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"type": "sedan"}, "trunk"),
+        ({"type": "convertible"}, "trunk"),
+        ({"type": "wagon"}, "tailgate"),
+        ({"type": "sedan", "rear": "tailgate"}, "tailgate"),
+        ({"rear": "trunk"}, "trunk"),
+        ({}, "tailgate"),  # nothing is known: the name that it has
+    ],
+)
+def test_the_lid_gets_its_ordinary_name(tmp_path: Path, row: dict[str, str], name: str) -> None:
+    file = tmp_path / "corrections.json"
+    file.write_text(json.dumps({"a.jpg": row}), encoding="utf-8")
+    assert read_corrections(file)["a.jpg"].name_of("tailgate") == name
 
 
 def test_photos_for_the_types_are_trained_on_or_measured_on(tmp_path: Path) -> None:
     data = write_data(tmp_path)
     train, val = list_samples(data, "train"), list_samples(data, "val")
     assert {s.path for s in train}.isdisjoint(s.path for s in val)
-    assert len(train) + len(val) == 4 + 2 + 2 + 6
+    assert len(train) + len(val) == 4 + 2 + 2 + 5 + 3  # JPEG and WebP
     assert [s.path for s in val if s.label == NO_CAR] == list_empty(data, "val")
     (boxed,) = [s for s in val if s.box is not None]
-    assert boxed.box == (14, 18, 82, 88)
+    assert boxed.box == (14.0, 18.0, 82.0, 88.0)
+    assert boxed.target == (TYPES.index("sedan"), 1)  # two doors
+    assert {s.path.name: s.target[1] for s in train if s.label != NO_CAR} == {
+        "trainsedan0.jpg": 0, "trainsedan1.jpg": -1, "trainsuv0.jpg": -1, "trainsuv1.jpg": -1,
+        "trainsedan0.webp": 0,
+    }  # fmt: skip
+
+
+def test_every_sixth_photo_without_a_car_is_for_validation(tmp_path: Path) -> None:
+    data = write_data(tmp_path)
+    val = [path.name for path in list_empty(data, "val")]
+    assert val == ["0.webp", "motorcycle_1.webp"]  # the first and the seventh of both folders
+    assert len(list_empty(data, "train")) == 6
+
+
+def test_street_photos_have_a_type_and_a_part(tmp_path: Path) -> None:
+    data = write_data(tmp_path)
+    (train,) = list_street(data, "train")
+    assert (train.path.name, train.label) == ("street_0.webp", TYPES.index("suv"))
+    assert [(s.path.name, s.doors) for s in list_street(data, "val")] == [
+        ("street_1.webp", 2), ("street_2.webp", None)
+    ]  # fmt: skip
 
 
 def test_a_teacher_labels_what_it_is_sure_of(tmp_path: Path) -> None:
@@ -63,7 +136,7 @@ def test_a_teacher_labels_what_it_is_sure_of(tmp_path: Path) -> None:
     assert {PART_NAMES.index("hood") + 1, PART_NAMES.index("wheel") + 1, 0} <= set(
         np.unique(labels)
     )
-    assert PART_NAMES.index("trunk") + 1 not in labels  # as the annotators call a sedan's
+    assert PART_NAMES.index("tailgate") + 1 not in labels  # a sedan has a trunk
 
     # What was labelled is not labelled again; a note that is missing is made again.
     before = {path: path.stat().st_mtime_ns for path in (run.out / "labels").iterdir()}

@@ -11,55 +11,66 @@ import pytest
 from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
 from pipeline import outline
-from training.answers import Answer, TypeAnswer
+from training.answers import Answer, PartsAnswer
 from training.everything import write_metrics
 from training.figures import (
+    NO_TYPE,
+    calibration_estimate,
     part_estimates,
-    part_figures,
     part_verdicts,
     type_confusion,
-    type_figures,
+    type_estimates,
+    type_verdicts,
 )
-from training.type_data import NO_CAR
+from training.rows import mask_rows, type_rows
+from training.validation import ValidationPhoto
 
 HOOD, WHEEL = PART_NAMES.index("hood") + 1, PART_NAMES.index("wheel") + 1
 SEDAN, SUV = TYPE_NAMES.index("sedan"), TYPE_NAMES.index("suv")
 
 
-def typed(label: int, guess: int, confidence: float = 0.9) -> TypeAnswer:
-    scores = np.full(8, (1 - confidence) / 7)
-    if guess != NO_CAR:
-        scores[guess] = confidence
-    return TypeAnswer(Path("x.jpg"), label, None if guess == NO_CAR else scores)
+def typed(true: str | None, given: str | None, confidence: float = 0.9, key: str = "x") -> Answer:
+    scores = None
+    if given is not None:
+        scores = dict.fromkeys(TYPE_NAMES, (1 - confidence) / 7) | {given: confidence}
+    return Answer(ValidationPhoto(Path("x.jpg"), "cars", key, true), scores, {}, frozenset(), 0)
+
+
+CARS = [
+    typed("sedan", "sedan", key="a"), typed("sedan", "sedan", key="b"),
+    typed("sedan", "suv", key="c"), typed("suv", "suv", key="d"), typed("suv", None, key="e"),
+]  # fmt: skip
 
 
 def test_types() -> None:
-    found = [
-        typed(SEDAN, SEDAN), typed(SEDAN, SEDAN), typed(SEDAN, SUV), typed(SUV, SUV),
-        typed(SUV, NO_CAR), typed(NO_CAR, NO_CAR), typed(NO_CAR, NO_CAR), typed(NO_CAR, SEDAN),
-    ]  # fmt: skip
-    figures = type_figures(found, rounds=20)
-    assert figures["type_accuracy"] == pytest.approx(3 / 5)
-    assert figures["f1_sedan"] == pytest.approx(2 * 2 / (2 + 3))  # 2 right, 2 given, 3 true
-    assert figures["f1_suv"] == pytest.approx(2 * 1 / (2 + 2))
-    assert figures["type_macro_f1"] == pytest.approx((0.8 + 0.5) / 8)
-    assert figures["cars_missed"] == pytest.approx(1 / 5)
-    assert figures["empty_told"] == pytest.approx(2 / 3)
-    assert figures["type_accuracy_low"] < 3 / 5 < figures["type_accuracy_high"]
-    assert figures["types_ece"] == pytest.approx(
-        0.9 - 3 / 4
-    )  # of 4 types given to cars 3 are right
-    assert type_confusion(found)[SEDAN, SUV] == 1
-    assert type_confusion(found).sum() == len(found)
+    estimates = type_estimates([*CARS, typed(None, "sedan", key="f")], rounds=20)
+    assert estimates["accuracy"].value == pytest.approx(3 / 5)
+    assert estimates["f1_sedan"].value == pytest.approx(2 * 2 / (2 + 3))  # 2 given, 3 true
+    assert estimates["f1_suv"].value == pytest.approx(2 * 1 / (2 + 2))
+    assert np.isnan(estimates["f1_van"].value)
+    assert estimates["macro_f1"].value == pytest.approx((0.8 + 0.5) / 2)
+    assert estimates["accuracy"].low < 3 / 5 < estimates["accuracy"].high
+    confusion = type_confusion(CARS)
+    assert confusion[SEDAN, SUV] == 1
+    assert confusion[SUV, NO_TYPE] == 1
+    assert confusion.sum() == len(CARS)
 
 
-def answer(hood: slice, confidence: float) -> Answer:
+def test_the_confidence_of_a_type_that_is_given() -> None:
+    verdicts = type_verdicts(CARS)
+    assert verdicts.right.tolist() == [True, True, False, True]
+    assert calibration_estimate(verdicts).value == pytest.approx(0.9 - 3 / 4)
+
+
+def answer(hood: slice, confidence: float, key: str = "x", missing: str = "") -> PartsAnswer:
     """The true hood fills columns 0 to 20, the wheel is found as it is."""
     truth, guess = np.zeros((2, 30, 40), np.uint8)
     truth[5:15, 0:20], guess[5:15, hood] = HOOD, HOOD
     truth[20:28, 4:12] = guess[20:28, 4:12] = WHEEL
-    parts = outline(guess, {"hood": confidence, "wheel": 0.95}, tolerance=0)
-    return Answer(Path("x.png"), parts, guess, truth)
+    confidences = {"hood": confidence, "wheel": 0.95}
+    parts = outline(guess, confidences, tolerance=0)
+    photo = ValidationPhoto(Path("x.png"), "annotated", key, missing=(missing,) if missing else ())
+    return PartsAnswer(photo, parts, parts, confidences, guess, truth)
 
 
 def test_parts_are_right_above_half_an_iou() -> None:
@@ -69,8 +80,13 @@ def test_parts_are_right_above_half_an_iou() -> None:
     assert verdicts.photo.tolist() == [0, 0, 1, 1]
 
 
+def test_a_part_that_is_not_annotated_is_not_judged() -> None:
+    verdicts = part_verdicts([answer(slice(22, 30), 0.8, missing="hood")])
+    assert verdicts.confidence.tolist() == [0.95]
+
+
 def test_intervals_enclose_the_figures() -> None:
-    found = [answer(slice(0, width), 0.8) for width in (20, 18, 12, 6)]
+    found = [answer(slice(0, width), 0.8, key=str(width)) for width in (20, 18, 12, 6)]
     estimates = part_estimates(found, rounds=50)
     for name in ("miou", "ap", "iou_hood", "ap_hood", "ap50_hood"):
         estimate = estimates[name]
@@ -83,8 +99,8 @@ def test_intervals_enclose_the_figures() -> None:
 
 
 def test_descriptions_get_their_own_figures(tmp_path: Path) -> None:
-    found = part_figures([answer(slice(0, 12), 0.8)], rounds=3)
-    measured = found | type_figures([typed(SUV, SUV), typed(NO_CAR, NO_CAR)], rounds=3)
+    rows = mask_rows([answer(slice(0, 12), 0.8)], rounds=3) + type_rows(CARS, "type", "cars", 3)
+    measured = rows.figures()
     metrics = {}
     for name in ("parts", "types"):
         path = tmp_path / f"{name}.json"
@@ -93,7 +109,8 @@ def test_descriptions_get_their_own_figures(tmp_path: Path) -> None:
         metrics[name] = json.loads(path.read_text(encoding="utf-8"))["metrics"]
     assert metrics["parts"]["iou_hood"] == 0.6
     assert "iou_tailgate" not in metrics["parts"]  # JSON knows no NaN
-    assert metrics["types"]["type_accuracy"] == 1
+    assert metrics["types"]["type_accuracy"] == 0.6
+    assert metrics["types"]["f1_sedan"] == 0.8
     assert not set(metrics["parts"]) & set(metrics["types"])
     finite = {name for name, value in measured.items() if value == value}
     assert set(metrics["parts"]) | set(metrics["types"]) == finite

@@ -12,7 +12,6 @@ import torch
 
 from img_to_segments import PART_NAMES
 from networks import build_network
-from rear import TAILGATE, TRUNK
 from training.parts_augment import Jitter, augment, random_transform
 from training.parts_data import (
     FLIPPED,
@@ -22,7 +21,7 @@ from training.parts_data import (
     read_labels,
 )
 from training.parts_metrics import PartScores
-from training.pseudo_labels import label, use_type
+from training.pseudo_labels import TAILGATE, TRUNK, label, use_type
 from training.train_parts import OPTIONS, parts_loss
 
 LEFT_DOOR = PART_NAMES.index("front_left_door") + 1
@@ -120,6 +119,17 @@ def test_scores_equal_those_by_hand() -> None:
     assert figures["swapped"] == pytest.approx(1 / 3)
 
 
+def test_a_part_that_is_not_annotated_is_neither_right_nor_wrong() -> None:
+    truth = np.array([[LEFT_DOOR, LEFT_DOOR, 0, 0]], np.uint8)
+    guess = np.array([[LEFT_DOOR, HOOD, HOOD, RIGHT_DOOR]], np.uint8)
+    scores = PartScores()
+    scores.add(guess, truth, missing=("hood",))
+    figures = scores.figures()
+    assert figures["iou_front_left_door"] == pytest.approx(1 / 2)  # hood on a door is wrong still
+    assert scores.confusion[0].sum() == 1  # of the background only the right door counts
+    assert truth.tolist() == [[LEFT_DOOR, LEFT_DOOR, 0, 0]]
+
+
 def test_training_steps_lower_the_loss() -> None:
     torch.manual_seed(0)
     network = build_network("pyramid", OPTIONS).train()
@@ -141,8 +151,10 @@ def test_training_steps_lower_the_loss() -> None:
 def test_the_known_type_decides_between_trunk_and_tailgate() -> None:
     chances = np.zeros((19, 1, 1), np.float32)
     chances[TAILGATE], chances[TRUNK] = 0.6, 0.3
-    assert use_type(chances, "sedan")[TAILGATE, 0, 0] == pytest.approx(0.9)
-    assert use_type(chances, "suv")[TRUNK, 0, 0] == pytest.approx(0.9)
+    for car_type, right, wrong in (("sedan", TRUNK, TAILGATE), ("suv", TAILGATE, TRUNK)):
+        known = use_type(chances, car_type)
+        assert known[right, 0, 0] == pytest.approx(0.9)
+        assert known[wrong, 0, 0] == 0
 
 
 def test_unsure_pixels_are_ignored() -> None:

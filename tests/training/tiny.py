@@ -1,4 +1,4 @@
-"""A small folder of data in the form that `training/` reads: drawn cars, no photos."""
+"""Make a small folder of data in the form that `training/` reads: drawn cars, no photos."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.parts_data import validation_names
+
 SIZE = 96
 # Boxes x0, y0, x1, y1 of the parts of a drawn car, in a photo of SIZE x SIZE.
 BOXES = {
@@ -18,6 +20,7 @@ BOXES = {
     "front_left_light": (66, 44, 78, 54),
     "wheel": (18, 70, 34, 86),
 }
+VALIDATION = 2  # annotated photos that are for validation
 
 
 def write_data(folder: Path, count: int = 8) -> Path:
@@ -29,15 +32,29 @@ def write_data(folder: Path, count: int = 8) -> Path:
             for number in range(each):
                 place = folder / "car_types" / part / car_type
                 _write(place / f"{part}{car_type}{number}.jpg", _photo(rng)[:, :, ::-1])
+    doors = ["photo,make_model,side_doors", "trainsedan0,Drawn,4", "valsedan0,Drawn,2", "valsuv0,,"]
+    _write_rows(folder / "car_types" / "models.csv", doors)
     rows = ["file,type,make_model,x1,y1,x2,y2,w,h"]
     for part in ("train", "val"):
-        file = f"{part}/sedan/{part}sedan0.jpg"
+        file = f"{part}/sedan/{part}sedan0.webp"
         _write(folder / "car_types_in_context" / file, _photo(rng))
         rows.append(f"{file},sedan,Drawn,14,18,82,88,{SIZE},{SIZE}")
-    (folder / "car_types_in_context" / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
-    for number in range(6):
-        _write(folder / "not_cars" / f"{number}.jpg", _ground(rng))
+    _write_rows(folder / "car_types_in_context" / "labels.csv", rows)
+    rows = ["file,source,type,side_doors,note,split"]
+    for number, row in enumerate(("suv,,,train", "coupe,2,,val", "sedan,,,val", ",,closeup,")):
+        _write(folder / "street" / "images" / f"street_{number}.webp", _photo(rng))
+        rows.append(f"street_{number}.webp,street,{row}")
+    _write_rows(folder / "street" / "labels.csv", rows)
+    for number in range(5):
+        _write(folder / "not_cars" / f"{number}.webp", _ground(rng))
+    for number in range(3):
+        _write(folder / "not_cars_2" / f"motorcycle_{number}.webp", _ground(rng))
     return folder
+
+
+def annotated_names(count: int) -> list[str]:
+    """Return the names of the annotated photos; the first VALIDATION are for validation."""
+    return validation_names()[:VALIDATION] + [f"drawn{n}.jpg" for n in range(count - VALIDATION)]
 
 
 def _annotated(folder: Path, count: int, rng: np.random.Generator) -> None:
@@ -46,8 +63,8 @@ def _annotated(folder: Path, count: int, rng: np.random.Generator) -> None:
         "images": [], "annotations": [],
         "categories": [{"id": i, "name": name} for i, name in enumerate(names)],
     }  # fmt: skip
-    for number in range(count):
-        file = f"drawn{number}.png"
+    files = annotated_names(count)
+    for number, file in enumerate(files):
         _write(folder / "images" / file, _photo(rng))
         document["images"].append({"id": number, "file_name": file, "width": SIZE, "height": SIZE})
         for category, (x0, y0, x1, y1) in enumerate(BOXES.values()):
@@ -59,6 +76,8 @@ def _annotated(folder: Path, count: int, rng: np.random.Generator) -> None:
                 }
             )  # fmt: skip
     (folder / "annotations.json").write_text(json.dumps(document), encoding="utf-8")
+    corrections = {file: {"type": "sedan", "side_doors": 4} for file in files}
+    (folder / "corrections.json").write_text(json.dumps(corrections), encoding="utf-8")
 
 
 def _ground(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -75,4 +94,8 @@ def _photo(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 def _write(path: Path, image: NDArray[np.uint8]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), image)
+    assert cv2.imwrite(str(path), image)
+
+
+def _write_rows(path: Path, rows: list[str]) -> None:
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")

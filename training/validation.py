@@ -1,0 +1,161 @@
+"""List the validation photos, which no training has seen with their labels, and split them in two.
+
+A threshold that is chosen on half A is measured on half B. Photos of the same car stay together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_interface import Photo, decode_photo
+from training.corrections import read_corrections
+from training.parts_data import (
+    annotated_samples,
+    near_duplicate_groups,
+    read_rgb,
+    widen,
+)
+from training.type_data import TYPES, list_empty, list_samples, list_street
+
+Kind = Literal["annotated", "cars", "street", "empty", "others"]
+Half = Literal["A", "B"]
+Item = TypeVar("Item")
+
+MAX_PIXELS = 50_000_000
+
+
+@dataclass(frozen=True)
+class ValidationPhoto:
+    """A photo and the truth about its car.
+
+    Attributes:
+        path: the photo's file.
+        kind: "annotated" (with parts), "cars" (`car_types`, `car_types_in_context`), "street",
+            "empty" (no road vehicle) or "others" (motorcycles and other vehicles).
+        key: photos of the same car share it.
+        type: one of TYPES; None where there is no car, or its type is not known.
+        doors: side doors, 2 or 4, None where that is not certain.
+        labels: label map of an annotated photo, see `parts_data.PartsSample`.
+        missing: as in `corrections.Correction`.
+        squashed: the photo was squashed to a square.
+    """
+
+    path: Path
+    kind: Kind
+    key: str
+    type: str | None = None
+    doors: int | None = None
+    labels: Path | None = None
+    missing: tuple[str, ...] = ()
+    squashed: bool = False
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Read the photo as (H, W, 3) uint8 RGB, widened to 4:3 if it was squashed.
+
+        Raises:
+            FileNotFoundError: it cannot be read.
+        """
+        rgb = read_rgb(self.path)
+        return widen(rgb, cv2.INTER_LINEAR) if self.squashed else rgb
+
+    def read(self) -> Photo:
+        """Read the photo as the service reads an upload."""
+        if self.squashed:
+            return Photo.of(self.pixels())
+        return decode_photo(self.path.read_bytes(), MAX_PIXELS)
+
+
+def list_annotated_photos(data: Path, cache: Path) -> list[ValidationPhoto]:
+    """Return the validation photos with annotated parts.
+
+    Raises:
+        DataError: see `parts_data.annotated_samples`.
+    """
+    corrections = read_corrections(data / "car_parts" / "corrections.json")
+    photos = []
+    for sample in annotated_samples(data, cache)[1]:
+        correction = corrections[sample.image.name]
+        photos.append(
+            ValidationPhoto(
+                sample.image,
+                "annotated",
+                sample.image.stem,
+                type=correction.type,
+                doors=correction.side_doors,
+                labels=sample.labels,
+                missing=sample.missing,
+                squashed=sample.squashed,
+            )
+        )
+    return photos
+
+
+def list_car_photos(data: Path) -> list[ValidationPhoto]:
+    """Return the validation photos of `car_types` and `car_types_in_context`.
+
+    A car that is in both has the same key in both.
+    """
+    return [
+        ValidationPhoto(
+            sample.path,
+            "cars",
+            sample.path.stem,
+            type=TYPES[sample.label],
+            doors=sample.doors,
+        )
+        for sample in list_samples(data, "val")
+        if sample.label < len(TYPES)
+    ]
+
+
+def list_street_photos(data: Path) -> list[ValidationPhoto]:
+    """Return the validation photos of streets and sellers; near-duplicates share a key."""
+    samples = list_street(data, "val")
+    groups = near_duplicate_groups([sample.path for sample in samples])
+    return [
+        ValidationPhoto(
+            sample.path,
+            "street",
+            samples[group].path.stem,
+            type=TYPES[sample.label],
+            doors=sample.doors,
+        )
+        for sample, group in zip(samples, groups, strict=True)
+    ]
+
+
+def list_empty_photos(data: Path) -> list[ValidationPhoto]:
+    """Return the validation photos without a car."""
+    return [
+        ValidationPhoto(path, "others" if path.parent.name == "not_cars_2" else "empty", path.stem)
+        for path in list_empty(data, "val")
+    ]
+
+
+def in_half(photos: Sequence[ValidationPhoto], half: Half | None) -> list[ValidationPhoto]:
+    """Return the photos of one half; of each kind about as many are in each. None returns all.
+
+    Which half a photo is in depends on the names of all photos of its kind alone.
+    """
+    if half is None:
+        return list(photos)
+    chosen: set[tuple[str, str]] = set()
+    for kind in sorted({photo.kind for photo in photos}):
+        keys = sorted({photo.key for photo in photos if photo.kind == kind})
+        order = np.random.default_rng(2026).permutation(len(keys)).tolist()
+        first, second = order[: (len(keys) + 1) // 2], order[(len(keys) + 1) // 2 :]
+        chosen |= {(kind, keys[index]) for index in (first if half == "A" else second)}
+    return [photo for photo in photos if (photo.kind, photo.key) in chosen]
+
+
+def some_of(items: Sequence[Item], count: int, seed: int = 0) -> list[Item]:
+    """Return at most `count` of the items, always the same ones, in their order."""
+    order = np.random.default_rng(seed).permutation(len(items))[:count]
+    return [items[index] for index in sorted(order.tolist())]
