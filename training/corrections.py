@@ -10,12 +10,9 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vision.labels import TYPES_WITH_TRUNK
+
 LIDS = ("tailgate", "trunk")
-TRUNK_TYPES = (
-    "convertible",
-    "coupe",
-    "sedan",
-)  # their lid is a trunk, that of all others a tailgate
 
 
 class DataError(Exception):
@@ -29,7 +26,7 @@ def lid_of(car_type: str) -> str:
         >>> lid_of("sedan"), lid_of("pickup")
         ('trunk', 'tailgate')
     """
-    return "trunk" if car_type in TRUNK_TYPES else "tailgate"
+    return "trunk" if car_type in TYPES_WITH_TRUNK else "tailgate"
 
 
 @dataclass(frozen=True)
