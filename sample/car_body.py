@@ -32,6 +32,7 @@ HOOD_LINE = _curve(
 DECK_LINE = {
     "sedan": _curve((0.7, 0.985), (0.0, 1.0), (-1.2, 1.045), (-1.8, 1.085), (-2.2, 1.085)),
     "hatchback": _curve((0.7, 0.985), (0.0, 1.0), (-1.2, 1.04), (-1.8, 1.06), (-2.2, 1.02)),
+    "coupe": _curve((0.7, 0.985), (0.0, 0.995), (-1.2, 1.03), (-1.8, 1.05), (-2.2, 1.04)),
 }
 ROOF_LINE = {
     "sedan": _curve(
@@ -41,6 +42,10 @@ ROOF_LINE = {
     "hatchback": _curve(
         (1.0, 1.25), (0.6, 1.368), (0.2, 1.440), (-0.25, 1.470), (-0.8, 1.465), (-1.5, 1.42),
         (-2, 1.36),
+    ),
+    "coupe": _curve(
+        (1.0, 1.23), (0.6, 1.325), (0.2, 1.378), (-0.2, 1.388), (-0.6, 1.355), (-1.1, 1.26),
+        (-1.6, 1.13), (-2, 1.02),
     ),
 }
 NOSE_LINE = _curve(
@@ -55,6 +60,10 @@ TAIL_LINE = {
     "hatchback": _curve(
         (0.1, 1.90), (0.25, 1.98), (0.45, 2.05), (0.6, 2.05), (0.8, 2.0), (1.06, 1.92),
         (1.5, 1.75),
+    ),
+    "coupe": _curve(
+        (0.1, 2.05), (0.25, 2.16), (0.45, 2.23), (0.6, 2.23), (0.8, 2.18), (1.06, 2.18),
+        (1.2, 2.15), (1.5, 2.0),
     ),
 }
 """How far back the tail reaches at each height, as NOSE_LINE says for the front. The other lines
@@ -82,7 +91,7 @@ class Shape:
         for axle in (AXLE, -AXLE):
             from_hub = np.hypot(x - axle, z - WHEEL_RADIUS)
             half += 0.022 * np.exp(-(((from_hub - ARCH_RADIUS) / 0.075) ** 2))
-        for handle in HANDLES:
+        for handle in HANDLES[self.style]:
             dent = ((x - handle[0] - 0.01) / 0.085) ** 2 + ((z - handle[1]) / 0.032) ** 2
             half -= 0.016 * np.exp(-(dent**2))
         return np.asarray(half)
@@ -122,7 +131,7 @@ class Shape:
 
     def rear_window(self, p: Floats) -> Floats:
         x, y, z = p.T
-        slope, base, size = (2.0, -1.86, 0.44) if self.style == "sedan" else (0.95, -1.80, 0.72)
+        slope, base, size = REAR_WINDOW[self.style]
         return np.asarray((base - x + 0.16 * y**2 + slope * (z - 1.04)) * size)
 
     def cabin(self, p: Floats) -> Floats:
@@ -138,8 +147,22 @@ class Shape:
         return smooth_min(self.lower(p), self.cabin(p), 0.035)
 
 
-HANDLES = ((0.02, 0.80), (-0.93, 0.825))
-"""(x, z) of the door handles."""
+REAR_WINDOW = {
+    "sedan": (2.0, -1.86, 0.44),
+    "hatchback": (0.60, -1.88, 0.86),
+    "coupe": (2.9, -1.93, 0.33),
+}
+"""How far it leans per metre of height, where it begins, and what makes the field a distance."""
+GLASS_TOP = {"sedan": (1.405, 1.365), "hatchback": (1.405, 1.37), "coupe": (1.345, 1.27)}
+"""Height of the upper edge of windscreen and rear window."""
+HANDLES = {
+    "sedan": ((0.02, 0.80), (-0.93, 0.825)),
+    "hatchback": ((0.02, 0.80), (-0.93, 0.825)),
+    "coupe": ((-0.40, 0.81),),
+}
+"""(x, z) of the handles of the doors on each side, as many as there are doors."""
+DOORS_END = {"sedan": (-1.16, 0.9), "hatchback": (-1.16, 0.9), "coupe": (-0.62, 0.25)}
+"""Where the last door ends at the shoulder, and how far its window frame leans per metre."""
 B_PILLAR = -0.235
 # fmt: off
 WINDOWS = {
@@ -150,6 +173,10 @@ WINDOWS = {
     "hatchback": [
         (0.86, 0.925), (0.55, 1.115), (0.20, 1.288), (-0.05, 1.345), (-0.35, 1.368), (-0.85, 1.36),
         (-1.30, 1.31), (-1.52, 1.20), (-1.56, 1.08), (-1.40, 1.01), (-0.4, 0.955),
+    ],
+    "coupe": [
+        (0.86, 0.925), (0.55, 1.10), (0.20, 1.245), (-0.05, 1.285), (-0.35, 1.292), (-0.70, 1.262),
+        (-1.05, 1.19), (-1.32, 1.10), (-1.45, 1.03), (-1.34, 0.99), (-0.4, 0.95),
     ],
 }
 HEADLIGHT = [

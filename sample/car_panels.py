@@ -12,6 +12,9 @@ from skimage.measure import marching_cubes
 
 GAP = 0.0028
 """Half the width of the gap between two panels."""
+Point = tuple[float, float, float]
+BOUNDS = ((-2.42, -0.96, 0.12), (2.32, 0.96, 1.52))
+"""Corners of the box around the body of a car."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ def windscreen_glass(shape: Shape, margin: float) -> Field:
     def field(p: Floats) -> Floats:
         x, y, z = p.T
         side = np.abs(y) - (shape.glass_width(x, z) - 0.045 - margin)
-        high = z - (1.405 - 0.09 * y**2 - margin)
+        high = z - (car.GLASS_TOP[shape.style][0] - 0.09 * y**2 - margin)
         low = 0.012 + 0.6 * margin - shape.lower(p)
         rounded = smooth_max(smooth_max(side, high, 0.05), low, 0.02)
         return np.asarray(np.maximum(rounded, -0.1 - x))
@@ -43,7 +46,7 @@ def windscreen_glass(shape: Shape, margin: float) -> Field:
 
 
 def rear_glass(shape: Shape) -> Field:
-    high = 1.365 if shape.style == "sedan" else 1.37
+    high = car.GLASS_TOP[shape.style][1]
 
     def field(p: Floats) -> Floats:
         x, y, z = p.T
@@ -84,14 +87,15 @@ def cowl(shape: Shape) -> Field:
 
 def doors(shape: Shape) -> Field:
     windows = outline(car.WINDOWS[shape.style], "side")
+    end, lean = car.DOORS_END[shape.style]
 
     def field(p: Floats) -> Floats:
         x, _, z = p.T
         front = x - (0.865 - 0.25 * (z - 0.75) ** 2)
-        back = -1.16 - x + 0.25 * (z - 0.95)
+        back = end - x + 0.25 * (z - 0.95)
         box = smooth_max(smooth_max(front, back, 0.04), 0.262 - z, 0.06)
         box = np.maximum(box, z - 0.96)
-        frame = np.maximum(windows(p) - 0.032, -1.16 + 0.9 * (z - 0.95) - x)
+        frame = np.maximum(windows(p) - 0.032, end + lean * (z - 0.95) - x)
         arch = 0.43 - np.hypot(x + car.AXLE, z - car.WHEEL_RADIUS)
         whole = np.maximum(np.minimum(box, frame), arch)
         return np.asarray(np.maximum(whole, 0.42 - np.abs(p[:, 1])))
@@ -115,14 +119,16 @@ def lid(shape: Shape) -> Field:
 
     def field(p: Floats) -> Floats:
         x, y, z = p.T
-        wide = 0.60 if shape.style == "sedan" else 0.64
+        wide = 0.64 if shape.style == "hatchback" else 0.60
         return smooth_max(smooth_max(np.abs(y) - wide, x + 1.55, 0.05), 0.67 - z, 0.05)
 
     return field
 
 
-def split(field: Field, front: bool) -> Field:
-    """The part of a field in front of, or behind, the line between the two doors."""
+def split(shape: Shape, field: Field, front: bool) -> Field:
+    """The part of a field in front of, or behind, the line between the two doors of a side."""
+    if len(car.HANDLES[shape.style]) == 1:
+        return field
     sign = 1 if front else -1
 
     def half(p: Floats) -> Floats:
@@ -197,7 +203,7 @@ def front_cuts(shape: Shape) -> list[Cut]:
 
 
 def rear_cuts(shape: Shape) -> list[Cut]:
-    boot = "trunk" if shape.style == "sedan" else "tailgate"
+    boot = "tailgate" if shape.style == "hatchback" else "trunk"
     lamp = both(outline(car.TAILLIGHT, "tail"), beyond(0, -1.5, -1))
     return [
         Cut(rear_glass(shape), "dark_glass", "back_glass", sink=0.002),
@@ -212,50 +218,58 @@ def side_cuts(shape: Shape) -> list[Cut]:
     whole = both(outline(car.WINDOWS[shape.style], "side"), out(0.42))
     door = doors(shape)
     cuts = []
-    for name, front in (("front", True), ("back", False)):
+    for name, _ in zip(("front", "back"), car.HANDLES[shape.style], strict=False):
+        front = name == "front"
         label = f"{name}_{{}}_door"
         edge = -1.10 if not front else -9.0
+        half = split(shape, door, front)
         pane = both(
             shrunk(whole, 0.014),
-            split(whole, front),
-            shrunk(split(door, front), 0.05),
+            split(shape, whole, front),
+            shrunk(half, 0.05),
             beyond(0, edge),
             beyond(0, 0.66, -1),
         )
         cuts.append(Cut(pane, "side_glass", label, True, gap=0.0006, sink=0.004))
-        cuts.append(Cut(both(whole, split(door, front)), "gloss_black", label, True, gap=0.001))
-        cuts.append(Cut(split(door, front), "paint", label, True, depth=0.03))
+        cuts.append(Cut(both(whole, half), "gloss_black", label, True, gap=0.001))
+        cuts.append(Cut(half, "paint", label, True, depth=0.03))
     cuts.append(Cut(shrunk(whole, 0.014), "side_glass", gap=0.0006, sink=0.004))
     cuts.append(Cut(whole, "gloss_black", gap=0.0006))
     cuts.append(Cut(beyond(2, 0.215, -1), "plastic", gap=0.0006))
     return cuts
 
 
-def surface(shape: Shape, cell: float) -> tuple[Floats, Ints]:
+def surface(body: Field, bounds: tuple[Point, Point], cell: float) -> tuple[Floats, Ints]:
     """The whole body as one mesh of triangles of about `cell` metres."""
-    low, high = np.array([-2.42, -0.96, 0.12]), np.array([2.32, 0.96, 1.52])
+    low, high = np.array(bounds)
     axes = [np.arange(a, b, cell) for a, b in zip(low, high, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    values = np.concatenate([shape.body(slab.reshape(-1, 3)) for slab in points])
+    values = np.concatenate([body(slab.reshape(-1, 3)) for slab in points])
     volume = values.reshape(points.shape[:3])
     vertices, faces, _, _ = marching_cubes(  # type: ignore[no-untyped-call,unused-ignore]
         volume, 0.0, spacing=(cell,) * 3
     )
-    vertices = onto_surface(shape.body, vertices.astype(np.float64) + low)
+    vertices = onto_surface(body, vertices.astype(np.float64) + low)
     return vertices, faces.astype(np.int64)
 
 
-def finished(shape: Shape, material: str, mesh: tuple[Floats, Ints]) -> Piece:
+def finished(body: Field, material: str, mesh: tuple[Floats, Ints]) -> Piece:
     """A panel put back onto the smooth surface, with the surface's own normals."""
-    vertices = onto_surface(shape.body, mesh[0], rounds=1)
-    return Piece(material, vertices, mesh[1], unit(gradient(shape.body, vertices)))
+    vertices = onto_surface(body, mesh[0], rounds=1)
+    return Piece(material, vertices, mesh[1], unit(gradient(body, vertices)))
 
 
 def body_pieces(shape: Shape, cell: float = 0.0125) -> list[Piece]:
-    """Every panel of the body with its folded edges."""
-    vertices, triangles = surface(shape, cell)
+    """Every panel of the body of a car with its folded edges."""
+    cuts = [*front_cuts(shape), *rear_cuts(shape), *side_cuts(shape)]
+    return panels(shape.body, BOUNDS, cuts, cell)
+
+
+def panels(body: Field, bounds: tuple[Point, Point], cuts: list[Cut], cell: float) -> list[Piece]:
+    """Every panel that the cuts make of a body, with its folded edges."""
+    vertices, triangles = surface(body, bounds, cell)
     pieces: list[Piece] = []
-    for cut in [*front_cuts(shape), *rear_cuts(shape), *side_cuts(shape)]:
+    for cut in cuts:
         values = cut.field(vertices)
         if cut.material:
             inner = clip(vertices, triangles, values + cut.gap)
@@ -264,10 +278,10 @@ def body_pieces(shape: Shape, cell: float = 0.0125) -> list[Piece]:
                 if side:
                     mesh = clip(*inner, inner[0][:, 1] * (-1 if side == "left" else 1))
                 label = cut.label.format(side) if cut.label else None
-                panel = finished(shape, cut.material, mesh)
+                panel = finished(body, cut.material, mesh)
                 pieces += with_edges(replace(panel, label=label), cut)
         vertices, triangles = clip(vertices, triangles, cut.gap - values)
-    rest = finished(shape, "paint", (vertices, triangles))
+    rest = finished(body, "paint", (vertices, triangles))
     return [*pieces, rest, rim(rest, 0.04, "well")]
 
 

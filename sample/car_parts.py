@@ -145,7 +145,7 @@ def mirrors() -> list[Piece]:
 
 def handles(shape: Shape) -> list[Piece]:
     parts = []
-    for (x, z), door in zip(car.HANDLES, ("front", "back"), strict=True):
+    for (x, z), door in zip(car.HANDLES[shape.style], ("front", "back"), strict=False):
         at = float(shape.width(np.array([x + 0.2]), np.array([z]))[0])
         for side, sign in SIDES:
             label = f"{door}_{side}_door"

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import bpy  # type: ignore[import-not-found,import-untyped,unused-ignore]
+import bus
 import numpy as np
 import scene
 import surroundings
@@ -37,7 +38,7 @@ def arguments() -> argparse.Namespace:
     add("--size", type=int, nargs=2, default=(1200, 800), metavar=("W", "H"))
     add("--samples", type=int, default=40, help="light paths per pixel; 0 for masks alone")
     add("--cell", type=float, default=0.0125, help="edge of the body's triangles in metres")
-    add("--style", choices=("sedan", "hatchback"), default="sedan")
+    add("--style", choices=("sedan", "hatchback", "coupe", "bus"), default="sedan")
     add("--paint", type=float, nargs=3, default=(0.012, 0.045, 0.15), metavar=("R", "G", "B"))
     add(
         "--scale",
@@ -46,6 +47,15 @@ def arguments() -> argparse.Namespace:
         default=(1.0, 1.0, 1.0),
         metavar=("L", "W", "H"),
         help="length, width and height of the body against the drawing",
+    )
+    add(
+        "--more",
+        type=float,
+        nargs=5,
+        action="append",
+        default=[],
+        metavar=("X", "Y", "R", "G", "B"),
+        help="another such car: metres ahead and to the left of the first, and its paint",
     )
     add("--azimuth", type=float, default=38.0, help="0 sees the nose, 90 the car's left side")
     add("--distance", type=float, default=6.9)
@@ -86,11 +96,17 @@ def main() -> None:
     )
     bpy.ops.wm.read_factory_settings(use_empty=True)
     shades = scene.materials(tuple(options.paint))
-    shape = Shape(options.style)
-    pieces = [*body_pieces(shape, options.cell), *fittings(shape, options.steer)]
+    if options.style == "bus":
+        pieces = bus.pieces()
+    else:
+        shape = Shape(options.style)
+        pieces = [*body_pieces(shape, options.cell), *fittings(shape, options.steer)]
     if tuple(options.scale) != (1.0, 1.0, 1.0):
         pieces = [piece.scaled(tuple(options.scale)) for piece in pieces]
     added = scene.add_pieces(pieces, shades)
+    for x, y, *paint in options.more:
+        other = {**shades, "paint": scene.material("paint", scene.car_paint(tuple(paint)))}
+        added += scene.add_pieces([piece.moved((x, y, 0.0)) for piece in pieces], other)
     surroundings.build(view, shades)
     scene.sky(view)
     scene.camera(view, (0.5 * np.cos(np.radians(view.azimuth)), 0.0, 0.68))
