@@ -1,24 +1,32 @@
 """First stage by name, second in time: the car's box and parts in a photo -> body type.
 
-Two networks look at the car. One sees its picture. The other sees only where its parts lie, not
+Two networks look at the car. One sees its picture. The other sees only the layout of its parts, not
 paint and light. Alone it is right less often; it errs on other photos than the first, so both
 together are right more often, most of all on photos from other sources (training/EXPERIMENTS.md).
+The first also says whether there is a car and whether it has two doors, the second how the photo
+is turned.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from img_to_segments import Cells
 from letterbox import fit_box
 from model_files import MODELS, ModelDescription, normalise, read_description
+from options import DEFAULT_CONFIDENCE
 from part_layout import Box, lay_out, placement, softmax
 from runtimes import Choice, choose
+from vision.labels import TYPE_NAMES, WHEEL
 
-TYPE_NAMES = ("convertible", "coupe", "hatchback", "pickup", "sedan", "suv", "van", "wagon")
+__all__ = ["TYPE_NAMES", "CarType", "CarView", "ShapeClassifier", "TypeClassifier"]
+
+TURNS = 4  # by 0, 90, 180 and 270 degrees clockwise
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,37 @@ class CarType:
     scores: dict[str, float]
 
 
+@dataclass(frozen=True)
+class CarView:
+    """The opinion of the type networks on one car in a photo.
+
+    Attributes:
+        scores: probability of each body type, calibrated; they sum to 1.
+        certainty: probability of the most likely type by the picture alone. Close-ups have a low
+            one, whatever the layout says.
+        no_car: probability that there is no car.
+        two_doors: probability that the car has two side doors, not four.
+        turned: probabilities (4,) that the photo was turned by 0, 90, 180, 270 degrees clockwise.
+    """
+
+    scores: dict[str, float]
+    certainty: float
+    no_car: float
+    two_doors: float
+    turned: tuple[float, ...]
+
+    @property
+    def best(self) -> CarType:
+        """Return the most likely type."""
+        name = max(self.scores, key=lambda key: self.scores[key])
+        return CarType(name, self.scores[name], self.scores)
+
+
 class TypeClassifier:
     """The car type networks. Loaded once; safe to call from several threads.
 
     Attributes:
+        description: of the network that sees the picture.
         shape: the network that sees only the layout of the parts.
 
     Raises:
@@ -51,47 +86,66 @@ class TypeClassifier:
         self._network = runtime.load(self.description, folder)
         self.shape = ShapeClassifier(folder=folder, runtime=runtime)
 
-    def __call__(
-        self,
-        rgb: NDArray[np.uint8],
-        box: Box | None = None,
-        cells: NDArray[np.float32] | None = None,
-    ) -> CarType | None:
-        """The type of the car in `box`, or None where the network sees no car.
+    def __call__(self, rgb: NDArray[np.uint8], box: Box, cells: NDArray[np.float32]) -> CarView:
+        """Look at the car in a box.
 
         Args:
             rgb: (H, W, 3) uint8, upright.
             box: x0, y0, x1, y1 in pixels around the car's parts; the roof, which is no part,
-                is given room above it. None takes the whole photo.
-            cells: probabilities (labels, h, w) of the parts over the whole photo; without them
-                the picture alone decides.
+                is given room above it.
+            cells: probabilities (labels, h, w) of the parts over the whole photo.
         """
-        thresholds = self.description.thresholds
-        logits = self.logits(rgb, box)
-        if softmax(logits)[-1] > thresholds["no_car"]:
-            return None
-        height, width = rgb.shape[:2]
-        shape = None
-        if cells is not None:
-            shape = self.shape.logits(cells, box or (0, 0, width, height), (height, width))
-        cars = type_probabilities(logits[:-1], shape, thresholds)
-        best = int(cars.argmax())
-        named = dict(zip(TYPE_NAMES, cars.tolist(), strict=True))
-        return CarType(TYPE_NAMES[best], named[TYPE_NAMES[best]], named)
+        picture = self.logits(rgb, box)
+        shape = self.shape.logits(cells, box, rgb.shape[:2])
+        return view_of(picture, shape, self.description.thresholds)
 
-    def logits(self, rgb: NDArray[np.uint8], box: Box | None = None) -> NDArray[np.float64]:
-        """Logits (9,) float64 of the eight types and of no car at all; see `__call__`."""
+    def type_of(self, view: CarView, cells: Cells) -> CarType | None:
+        """Return the type of a car, or None where it cannot be told, as in close-ups.
+
+        Args:
+            view: of the parts.
+            cells: the parts; wheels alone, as of a bus, have no type.
+        """
+        sure = {label for label, value in cells.confidences.items() if value >= DEFAULT_CONFIDENCE}
+        known = view.certainty >= self.description.thresholds["known"] and sure - {WHEEL}
+        return view.best if known else None
+
+    def sees_car(self, view: CarView | None, cells: Cells) -> bool:
+        """Return True if parts that were found belong to a car.
+
+        Args:
+            view: of the parts; None where there are none.
+            cells: the parts.
+        """
+        if view is None:
+            return False
+        thresholds = self.description.thresholds
+        surest = max(cells.confidences.values())
+        certain = view.certainty >= thresholds["known"]
+        if surest < DEFAULT_CONFIDENCE and not (certain and view.no_car < thresholds["no_car"]):
+            return False
+        if view.no_car >= thresholds["no_car"] and surest < thresholds["sure_part"]:
+            return False
+        # A lone wheel close up is the wheel of a car; a small one is that of a motorcycle.
+        lone_wheel = set(cells.confidences) == {WHEEL} and cells.area < thresholds["lone_wheel"]
+        return certain or not lone_wheel
+
+    def has_two_doors(self, view: CarView) -> bool:
+        """Return True if a car has no back doors, most likely."""
+        return view.two_doors >= self.description.thresholds["two_doors"]
+
+    def logits(self, rgb: NDArray[np.uint8], box: Box) -> NDArray[np.float64]:
+        """Return the logits (10,) float64 of eight types, no car, and two doors; see `__call__`."""
         fields = self.description.input
-        height, width = rgb.shape[:2]
-        box = (0, 0, width, height) if box is None else with_margin(box, fields["margin"])
-        pixels = fit_box(rgb, box, (fields["height"], fields["width"]))
+        grown = with_margin(box, fields["margin"])
+        pixels = fit_box(rgb, grown, (fields["height"], fields["width"]))
         (output,) = self._network(normalise(pixels, self.description))
         logits: NDArray[np.float64] = output.astype(np.float64)
         return logits
 
 
 class ShapeClassifier:
-    """The network that tells the type from the layout of the parts.
+    """The network that sees the layout of the parts.
 
     Raises:
         ModelError: if the model's files can't be used.
@@ -104,7 +158,7 @@ class ShapeClassifier:
     def logits(
         self, cells: NDArray[np.float32], box: Box, photo: tuple[int, int]
     ) -> NDArray[np.float64]:
-        """Logits (8,) float64 of the types.
+        """Return the logits (12,) float64 of eight types and four turns.
 
         Args:
             cells: probabilities (labels, h, w) of the parts over the whole photo.
@@ -121,21 +175,38 @@ class ShapeClassifier:
         return logits
 
 
+def view_of(
+    picture: NDArray[np.float64], shape: NDArray[np.float64], thresholds: Mapping[str, float]
+) -> CarView:
+    """Combine the logits of both networks.
+
+    Args:
+        picture: (10,) eight types, no car, two doors.
+        shape: (12,) eight types, four turns.
+        thresholds: of the picture network.
+    """
+    count = len(TYPE_NAMES)
+    types = type_probabilities(picture[:count], shape[:count], thresholds)
+    return CarView(
+        scores=dict(zip(TYPE_NAMES, types.tolist(), strict=True)),
+        certainty=float(softmax(picture[: count + 1])[:count].max()),
+        no_car=float(softmax(picture[: count + 1])[count]),
+        two_doors=float(1 / (1 + np.exp(-picture[count + 1]))),
+        turned=tuple(softmax(shape[count:]).tolist()),
+    )
+
+
 def type_probabilities(
-    picture: NDArray[np.float64],
-    shape: NDArray[np.float64] | None,
-    thresholds: dict[str, float],
+    picture: NDArray[np.float64], shape: NDArray[np.float64], thresholds: Mapping[str, float]
 ) -> NDArray[np.float64]:
-    """Probabilities (8,) of the types from the logits (8,) of both networks.
+    """Return the probabilities (8,) of the types from the logits (8,) of both networks.
 
     Their log-probabilities are added with a weight each, a product of experts (Hinton 2002). The
     weights are fitted on validation photos so that probabilities are true
-    (`training/calibrate.py`); with the picture alone they come down to a temperature.
+    (`training/calibrate.py`).
     """
-    weighted = thresholds.get("picture_weight", 1.0) * np.log(softmax(picture))
-    if shape is not None:
-        weighted = weighted + thresholds.get("shape_weight", 0.0) * np.log(softmax(shape))
-    return softmax(weighted)
+    weighted = thresholds["picture_weight"] * np.log(softmax(picture))
+    return softmax(weighted + thresholds["shape_weight"] * np.log(softmax(shape)))
 
 
 def with_margin(box: Box, margin: dict[str, float]) -> Box:

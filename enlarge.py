@@ -89,8 +89,8 @@ def enlarged_labels(
     """Full-size argmax of the bilinearly enlarged logits, for the labels in `coarse`.
 
     Between four cells of one label that label is the best everywhere. Elsewhere the background and
-    the labels of these cells and of their neighbours compete, so what was removed from `coarse`
-    stays out.
+    the labels of these cells compete. So parts removed from `coarse` stay out, and no part gets a
+    piece that no cell shows.
 
     Args:
         logits: (labels, h, w); label 0 is the background.
@@ -101,19 +101,20 @@ def enlarged_labels(
         (height, width) labels.
     """
     rows, columns = _Axis.of(height, coarse.shape[0]), _Axis.of(width, coarse.shape[1])
-    padded = np.pad(coarse, 2, "edge")
-    here, *others = (padded[1 + y : y - 2, 1 + x : x - 2] for y, x in _FOUR)
+    padded = np.pad(coarse, 1, "edge")
+    rows_up, columns_left = (side - 1 for side in padded.shape)
+    here, *others = (padded[y : rows_up + y, x : columns_left + x] for y, x in _FOUR)
     mixed = np.logical_or.reduce([other != here for other in others])
     labels = np.where(mixed, 0, here).take(columns.gap, 1).take(rows.gap, 0)
     mixed &= (rows.count > 0)[:, None] & (columns.count > 0)
     ys, xs = np.nonzero(mixed)
-    near = sliding_window_view(padded, (4, 4))
+    near = sliding_window_view(padded, (2, 2))
     planes = np.pad(logits, ((0, 0), (1, 1), (1, 1)), "edge")
     step = max(1, _AT_ONCE // (rows.share.shape[1] * columns.share.shape[1]))
     for start in range(0, len(ys), step):
         y, x = ys[start : start + step], xs[start : start + step]
         gaps = _Gaps(y, x, rows.share[y], columns.share[x])
-        _write(labels, _best(planes, near[y, x].reshape(-1, 16), gaps), gaps, rows, columns)
+        _write(labels, _best(planes, near[y, x].reshape(-1, 4), gaps), gaps, rows, columns)
     return labels
 
 
@@ -122,7 +123,7 @@ def _best(planes: NDArray[np.float32], near: NDArray[np.uint8], gaps: _Gaps) -> 
 
     Args:
         planes: logits with an edge of one cell.
-        near: (n, 16) labels of the four cells around each gap and of their neighbours.
+        near: (n, 4) labels of the four cells around each gap.
         gaps: which.
     """
     best = gaps.between(planes[0])

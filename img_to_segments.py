@@ -1,12 +1,14 @@
 """Second stage: a photo -> one mask per car part.
 
-The parts are disjoint, so all masks together are one label map.
+The parts are disjoint, so all masks together are one label map. The lid, trunk or tailgate, is one
+part here, labelled as the tailgate: the type of the car names it (`vision.part_rules`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -18,28 +20,10 @@ from letterbox import Letterbox, fit_area
 from model_files import MODELS, ModelDescription, normalise, read_description
 from part_layout import Box, softmax
 from runtimes import Choice, choose
+from vision.car_groups import largest_car
+from vision.labels import PART_NAMES, TAILGATE, TRUNK, name_of
 
-PART_NAMES = (
-    "back_bumper",
-    "back_glass",
-    "back_left_door",
-    "back_left_light",
-    "back_right_door",
-    "back_right_light",
-    "front_bumper",
-    "front_glass",
-    "front_left_door",
-    "front_left_light",
-    "front_right_door",
-    "front_right_light",
-    "hood",
-    "left_mirror",
-    "right_mirror",
-    "tailgate",
-    "trunk",
-    "wheel",
-)
-
+__all__ = ["PART_NAMES", "Cells", "PartSegmenter", "Segmentation"]
 
 EDGE = 1e-4  # calibration keeps confidences so far from 0 and 1, which have no logit
 
@@ -49,17 +33,40 @@ class Cells:
     """The parts of one car at the network's resolution, over the whole photo.
 
     Attributes:
-        logits: (labels, h, w).
-        labels: (h, w) uint8: 0 background, i the part PART_NAMES[i - 1].
-        probabilities: (labels, h, w).
-        confidences: how sure each label that is present is, 0 to 1, see `_confidences`; {} where
-            there is no car.
+        logits: (labels, h, w), trunk and tailgate summed up as the tailgate.
+        labels: (h, w) uint8: 0 background, i the part PART_NAMES[i - 1]; the lid is the tailgate.
+        probabilities: (labels, h, w), as the network gives them, trunk and tailgate apart.
+        confidences: calibrated confidence of each label that is present, 0 to 1; {} where there is
+            no part.
+        other_cars: other cars of similar size are in the photo.
     """
 
     logits: NDArray[np.float32] = field(repr=False)
     labels: NDArray[np.uint8]
     probabilities: NDArray[np.float32] = field(repr=False)
     confidences: dict[int, float]
+    other_cars: bool = False
+
+    @property
+    def trunk_share(self) -> float:
+        """Return the share of the lid that the network itself takes for a trunk, 0 to 1."""
+        lid = self.labels == TAILGATE
+        trunk, tailgate = (float(self.probabilities[n][lid].sum()) for n in (TRUNK, TAILGATE))
+        return trunk / (trunk + tailgate) if trunk + tailgate > 0 else 0.0
+
+    @property
+    def area(self) -> float:
+        """Return the share of the photo that the parts cover, 0 to 1."""
+        return np.count_nonzero(self.labels) / self.labels.size
+
+    def turned(self, quarters: int) -> Cells:
+        """Turn everything counterclockwise by a number of quarter turns."""
+        return replace(
+            self,
+            logits=np.rot90(self.logits, quarters, (1, 2)),
+            labels=np.ascontiguousarray(np.rot90(self.labels, quarters)),
+            probabilities=np.rot90(self.probabilities, quarters, (1, 2)),
+        )
 
     def box(self, height: int, width: int) -> Box:
         """x0, y0, x1, y1 around all parts, in pixels of a copy of the photo of that size."""
@@ -117,23 +124,27 @@ class PartSegmenter:
         """Find the parts at the network's resolution, which is most of the work; see `__call__`."""
         logits = self.logits(rgb)
         thresholds = self.description.thresholds
-        labels = _without_islands(_best_labels(logits), thresholds["island"])
         probabilities = softmax(logits)
-        car = np.count_nonzero(labels) / labels.size
-        confidences = _confidences(probabilities, labels) if car >= thresholds["car_area"] else {}
-        return Cells(logits, labels, probabilities, confidences)
+        lid = probabilities[TRUNK] + probabilities[TAILGATE]
+        merged = logits.copy()
+        merged[TAILGATE] = np.logaddexp(logits[TRUNK], logits[TAILGATE])
+        merged[TRUNK] = merged.min() - 1  # below every other label
+        by_label = dict(enumerate(probabilities)) | {TAILGATE: lid}
+        labels = _without_shreds(_best_labels(merged), by_label, thresholds)
+        car = largest_car(labels)
+        confidences = {}
+        if np.count_nonzero(car.labels) >= thresholds["car_area"] * car.labels.size:
+            raw = _confidences(by_label, car.labels, car.elsewhere)
+            confidences = {label: _calibrated(value, thresholds) for label, value in raw.items()}
+        return Cells(merged, car.labels, probabilities, confidences, car.has_rivals)
 
     def enlarge(self, cells: Cells, height: int, width: int) -> Segmentation:
         """The parts at the size of the photo."""
         if not cells.confidences:
             return Segmentation(np.zeros((height, width), np.uint8), {})
         labels = enlarged_labels(cells.logits, cells.labels, height, width)
-        thresholds = self.description.thresholds
-        sure = {
-            PART_NAMES[label - 1]: _calibrated(cells.confidences[label], thresholds)
-            for label in parts_left(labels, cells.confidences)
-        }
-        return Segmentation(labels, sure)
+        left = parts_left(labels, cells.confidences)
+        return Segmentation(labels, {name_of(label): cells.confidences[label] for label in left})
 
     def logits(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits (labels, h, w) that cover the photo exactly, at the network's resolution."""
@@ -173,33 +184,53 @@ def _best_labels(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
     return labels
 
 
-def _without_islands(coarse: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
-    """Turn pieces of a part smaller than `share` of its largest piece into background."""
+def _without_shreds(
+    coarse: NDArray[np.uint8],
+    probabilities: Mapping[int, NDArray[np.float32]],
+    thresholds: Mapping[str, float],
+) -> NDArray[np.uint8]:
+    """Turn pieces of a part that are small or unsure into background.
+
+    A piece goes if it has fewer than `piece` cells, less than `island` of the part's largest
+    piece, or, below half of the largest, a mean probability under `piece_sure`.
+    """
     cleaned = coarse.copy()
     for label in parts_in(coarse):
         mask = (coarse == label).view(np.uint8)
         x, y, width, height = cv2.boundingRect(mask)
         window = slice(y, y + height), slice(x, x + width)
-        count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask[window], connectivity=8)
+        _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask[window], connectivity=8)
         areas = stats[1:, cv2.CC_STAT_AREA]
-        for piece in range(1, count):
-            if areas[piece - 1] < share * areas.max():
-                cleaned[window][pieces == piece] = 0
+        for piece, area in enumerate(areas, start=1):
+            here = pieces == piece
+            small = area < max(thresholds["piece"], thresholds["island"] * areas.max())
+            if small or (
+                area < areas.max() / 2
+                and probabilities[label][window][here].mean() < thresholds["piece_sure"]
+            ):
+                cleaned[window][here] = 0
     return cleaned
 
 
-def _confidences(probabilities: NDArray[np.float32], coarse: NDArray[np.uint8]) -> dict[int, float]:
-    """Expected IoU of each label's mask with the truth, if the probabilities are true.
+def _confidences(
+    probabilities: Mapping[int, NDArray[np.float32]],
+    coarse: NDArray[np.uint8],
+    elsewhere: NDArray[np.bool_],
+) -> dict[int, float]:
+    """Return the expected IoU of each label's mask with the truth, if the probabilities are true.
+
+    Cells `elsewhere` belong to other cars and do not count.
 
     Of the n cells of a mask, `inside` are expected to be right; `outside` more are expected to
     be missed, which makes inside / (n + outside), the ratio of the expected overlap and union.
     Photos ranked by it give a higher AP than by the mean probability (training/EXPERIMENTS.md).
     """
     confidences = {}
+    here = ~elsewhere
     for label in parts_in(coarse):
         held = coarse == label
         inside = float(probabilities[label][held].sum())
-        outside = float(probabilities[label].sum()) - inside
+        outside = float(probabilities[label][here].sum()) - inside
         confidences[label] = float(inside / (np.count_nonzero(held) + outside))
     return confidences
 

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import CarType, TypeClassifier
-from img_to_segments import PART_NAMES, PartSegmenter, Segmentation
+from img_to_segments import PART_NAMES, Cells, PartSegmenter, Segmentation
 from model_files import MODELS, ModelError, models_version
+from photo_turn import QUARTERS, Look, best_look
 from poligons_from_seg import (
     DEFAULT_TOLERANCE,
     Outline,
@@ -29,9 +30,11 @@ from poligons_from_seg import (
     Topology,
     label_map_to_outlines,
 )
-from rear import name_rear
 from runtimes import Wish, choose
 from segment_interface import Photo
+from vision.labels import name_of
+from vision.part_rules import has_trunk, label_changes
+from vision.specks import remove_specks
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +182,7 @@ class Pipeline:
         """Find the parts and the type of the car. Waits for the models where they still load.
 
         Args:
-            photo: a photo, or all its pixels, (H, W, 3) uint8, upright.
+            photo: a photo, or all its pixels, (H, W, 3) uint8, after its EXIF turn.
             at: called with each stage when it begins.
 
         Raises:
@@ -191,53 +194,102 @@ class Pipeline:
         with self.runtime.crowd as crowd:
             at("parts")
             cells = segment.cells(photo.pixels)
-            if not cells.confidences:
-                return _no_car(photo)
-            at("type")
-            box = cells.box(*photo.pixels.shape[:2])
-            look = partial(classify, photo.pixels, box, cells.probabilities)
-            if crowd.size < self.runtime.threads:  # a core is free: outlines at the same time
-                with crowd:
-                    waiting = _beside(look)
-                    segmentation = segment.enlarge(cells, *photo.size)
-                    outlines = label_map_to_outlines(segmentation.labels)
-                    car_type = waiting.result()
-                at("polygons")
+            drawing = None
+            if cells.confidences and crowd.size < self.runtime.threads:
+                at("type")
+                with crowd:  # a core is free: outline at the same time
+                    waiting = _run_in_thread(partial(_look, classify, photo.pixels, cells))
+                    drawing = _draw(segment, cells, photo.size)
+                    look = waiting.result()
             else:
-                car_type, outlines = look(), None
-                at("polygons")
-                segmentation = segment.enlarge(cells, *photo.size)
-            if car_type is None or not segmentation.confidences:
-                return _no_car(photo)  # the second look says that the parts were none
-            return _put_together(segmentation, car_type, outlines)
+                if cells.confidences:
+                    at("type")
+                look = _look(classify, photo.pixels, cells)
+            if look.is_doubtful:
+                best = best_look(look, [_turn(segment, classify, photo, q) for q in QUARTERS])
+                if best is not look:
+                    look, drawing = best, None
+            if not classify.sees_car(look.view, look.cells):
+                return Analysis(None, np.zeros(photo.size, np.uint8), {})
+            at("polygons")
+            drawing = drawing or _draw(segment, look.cells.turned(look.quarters), photo.size)
+            return _finish(drawing, look, classify)
 
 
-def _no_car(photo: Photo) -> Analysis:
-    return Analysis(None, np.zeros(photo.size, np.uint8), {})
+@dataclass(frozen=True)
+class _Drawing:
+    """The parts at the photo's size, with their outlines; the lid is a tailgate still."""
+
+    segmentation: Segmentation
+    outlines: dict[int, Outline]
 
 
-def _beside(look: Callable[[], CarType | None]) -> Future[CarType | None]:
-    """Run something in a thread of its own."""
-    found: Future[CarType | None] = Future()
+def _look(
+    classify: TypeClassifier, pixels: NDArray[np.uint8], cells: Cells, quarters: int = 0
+) -> Look:
+    """Ask the type networks about the parts of a photo that has been turned by `quarters`."""
+    if not cells.confidences:
+        return Look(quarters, cells, None)
+    box = cells.box(*pixels.shape[:2])
+    return Look(quarters, cells, classify(pixels, box, cells.probabilities))
+
+
+def _turn(segment: PartSegmenter, classify: TypeClassifier, photo: Photo, quarters: int) -> Look:
+    """Look at a photo after some quarter turns clockwise."""
+    pixels = np.ascontiguousarray(np.rot90(photo.pixels, -quarters))
+    return _look(classify, pixels, segment.cells(pixels), quarters)
+
+
+def _run_in_thread(task: Callable[[], Look]) -> Future[Look]:
+    """Run a task in a new thread."""
+    found: Future[Look] = Future()
 
     def run() -> None:
         try:
-            found.set_result(look())
-        except BaseException as error:  # whatever it is, whoever waits gets it
+            found.set_result(task())
+        except BaseException as error:  # the caller gets it, whatever it is
             found.set_exception(error)
 
     threading.Thread(target=run, name="type", daemon=True).start()
     return found
 
 
-def _put_together(
-    segmentation: Segmentation, car_type: CarType, outlines: dict[int, Outline] | None
-) -> Analysis:
-    """Name the rear part by the type, and outline what is not outlined yet."""
-    named = name_rear(segmentation, car_type.scores)
-    if outlines is None or named.labels is not segmentation.labels:
-        outlines = label_map_to_outlines(named.labels)
-    return Analysis(car_type, named.labels, named.confidences, outlines)
+def _draw(segment: PartSegmenter, cells: Cells, size: tuple[int, int]) -> _Drawing:
+    """Enlarge the parts to the photo's size and outline them."""
+    segmentation = segment.enlarge(cells, *size)
+    outlines = label_map_to_outlines(segmentation.labels)
+    cell = size[0] * size[1] / cells.labels.size  # pixels of a cell
+    pieces = {
+        label: [polygon.exterior for polygon in outline.polygons]
+        for label, outline in outlines.items()
+    }
+    if remove_specks(segmentation.labels, pieces, cell):
+        outlines = label_map_to_outlines(segmentation.labels)
+    return _Drawing(segmentation, outlines)
+
+
+def _finish(drawing: _Drawing, look: Look, classify: TypeClassifier) -> Analysis:
+    """Apply to the parts what the type says."""
+    assert look.view is not None  # noqa: S101 - a look without a view shows no car
+    car_type = classify.type_of(look.view, look.cells)
+    known = car_type is not None
+    changes = label_changes(
+        trunk=has_trunk(look.view.scores) if known else look.cells.trunk_share > 0.5,
+        two_doors=known and classify.has_two_doors(look.view),
+    )
+    labels, outlines = drawing.segmentation.labels, dict(drawing.outlines)
+    confidences = dict(drawing.segmentation.confidences)
+    for old, new in changes.items():
+        if old not in outlines:
+            continue
+        x, y, width, height = outlines[old].bbox
+        window = labels[y : y + height, x : x + width]
+        window[window == old] = new
+        outline, confidence = outlines.pop(old), confidences.pop(name_of(old))
+        if new:
+            outlines[new], confidences[name_of(new)] = outline, confidence
+    rotation = 90 * look.quarters
+    return Analysis(car_type, labels, confidences, outlines, rotation, look.cells.other_cars)
 
 
 def outline(

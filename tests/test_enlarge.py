@@ -29,9 +29,7 @@ def by_planes(
     scores = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in logits])
     around = four_cells(coarse, height, width)
     for label in range(1, len(logits)):
-        part = (coarse == label).astype(np.uint8)
-        near = np.asarray(cv2.dilate(part, np.ones((3, 3), np.uint8)), np.uint8)
-        scores[label][(four_cells(near, height, width) == 0).all(axis=0)] = -np.inf
+        scores[label][(around != label).all(axis=0)] = -np.inf
     same = (around == around[0]).all(axis=0)
     return np.asarray(np.where(same, around[0], scores.argmax(0)), np.uint8)
 

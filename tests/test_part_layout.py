@@ -62,29 +62,28 @@ def test_the_softmax_of_maps_and_of_rows() -> None:
     np.testing.assert_allclose(found[:, 1, 1], softmax(maps[:, 1, 1]), rtol=1e-5)
 
 
-def test_both_networks_have_their_say() -> None:
+def test_type_probabilities_of_both_networks() -> None:
     picture, shape = np.log([0.6, 0.4]), np.log([0.1, 0.9])
     weights = {"picture_weight": 1.0, "shape_weight": 1.0}
-    alone = type_probabilities(picture, None, weights)
-    np.testing.assert_allclose(alone, [0.6, 0.4])
     both = type_probabilities(picture, shape, weights)
     np.testing.assert_allclose(both, np.array([0.06, 0.36]) / 0.42)
-    deaf = type_probabilities(picture, shape, weights | {"shape_weight": 0.0})
-    np.testing.assert_allclose(deaf, alone)
+    alone = type_probabilities(picture, shape, weights | {"shape_weight": 0.0})
+    np.testing.assert_allclose(alone, [0.6, 0.4])
 
 
-def test_the_service_asks_both(pipeline: Pipeline, sample: bytes) -> None:
+def test_type_of_the_sample(pipeline: Pipeline, sample: bytes) -> None:
     rgb = decode_image(sample, 50_000_000)
     seen, classify = PartSegmenter().cells(rgb), TypeClassifier()
-    box = seen.box(*rgb.shape[:2])
-    both, alone = classify(rgb, box, seen.probabilities), classify(rgb, box)
-    assert both is not None
-    assert alone is not None
-    assert both == pipeline.analyse(rgb).type
-    assert both.scores != alone.scores
+    view = classify(rgb, seen.box(*rgb.shape[:2]), seen.probabilities)
+    assert classify.type_of(view, seen) == pipeline.analyse(rgb).type
+    assert sum(view.scores.values()) == pytest.approx(1)
+    assert sum(view.turned) == pytest.approx(1)
+    assert view.turned[0] > 0.9
+    assert view.no_car < 0.1
+    assert view.two_doors < 0.5
 
 
-def test_the_shape_is_told_at_any_size_of_the_photo(sample: bytes) -> None:
+def test_layout_at_any_size_of_the_photo(sample: bytes) -> None:
     """The box is in pixels, the cells are not."""
     rgb = decode_image(sample, 50_000_000)
     seen, classify = PartSegmenter().cells(rgb), TypeClassifier()

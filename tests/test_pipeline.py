@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 import pipeline as pipeline_module
-from car_classification import TYPE_NAMES, CarType
+from car_classification import TYPE_NAMES, CarType, CarView
 from exports import FORMATS, export
 from img_to_segments import PART_NAMES, Cells, Segmentation
 from options import PLAIN
@@ -21,8 +20,7 @@ from pipeline import Analysis, ModelsError, Pipeline, outline
 from runtimes import Choice
 from segment_interface import Photo, decode_image, decode_photo
 from settings import network_threads
-
-TAILGATE, TRUNK = PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1
+from vision.labels import label_of, name_of
 
 
 def test_the_parts_of_the_sample(pipeline: Pipeline, sample: bytes) -> None:
@@ -75,41 +73,71 @@ def test_labels_are_as_large_as_the_photo(pipeline: Pipeline, sample: bytes) -> 
     assert part.type.name == whole.type.name
 
 
+class FakeClassifier:
+    """Type networks that give the view that they were made with."""
+
+    def __init__(self, view: CarView) -> None:
+        self.view = view
+
+    def __call__(self, *_: object) -> CarView:
+        return self.view
+
+    def type_of(self, view: CarView, cells: Cells) -> CarType | None:
+        return view.best if view.best.confidence > 0.3 else None
+
+    def has_two_doors(self, view: CarView) -> bool:
+        return view.two_doors > 0.5
+
+    def sees_car(self, *_: object) -> bool:
+        return True
+
+
+def view_of(two_doors: float = 0.0, **scores: float) -> CarView:
+    named = dict.fromkeys(TYPE_NAMES, 0.0) | scores
+    return CarView(named, max(scores.values()), 0.0, two_doors, (1.0, 0.0, 0.0, 0.0))
+
+
 @pytest.mark.parametrize("alone", [True, False])
-@pytest.mark.parametrize("rear", [(TRUNK,), (TAILGATE,), (TRUNK, TAILGATE), ()])
-def test_outlines_are_those_of_the_names_that_are_given(
-    monkeypatch: pytest.MonkeyPatch, rear: tuple[int, ...], alone: bool
+@pytest.mark.parametrize(
+    ("view", "lid", "doors"),
+    [
+        (view_of(sedan=1.0), "trunk", True),
+        (view_of(suv=1.0), "tailgate", True),
+        (view_of(two_doors=1.0, coupe=1.0), "trunk", False),
+        (view_of(two_doors=1.0, hatchback=1.0), "tailgate", False),
+        (view_of(two_doors=1.0, sedan=0.2, suv=0.2), "tailgate", True),  # no type, no rule
+    ],
+)
+def test_parts_follow_the_type(
+    monkeypatch: pytest.MonkeyPatch, view: CarView, lid: str, doors: bool, alone: bool
 ) -> None:
-    """The type renames the rear part, also where the outlines were begun before it was known."""
+    """Labels, confidences and outlines change alike, in both orders of the work."""
     pipeline = Pipeline(threads=2, runtime="onnx")
-    pipeline._models.result()
+    segment, _ = pipeline.wait()
     labels = np.zeros((60, 90), np.uint8)
-    labels[20:50, 5:60] = 1 + PART_NAMES.index("hood")
-    for place, label in enumerate(rear):
-        labels[20 + 10 * place : 30 + 10 * place, 60:80] = label
-    confidences = {PART_NAMES[label - 1]: 0.9 for label in np.unique(labels[labels > 0]).tolist()}
-    sedan = CarType("sedan", 1.0, {name: float(name == "sedan") for name in TYPE_NAMES})
-    models: Future[object] = Future()
+    places = {"hood": (5, 60), "tailgate": (60, 80), "back_left_door": (80, 90)}
+    for name, (left, right) in places.items():
+        labels[20:50, left:right] = label_of(name)
     probabilities = np.zeros((1 + len(PART_NAMES), 60, 90), np.float32)
-    cells = Cells(probabilities, labels, probabilities, dict.fromkeys(np.unique(labels), 0.9))
-    segment = SimpleNamespace(
-        cells=lambda *_: cells, enlarge=lambda *_: Segmentation(labels, confidences)
-    )
-    models.set_result((segment, lambda *_: sedan))
-    monkeypatch.setattr(pipeline, "_models", models)
-    photo = Photo(np.zeros((60, 90, 3), np.uint8), 60, 90)
+    cells = Cells(probabilities, labels, probabilities, {label_of(n): 0.9 for n in places})
+    monkeypatch.setattr(segment, "cells", lambda *_: cells)
+    found = {name_of(label): value for label, value in cells.confidences.items()}
+    monkeypatch.setattr(segment, "enlarge", lambda *_: Segmentation(labels.copy(), found))
+    monkeypatch.setattr(pipeline, "wait", lambda: (segment, FakeClassifier(view)))
     with ExitStack() as stack:
         for _ in range(0 if alone else 2):
             stack.enter_context(pipeline.runtime.crowd)
-        analysis = pipeline.analyse(photo)
+        analysis = pipeline.analyse(Photo(np.zeros((60, 90, 3), np.uint8), 60, 90))
+    names = {"hood", lid} | ({"back_left_door"} if doors else set())
+    assert set(analysis.confidences) == {part.name for part in analysis.parts()} == names
+    assert set(np.unique(analysis.labels)) == {0} | {label_of(name) for name in names}
     assert analysis.parts() == outline(analysis.labels, analysis.confidences)
-    assert {"hood", *(["tailgate"] if rear else [])} == {part.name for part in analysis.parts()}
 
 
 def test_what_the_type_network_throws_is_not_lost(
     pipeline: Pipeline, sample: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, classify = pipeline._models.result()
+    _, classify = pipeline.wait()
 
     def fail(batch: object) -> None:
         raise SystemExit("broken")

@@ -1,0 +1,46 @@
+"""The surest of four looks at a photo."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from car_classification import CarView
+from img_to_segments import Cells
+from photo_turn import Look, best_look
+from vision.labels import TYPE_NAMES, label_of
+
+
+def look(quarters: int, upright: float, confidence: float = 0.9, size: int = 10) -> Look:
+    labels = np.zeros((20, 20), np.uint8)
+    labels[:size, :size] = label_of("hood")
+    logits = np.zeros((19, 20, 20), np.float32)
+    view = CarView(
+        dict.fromkeys(TYPE_NAMES, 0.125), 0.125, 0.0, 0.0, (upright, 1 - upright, 0.0, 0.0)
+    )
+    return Look(quarters, Cells(logits, labels, logits, {label_of("hood"): confidence}), view)
+
+
+def nothing(quarters: int) -> Look:
+    zeros = np.zeros((19, 20, 20), np.float32)
+    return Look(quarters, Cells(zeros, np.zeros((20, 20), np.uint8), zeros, {}), None)
+
+
+@pytest.mark.parametrize(
+    ("first", "doubtful"),
+    [(look(0, 0.9), False), (look(0, 0.1), True), (look(0, 0.9, 0.1), True), (nothing(0), True)],
+)
+def test_is_doubtful(first: Look, doubtful: bool) -> None:
+    assert first.is_doubtful == doubtful
+
+
+def test_surest_turn_wins() -> None:
+    others = [look(1, 0.2), look(2, 0.1), look(3, 0.95)]
+    assert best_look(look(0, 0.1), others).quarters == 3
+    assert best_look(nothing(0), others).quarters == 3
+
+
+def test_upright_stays_where_no_turn_is_clearly_surer() -> None:
+    assert best_look(look(0, 0.45), [look(1, 0.3), look(2, 0.3), look(3, 0.51)]).quarters == 0
+    assert best_look(look(0, 0.4), [nothing(1), nothing(2), look(3, 0.49, size=20)]).quarters == 0
+    assert best_look(nothing(0), [nothing(1), nothing(2), nothing(3)]).view is None

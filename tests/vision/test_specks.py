@@ -1,0 +1,67 @@
+"""Small pieces go to the label around them; the map is changed in place."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poligons_from_seg import label_map_to_outlines
+from vision.specks import remove_specks
+
+
+def removed(labels: NDArray[np.uint8], limit: float) -> bool:
+    pieces = {
+        label: [polygon.exterior for polygon in outline.polygons]
+        for label, outline in label_map_to_outlines(labels).items()
+    }
+    return remove_specks(labels, pieces, limit)
+
+
+def door() -> NDArray[np.uint8]:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:50, 10:40] = 9
+    labels[10:50, 40:70] = 11
+    return labels
+
+
+def test_nothing_to_remove() -> None:
+    labels = door()
+    assert not removed(labels, 50)
+    assert np.array_equal(labels, door())
+
+
+def test_specks_in_a_part_and_in_the_background() -> None:
+    labels = door()
+    labels[20:22, 50:53] = 9  # in the other door
+    labels[0, 0] = labels[59, 79] = labels[2, 77] = 9  # at the edges
+    assert removed(labels, 50)
+    assert np.array_equal(labels, door())
+
+
+def test_large_pieces_stay() -> None:
+    labels = door()
+    labels[20:30, 50:60] = 9
+    expected = labels.copy()
+    labels[55, 3:6] = 11
+    assert removed(labels, 50)
+    assert np.array_equal(labels, expected)
+
+
+def test_largest_piece_stays() -> None:
+    """A part may be small as a whole."""
+    labels = np.zeros((20, 20), np.uint8)
+    labels[3:5, 3:5] = 14
+    labels[10, 10] = 14
+    assert removed(labels, 50)
+    assert np.count_nonzero(labels) == 4
+
+
+def test_part_that_touches_the_box_of_a_speck() -> None:
+    """A large piece of which only a corner is near a speck keeps that corner."""
+    labels = door()
+    labels[51:53, 12] = 9
+    labels[50, 12] = 0
+    labels[52, 12] = 9
+    expected = door()
+    assert removed(labels, 50)
+    assert np.array_equal(labels, expected) or np.array_equal(labels[:50], expected[:50])

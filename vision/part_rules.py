@@ -1,0 +1,27 @@
+"""Decide by the type how the lid is called and which doors a car cannot have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vision.labels import BACK_DOORS, TAILGATE, TRUNK, TYPES_WITH_TRUNK
+
+
+def has_trunk(scores: Mapping[str, float]) -> bool:
+    """Return True if a car more likely has a trunk than a tailgate.
+
+    Args:
+        scores: probability of each body type; they sum to 1.
+    """
+    return sum(scores[name] for name in TYPES_WITH_TRUNK) > 0.5
+
+
+def label_changes(*, trunk: bool, two_doors: bool) -> dict[int, int]:
+    """Return the labels that change, each with its new label; 0 is the background.
+
+    Args:
+        trunk: the lid, which is labelled as a tailgate, is a trunk.
+        two_doors: the car has no back doors; the panels behind its doors are background.
+    """
+    changes = {TAILGATE: TRUNK} if trunk else {}
+    return changes | (dict.fromkeys(BACK_DOORS, 0) if two_doors else {})

@@ -1,0 +1,76 @@
+"""Remove pieces of parts that are too small to be seen by the part network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Ring = Sequence[tuple[float, float]]
+
+
+def remove_specks(
+    labels: NDArray[np.uint8], pieces: Mapping[int, Sequence[Ring]], limit: float
+) -> bool:
+    """Give small pieces of a part to the label around them, in place.
+
+    The largest piece of a part stays.
+
+    Args:
+        labels: (H, W) uint8 label map.
+        pieces: outer ring of each piece of each label, the largest first, in pixel corners.
+        limit: pixels; smaller pieces are removed.
+
+    Returns:
+        True if the map has changed.
+    """
+    changed = False
+    for label, rings in pieces.items():
+        for ring in reversed(rings[1:]):  # the smallest first
+            if _area(ring) >= limit:
+                break
+            changed |= _remove(labels, label, ring, limit)
+    return changed
+
+
+def _area(ring: Ring) -> float:
+    points = np.array(ring)
+    x, y = points.T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def _remove(labels: NDArray[np.uint8], label: int, ring: Ring, limit: float) -> bool:
+    """Remove the pieces of a label that lie within the box of a ring, with two pixels around it."""
+    points = np.array(ring)
+    x0, y0 = np.maximum(np.floor(points.min(0)).astype(int) - 2, 0)
+    x1, y1 = np.ceil(points.max(0)).astype(int) + 2
+    window = labels[y0:y1, x0:x1]
+    inner = np.pad(window == label, 1).view(np.uint8)
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(inner, connectivity=4)
+    changed = False
+    for piece in range(1, count):
+        here = pieces == piece
+        around = cv2.dilate(here.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        around = (around & ~here)[1:-1, 1:-1]
+        here = here[1:-1, 1:-1]
+        # a piece that goes on outside the window touches its edge there
+        edge = _on_cut_edge(here, (y0, x0, y1, x1), labels.shape)
+        if stats[piece, cv2.CC_STAT_AREA] < limit and not edge and around.any():
+            window[here] = np.bincount(window[around]).argmax()
+            changed = True
+    return changed
+
+
+def _on_cut_edge(
+    here: NDArray[np.bool_], box: tuple[int, int, int, int], shape: tuple[int, ...]
+) -> bool:
+    """Return True if a piece touches an edge of the window that is no edge of the map."""
+    y0, x0, y1, x1 = box
+    return bool(
+        (y0 > 0 and here[0].any())
+        or (x0 > 0 and here[:, 0].any())
+        or (y1 < shape[0] and here[-1].any())
+        or (x1 < shape[1] and here[:, -1].any())
+    )
