@@ -15,6 +15,7 @@ import click
 from exports import Format
 from exports.yolo import data_file
 from ledger import Ledger, Photo, digest
+from model_files import ModelError, models_version
 from options import Options
 from segmenters import SegmentAll, Segmented, Task
 
@@ -47,7 +48,7 @@ class FolderRun:
                 all are there.
         """
         self._ledger, self._chosen = ledger, chosen
-        self._plain = {"format": chosen.name} | options.query()
+        self._plain = {"format": chosen.name, "models": _models()} | options.query()
         self._merged = ledger.out / f"{chosen.name}{chosen.ending}" if one_file else None
         self._tasks = _with_parts(tasks, ledger.parts) if one_file else tasks
         self._photos: dict[Path, Photo | None] = {}  # by target, as they are before they are read
@@ -154,6 +155,14 @@ class FolderRun:
     def _how(self, task: Task | None = None) -> str:
         """All that decides what a result looks like but the photo itself."""
         return digest(self._plain if task is None else self._plain | {"name": task.name})
+
+
+def _models() -> str:
+    """Return the version of the models here: results of others do not count as done."""
+    try:
+        return models_version()
+    except ModelError:  # a service may do the work without them
+        return ""
 
 
 def _with_parts(tasks: Sequence[Task], folder: Path) -> list[Task]:

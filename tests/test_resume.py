@@ -94,7 +94,7 @@ def lines(out: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_second_run_does_nothing(
-    form: str, folder: Path, counting: Counting, tmp_path: Path
+    form: str, folder: Path, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     assert run(folder, "--format", form, "--out", out).exit_code == 0
@@ -156,6 +156,9 @@ def test_what_changed_is_noticed(
     assert calls() == 0
     (folder / "new.png").unlink()
     assert calls() == (0 if form == "json" else 4)
+    monkeypatch.setattr("model_files.RESULTS", 0)  # as after an upgrade of the models
+    assert calls() == 4
+    assert calls() == 0
 
 
 def test_two_formats_with_the_same_names(folder: Path, counting: Counting, tmp_path: Path) -> None:
