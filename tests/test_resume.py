@@ -94,7 +94,7 @@ def lines(out: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_second_run_does_nothing(
-    form: str, folder: Path, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, folder: Path, counting: Counting, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     assert run(folder, "--format", form, "--out", out).exit_code == 0
@@ -113,7 +113,7 @@ def test_a_second_run_does_nothing(
 
 @pytest.mark.parametrize("form", ["json", "coco"])
 def test_what_changed_is_noticed(
-    form: str, folder: Path, counting: Counting, tmp_path: Path
+    form: str, folder: Path, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
 
