@@ -103,7 +103,7 @@ readers: install $(READERS)/.installed
 	QT_QPA_PLATFORM=offscreen $(READERS)/bin/python tests/exports/readers.py $(READERS)/read
 
 demo: install
-	@$(BIN)/python demo.py $(IMAGE) $(ARGS)
+	@$(BIN)/python -m sample.demo $(IMAGE) $(ARGS)
 
 screenshot: dev
 	$(BIN)/python tests/ui/screenshot.py

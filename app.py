@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from flask import Response, jsonify
 from flask_cors import CORS
 
-import schema
-from access import add_access, current_owner, describe_access
-from api_docs import Api, add_docs
-from engine import Engine
-from errors import register_errors, unknown_photo
-from headers import EXPOSED, add_headers
-from job import Limits
-from jobs import Jobs
-from listeners import seats
-from live import add_live
+from api import schema
+from api.errors import register_errors, unknown_photo
+from api.headers import EXPOSED, add_headers
+from api.health import Metrics, add_monitoring
+from api.keys import add_access, current_owner, describe_access
+from api.listeners import seats
+from api.openapi import Api, add_docs
+from api.page import add_ui
+from api.photos import add_posting, too_large
+from api.rate_limits import MEMORY, add_limits, describe_limits
+from api.results import add_results
+from api.status import add_live
+from jobs.engine import Engine
+from jobs.job import Limits, log_job
+from jobs.sqlite_store import SqliteStore
+from jobs.store import MemoryStore, Store, StoreError
+from jobs.thread_engine import Jobs
 from logs import configure_log
-from monitoring import Metrics, add_monitoring, log_job
 from photo_result import Segments
 from pipeline import Analyser, Pipeline
-from posting import add_posting, too_large
-from rates import add_limits, describe_limits
-from results import add_results
-from runtimes import RuntimeMissingError
-from server import listen, serve
+from server.serve import listen, serve
 from settings import PREFIX, Settings, SettingsError, load_settings, network_threads, usable_cores
-from sqlite_store import SqliteStore
-from store import MemoryStore, Store, StoreError
-from ui import add_ui
+from vision.runtimes.choose import RuntimeMissingError
 
 if TYPE_CHECKING:
-    from cluster.jobs import ClusterJobs
+    from jobs.cluster.engine import ClusterJobs
 
 VERSION = "0.1.0"
 
@@ -93,12 +94,20 @@ def create_app(
 def _limit_and_describe(app: Api, settings: Settings) -> None:
     """What is done when all routes and their description are there."""
     if settings.photo_rate:
-        broker = settings.broker_url
-        redis = None if broker is None else broker.get_secret_value()
-        add_limits(app, settings.photo_rate, redis)
+        add_limits(app, settings.photo_rate, _rate_storage(settings))
         describe_limits(app.api_doc)
     if settings.api_keys:
         describe_access(app.api_doc)
+
+
+def _rate_storage(settings: Settings) -> Mapping[str, Any]:
+    """Return where requests are counted: here, or in the Redis that several processes share."""
+    if settings.broker_url is None:
+        return MEMORY
+    from jobs.cluster.redis_client import connection_options  # here: it need not be installed
+
+    options = {**connection_options(), "wrap_exceptions": True}
+    return {"storage_uri": settings.broker_url.get_secret_value(), "storage_options": options}
 
 
 def _load_models(settings: Settings, workers: int) -> Pipeline:
@@ -165,7 +174,7 @@ def _open_jobs(
 def _open_cluster(settings: Settings, limits: Limits) -> ClusterJobs:
     """What lets others work on the photos. Raises SettingsError."""
     try:
-        from cluster.jobs import open_cluster  # here: it need not be installed
+        from jobs.cluster.engine import open_cluster  # here: it need not be installed
     except ImportError as error:
         raise SettingsError(
             f"{PREFIX}BROKER_URL needs the package {error.name}: "

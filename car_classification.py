@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img_to_segments import Cells
-from letterbox import fit_box
-from model_files import MODELS, ModelDescription, normalise, read_description
 from options import DEFAULT_CONFIDENCE
-from part_layout import Box, lay_out, placement, softmax
-from runtimes import Choice, choose
 from vision.labels import TYPE_NAMES, WHEEL
+from vision.letterbox import fit_box
+from vision.model_files import MODELS, ModelDescription, normalise, read_description
+from vision.part_layout import Box, lay_out, placement, softmax
+from vision.runtimes.choose import Choice, choose
 
 __all__ = ["TYPE_NAMES", "CarType", "CarView", "ShapeClassifier", "TypeClassifier"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 # Celery takes it out again after this import, and some modules are imported when they are needed.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from cluster.worker import create
+from jobs.cluster.worker import create
 from settings import SettingsError
 
 try:

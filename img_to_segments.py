@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from enlarge import enlarged_labels, parts_in, parts_left
-from letterbox import Letterbox, fit_area
-from model_files import MODELS, ModelDescription, normalise, read_description
-from part_layout import Box, softmax
-from runtimes import Choice, choose
 from vision.car_groups import largest_car
 from vision.labels import PART_NAMES, TAILGATE, TRUNK, name_of
+from vision.letterbox import Letterbox, fit_area
+from vision.model_files import MODELS, ModelDescription, normalise, read_description
+from vision.part_layout import Box, softmax
+from vision.runtimes.choose import Choice, choose
+from vision.upsample import enlarged_labels, parts_in, parts_left
 
 __all__ = ["PART_NAMES", "Cells", "PartSegmenter", "Segmentation"]
 

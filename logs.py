@@ -14,7 +14,7 @@ from typing import Any
 
 from settings import Settings, unknown_variables
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("carseg.logs")
 
 _LONGEST = 4000  # characters of one message; none of ours comes near
 # Controls (C0, DEL, C1), lone surrogates, and what breaks or reorders lines in Unicode.

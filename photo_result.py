@@ -4,25 +4,120 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import CarType
 from img_to_segments import PART_NAMES
-from old_results import FIRST_VERSION, has_lid, rename_lid
 from options import DEFAULT_CONFIDENCE
-from pipeline import Analysis, Part
-from poligons_from_seg import Polygon, Ring
+from poligons_from_seg import (
+    DEFAULT_TOLERANCE,
+    Outline,
+    Polygon,
+    Ring,
+    Topology,
+    label_map_to_outlines,
+)
+from vision.labels import TYPES_WITH_TRUNK
+
+FIRST_VERSION = "1"  # the model version of all results that were stored without one
+
+Stage = Literal["parts", "type", "polygons"]  # in the order in which they come
 
 NO_CAR = "No car was found in this photo."
 
 Segments = dict[str, list[list[list[float]]]]  # part -> polygons -> points [x, y]
 
+_LIDS = ("tailgate", "trunk")
 _LENGTH = 4  # bytes that tell how long the text before the label map is
 _RUNS = b"R"  # begins a label map in runs; a plain zlib stream of all pixels begins with "x"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the networks say about one picture.
+
+    Attributes:
+        type: the body type, or None where no car was found or its type can't be told.
+        labels: (H, W) uint8 label map at full size; 0 background, 1..18 as in PART_NAMES.
+        confidences: 0..1 for each part that is present.
+        outlines: those of the labels with the default tolerance, where they are known already.
+        rotation: degrees clockwise, 0, 90, 180 or 270, by which the photo would stand upright.
+        other_cars: there are more cars of similar size, whose parts are left out.
+    """
+
+    type: CarType | None
+    labels: NDArray[np.uint8]
+    confidences: dict[str, float]
+    outlines: dict[int, Outline] | None = None
+    rotation: int = 0
+    other_cars: bool = False
+
+    def parts(self) -> list[Part]:
+        """The parts with their polygons, as `outline` gives them by default."""
+        if self.outlines is None:
+            return outline(self.labels, self.confidences)
+        return _parts(self.outlines, self.confidences)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the car.
+
+    Attributes:
+        name: one of PART_NAMES.
+        confidence: 0..1.
+        area: number of pixels of its mask.
+        bbox: (x, y, width, height) of its mask in pixels.
+        polygons: one per visible piece, largest first.
+    """
+
+    name: str
+    confidence: float
+    area: int
+    bbox: tuple[int, int, int, int]
+    polygons: list[Polygon]
+
+
+def outline(
+    labels: NDArray[np.uint8],
+    confidences: dict[str, float],
+    *,
+    tolerance: float | None = None,
+    max_vertices: int | None = None,
+    topology: Topology = "independent",
+) -> list[Part]:
+    """The parts of a label map with their polygons, in the order of PART_NAMES.
+
+    Args:
+        labels: (H, W) uint8 label map.
+        confidences: 0..1 for each part that is present.
+        tolerance: as in `label_map_to_outlines`, None for its default.
+        max_vertices, topology: as there.
+    """
+    outlines = label_map_to_outlines(
+        labels,
+        tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        max_vertices=max_vertices,
+        topology=topology,
+    )
+    return _parts(outlines, confidences)
+
+
+def _parts(outlines: Mapping[int, Outline], confidences: Mapping[str, float]) -> list[Part]:
+    """Outlines with names and confidences, in the order of PART_NAMES."""
+    parts = []
+    for label, name in enumerate(PART_NAMES, start=1):
+        if name not in confidences or label not in outlines:
+            continue
+        found = outlines[label]
+        confidence = round(confidences[name], 4)
+        parts.append(Part(name, confidence, found.area, found.bbox, found.polygons))
+    return parts
 
 
 @dataclass(frozen=True)
@@ -136,9 +231,9 @@ class Result:
             rotation=fields.get("rotation", 0),
             other_cars=fields.get("other_cars", False),
         )
-        if "model_version" in fields or not has_lid(result.parts):
+        if "model_version" in fields or not _has_lid(result.parts):
             return result
-        parts, labels = rename_lid(result.parts, result.labels(), result.type)
+        parts, labels = _rename_lid(result.parts, result.labels(), result.type)
         return replace(result, parts=parts, packed_labels=_packed(labels))
 
 
@@ -184,3 +279,35 @@ def _part(fields: dict[str, Any]) -> Part:
 
 def _ring(points: list[list[float]]) -> Ring:
     return [(x, y) for x, y in points]
+
+
+def _has_lid(parts: list[Part]) -> bool:
+    """Return True if a lid is among the parts, by either name."""
+    return any(part.name in _LIDS for part in parts)
+
+
+def _rename_lid(
+    parts: list[Part], labels: NDArray[np.uint8], car_type: CarType | None
+) -> tuple[list[Part], NDArray[np.uint8]]:
+    """Name the lid `trunk` on a sedan, coupe or convertible, and `tailgate` on all other cars.
+
+    Two parts that then have the same name become one.
+
+    Args:
+        parts: of the result.
+        labels: (H, W) uint8 label map; 0 background, i the part PART_NAMES[i - 1].
+        car_type: of the result; its most likely type decides.
+
+    Returns:
+        The parts in the order of PART_NAMES, and the label map.
+    """
+    is_trunk = car_type is not None and car_type.name in TYPES_WITH_TRUNK
+    name = "trunk" if is_trunk else "tailgate"
+    label = PART_NAMES.index(name) + 1
+    lid = np.isin(labels, [PART_NAMES.index(lid) + 1 for lid in _LIDS])
+    confidence = max(part.confidence for part in parts if part.name in _LIDS)
+    kept = [part for part in parts if part.name not in _LIDS]
+    renamed = outline(np.where(lid, np.uint8(label), np.uint8(0)), {name: confidence})
+    kept += renamed
+    kept.sort(key=lambda part: PART_NAMES.index(part.name))
+    return kept, np.where(lid, np.uint8(label), labels)

@@ -8,89 +8,39 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from car_classification import CarType, TypeClassifier
-from img_to_segments import PART_NAMES, Cells, PartSegmenter, Segmentation
-from model_files import MODELS, ModelError, models_version
+from car_classification import TypeClassifier
+from img_to_segments import Cells, PartSegmenter, Segmentation
+from photo_result import Analysis, Stage
 from photo_turn import QUARTERS, Look, best_look
 from poligons_from_seg import (
-    DEFAULT_TOLERANCE,
     Outline,
-    Polygon,
-    Topology,
     label_map_to_outlines,
 )
-from runtimes import Wish, choose
 from segment_interface import Photo
 from vision.labels import name_of
+from vision.model_files import MODELS, ModelError, models_version
 from vision.part_rules import has_trunk, label_changes
+from vision.runtimes.choose import Wish, choose
 from vision.specks import remove_specks
 
-log = logging.getLogger(__name__)
-
-Stage = Literal["parts", "type", "polygons"]  # in the order in which they come
+log = logging.getLogger("carseg.pipeline")
 
 MODELS_FAILED = "The service could not load its models; its log says why."
 
 
 class ModelsError(Exception):
     """The models could not be loaded; the message is safe to show."""
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """What the networks say about one picture.
-
-    Attributes:
-        type: the body type, or None where no car was found or its type can't be told.
-        labels: (H, W) uint8 label map at full size; 0 background, 1..18 as in PART_NAMES.
-        confidences: 0..1 for each part that is present.
-        outlines: those of the labels with the default tolerance, where they are known already.
-        rotation: degrees clockwise, 0, 90, 180 or 270, by which the photo would stand upright.
-        other_cars: there are more cars of similar size, whose parts are left out.
-    """
-
-    type: CarType | None
-    labels: NDArray[np.uint8]
-    confidences: dict[str, float]
-    outlines: dict[int, Outline] | None = None
-    rotation: int = 0
-    other_cars: bool = False
-
-    def parts(self) -> list[Part]:
-        """The parts with their polygons, as `outline` gives them by default."""
-        if self.outlines is None:
-            return outline(self.labels, self.confidences)
-        return _parts(self.outlines, self.confidences)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of the car.
-
-    Attributes:
-        name: one of PART_NAMES.
-        confidence: 0..1.
-        area: number of pixels of its mask.
-        bbox: (x, y, width, height) of its mask in pixels.
-        polygons: one per visible piece, largest first.
-    """
-
-    name: str
-    confidence: float
-    area: int
-    bbox: tuple[int, int, int, int]
-    polygons: list[Polygon]
 
 
 class Analyser(Protocol):
@@ -290,40 +240,3 @@ def _finish(drawing: _Drawing, look: Look, classify: TypeClassifier) -> Analysis
             outlines[new], confidences[name_of(new)] = outline, confidence
     rotation = 90 * look.quarters
     return Analysis(car_type, labels, confidences, outlines, rotation, look.cells.other_cars)
-
-
-def outline(
-    labels: NDArray[np.uint8],
-    confidences: dict[str, float],
-    *,
-    tolerance: float | None = None,
-    max_vertices: int | None = None,
-    topology: Topology = "independent",
-) -> list[Part]:
-    """The parts of a label map with their polygons, in the order of PART_NAMES.
-
-    Args:
-        labels: (H, W) uint8 label map.
-        confidences: 0..1 for each part that is present.
-        tolerance: as in `label_map_to_outlines`, None for its default.
-        max_vertices, topology: as there.
-    """
-    outlines = label_map_to_outlines(
-        labels,
-        tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
-        max_vertices=max_vertices,
-        topology=topology,
-    )
-    return _parts(outlines, confidences)
-
-
-def _parts(outlines: Mapping[int, Outline], confidences: Mapping[str, float]) -> list[Part]:
-    """Outlines with names and confidences, in the order of PART_NAMES."""
-    parts = []
-    for label, name in enumerate(PART_NAMES, start=1):
-        if name not in confidences or label not in outlines:
-            continue
-        found = outlines[label]
-        confidence = round(confidences[name], 4)
-        parts.append(Part(name, confidence, found.area, found.bbox, found.polygons))
-    return parts

@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
-import segmenters
+from cli import segmenters
+from cli.folder_run import FolderRun
+from cli.run_log import FolderInUseError, Ledger
+from cli.segmenters import SegmentAll, ServiceError, Task
 from exports import FORMATS, Format
-from folder_run import FolderRun
-from ledger import FolderInUseError, Ledger
 from options import KNOBS, OptionError, Options, parse
-from segmenters import SegmentAll, ServiceError, Task
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")  # of the files that are taken from a folder
 

@@ -18,10 +18,10 @@ import pybase64
 from numpy.typing import NDArray
 from PIL import Image
 
-from image_files import BrokenFileError, ImageFile, is_whole, orientation, read_file
-from other_formats import format_name
+from vision.image_file import BrokenFileError, ImageFile, is_whole, orientation, read_file
+from vision.other_formats import format_name
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("carseg.pipeline")
 
 MAX_SIDE = 32_767  # OpenCV counts the pixels of a side in 16 bits in places
 DAMAGED = "The image is damaged or incomplete."

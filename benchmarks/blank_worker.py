@@ -12,8 +12,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cluster.worker import create
-from pipeline import Analysis, Stage
+from jobs.cluster.worker import create
+from photo_result import Analysis, Stage
 from segment_interface import Photo
 
 SECONDS = "BLANK_SECONDS"  # the variable that says how long a photo takes

@@ -17,7 +17,7 @@ from flask import Flask, Response, jsonify
 from pydantic import SecretStr
 
 from app import create_app
-from pipeline import Analysis, Stage
+from photo_result import Analysis, Stage
 from segment_interface import Photo
 from settings import Settings
 

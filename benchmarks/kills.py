@@ -22,7 +22,7 @@ import requests
 
 from benchmarks.service import Service, body, photo
 from exports import export, find_format
-from job import TWICE
+from jobs.job import TWICE
 from options import PLAIN
 from photo_result import Result
 from pipeline import Pipeline

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.measuring import MAIN, networks
 from benchmarks.service import Service, body, photo
-from runtimes import Choice, choose
+from vision.runtimes.choose import Choice, choose
 
 CLIENTS = 8
 PHOTOS = 64  # in each round

@@ -22,8 +22,9 @@ from PIL import Image
 from benchmarks.service import SAMPLE
 from car_classification import TypeClassifier
 from img_to_segments import PartSegmenter
-from runtimes import Choice, Runtime
 from segment_interface import decode_image
+from vision.runtimes.base import Runtime
+from vision.runtimes.choose import Choice
 
 MAIN = (1280, 960)  # width, height
 SIZES = ((512, 384), MAIN, (1920, 1440), (4000, 3000))

@@ -23,8 +23,8 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from benchmarks.measuring import MAIN, files, networks
-from model_files import MODELS, read_description, verified_graph
-from runtimes import Choice
+from vision.model_files import MODELS, read_description, verified_graph
+from vision.runtimes.choose import Choice
 
 _MAPS = (24, 48, 96)  # height and width of the maps of the roof
 _CHANNELS = 256

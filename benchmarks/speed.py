@@ -14,8 +14,8 @@ from pathlib import Path
 from benchmarks import load, roofline, whole_answer
 from benchmarks.measuring import SIZES, machine
 from benchmarks.speed_plot import draw
-from runtimes import choose
 from settings import network_threads
+from vision.runtimes.choose import choose
 
 SECTIONS = ("answers", "profile", "load", "roofline")
 

@@ -31,8 +31,8 @@ from exports import FORMATS, export
 from options import PLAIN
 from photo_result import Result
 from pipeline import Pipeline
-from runtimes import choose
 from segment_interface import decode_photo
+from vision.runtimes.choose import choose
 
 PHOTOS = 20
 BASELINE = "YOLO11n-seg 640, bare"

@@ -8,8 +8,7 @@ from typing import Any
 from car_classification import CarType
 from exports.rings import scaled
 from exports.scene import Scene
-from photo_result import rounded
-from pipeline import Part
+from photo_result import Part, rounded
 from poligons_from_seg import Ring
 
 

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from exports.answer import dumped
 from exports.scene import Scene
 from img_to_segments import PART_NAMES
-from photo_result import rounded
-from pipeline import Part
+from photo_result import Part, rounded
 
 
 def write(scene: Scene) -> bytes:

@@ -13,10 +13,10 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.palette import PART_COLOURS, as_hex
 from exports.rings import number
 from exports.scene import Scene
 from img_to_segments import PART_NAMES
-from palette import PART_COLOURS, as_hex
 from poligons_from_seg import Polygon, bounding_box, rasterize
 
 

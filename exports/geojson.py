@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from exports.answer import box, dumped, points
+from exports.palette import PART_COLOURS, as_hex
 from exports.scene import Scene
-from palette import PART_COLOURS, as_hex
-from pipeline import Part
+from photo_result import Part
 from poligons_from_seg import Ring
 
 

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from exports.answer import dumped
+from exports.palette import PART_COLOURS, as_hex
 from exports.rings import keyhole, scaled
 from exports.scene import Scene
 from img_to_segments import PART_NAMES
-from palette import PART_COLOURS, as_hex
-from photo_result import rounded
-from pipeline import Part
+from photo_result import Part, rounded
 from poligons_from_seg import Polygon
 
 LABELING_CONFIG = (

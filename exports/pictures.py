@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from exports.overlay import draw_parts, draw_parts_alone
+from exports.palette import BACKGROUND, PART_COLOURS
 from exports.scene import Scene
-from overlay import draw_parts, draw_parts_alone
-from palette import BACKGROUND, PART_COLOURS
 
 
 def label_map_png(labels: NDArray[np.uint8]) -> bytes:

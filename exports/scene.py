@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from car_classification import CarType
 from img_to_segments import PART_NAMES
 from options import Options
-from photo_result import Result
-from pipeline import Part, outline
+from photo_result import Part, Result, outline
 
 
 @dataclass(frozen=True)

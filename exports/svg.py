@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from xml.sax.saxutils import quoteattr
 
+from exports.palette import PART_COLOURS, as_hex
 from exports.rings import number
 from exports.scene import Scene
-from palette import PART_COLOURS, as_hex
-from pipeline import Part
+from photo_result import Part
 from poligons_from_seg import Ring
 
 _NAMESPACES = (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline import Analysis, Stage
+from photo_result import Analysis, Stage
 from segment_interface import Photo
 
 

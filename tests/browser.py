@@ -17,7 +17,7 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import ConsoleMessage, Locator, Page, Playwright, expect, sync_playwright
 from werkzeug.serving import make_server
 
-from api_docs import Api
+from api.openapi import Api
 from settings import Settings
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ import pytest
 from flask.testing import FlaskClient
 from helpers import REPOSITORY, SAMPLE, Server, clean_environment
 
-from api_docs import Api
+from api.openapi import Api
 from app import create_app
-from pipeline import Analyser, Analysis, Pipeline, Stage
+from photo_result import Analysis, Stage
+from pipeline import Analyser, Pipeline
 from segment_interface import Photo
 from settings import Settings, network_threads, usable_cores
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from img_to_segments import PART_NAMES
-from pipeline import Analysis, Stage
+from photo_result import Analysis, Stage
 from segment_interface import Photo
 
 ERRORS: dict[str, BaseException] = {

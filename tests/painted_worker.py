@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from painted import Painted
 
-from cluster.worker import create
+from jobs.cluster.worker import create
 from pipeline import ModelsError
 from settings import Settings
 

@@ -15,9 +15,9 @@ from flask.testing import FlaskClient
 from helpers import body, encoded, every_request, noise, post, wait
 from pydantic import SecretStr
 
-import access
-from access import OPEN_ROUTES, Keys
-from api_docs import Api
+from api import keys as access
+from api.keys import OPEN_ROUTES, Keys
+from api.openapi import Api
 from settings import Settings
 
 FIRST, SECOND = "first-key-0123456789", "second/key+0123456789="

@@ -19,15 +19,15 @@ from PIL import Image
 from unsure import SURE, Unsure
 
 import app as app_module
-from api_docs import Api
-from attempt import UNEXPECTED
+from api.openapi import Api
+from api.schema import ResultAnswer
 from car_classification import TYPE_NAMES
 from exports import FORMATS, export
 from img_to_segments import PART_NAMES
+from jobs.outcome import UNEXPECTED
 from options import PLAIN
 from photo_result import NO_CAR, Result
 from pipeline import MODELS_FAILED, ModelsError, Pipeline
-from schema import ResultAnswer
 from segment_interface import decode_image, decode_photo
 from settings import Settings, usable_cores
 

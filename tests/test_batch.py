@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
-import jobs as jobs_module
-import known
-from api_docs import Api
-from errors import UNEXPECTED
+from api.errors import UNEXPECTED
+from api.openapi import Api
+from api.schema import BatchAnswer, StatusesAnswer
+from jobs import job_table as known
+from jobs import thread_engine as jobs_module
 from pipeline import Pipeline
-from schema import BatchAnswer, StatusesAnswer
 from segment_interface import Photo, decode_image, decode_photo
 from settings import Settings
 

@@ -15,20 +15,19 @@ from conftest import Gate
 from flask.testing import FlaskClient
 from helpers import body, encoded, noise, post, wait
 
-import jobs as jobs_module
-import known
-from api_docs import Api
-from attempt import UNEXPECTED
+from api.openapi import Api
 from img_to_segments import PART_NAMES
-from job import LOST, TWICE, JobReport, Limits, QueueFullError
-from jobs import NO_ROOM, Jobs
-from photo_result import Segments
-from pipeline import Analysis, Stage
+from jobs import job_table as known
+from jobs import thread_engine as jobs_module
+from jobs.job import LOST, TWICE, JobReport, Limits, QueueFullError
+from jobs.outcome import UNEXPECTED
+from jobs.sqlite_store import SqliteStore
+from jobs.store import Ending, MemoryStore, Store, StoreError
+from jobs.thread_engine import NO_ROOM, Jobs
+from jobs.worker_pool import SPARE_THREADS
+from photo_result import Analysis, Segments, Stage
 from segment_interface import Photo
 from settings import Settings
-from sqlite_store import SqliteStore
-from store import Ending, MemoryStore, Store, StoreError
-from workers import SPARE_THREADS
 
 
 def _silent(stage: Stage) -> None:

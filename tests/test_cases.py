@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from photo_result import NO_CAR, Result
-from pipeline import Analysis, Pipeline
+from photo_result import NO_CAR, Analysis, Result
+from pipeline import Pipeline
 from segment_interface import decode_image, decode_photo
 from vision.labels import BACK_DOORS, WHEEL, name_of
 

@@ -21,14 +21,14 @@ from PIL import Image
 from pydantic import SecretStr
 from redis_server import StartWorker
 
-from api_docs import Api
+from api.openapi import Api
 from benchmarks.cluster_parts import Cable, RedisServer, Worker
-from cluster.jobs import NO_WORKER
 from exports import FORMATS
-from job import TWICE
-from model_files import models_version
+from jobs.cluster.engine import NO_WORKER
+from jobs.job import TWICE
+from jobs.store import AWAY
 from settings import Settings, SettingsError
-from store import AWAY
+from vision.model_files import models_version
 
 StartServer = Callable[..., Server]
 LEASE = "1.5"
@@ -498,7 +498,7 @@ def test_a_web_process_reads_the_descriptions_of_the_models(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("cluster.jobs.models_version", lambda: models_version(tmp_path))
+    monkeypatch.setattr("jobs.cluster.engine.models_version", lambda: models_version(tmp_path))
     broker = Settings(broker_url=SecretStr("redis://127.0.0.1:1")).broker_url
     with pytest.raises(SettingsError, match=r"models/parts\.json can't be used"):
         make_app(settings.model_copy(update={"broker_url": broker}))

@@ -13,20 +13,20 @@ import pytest
 from helpers import body, encoded, noise
 from painted import Painted
 
-import cluster.jobs as cluster_module
-import jobs as jobs_module
-import known
-from api_docs import Api
-from attempt import OUT_OF_MEMORY, UNEXPECTED
+from api.openapi import Api
+from api.photos import add_posting
 from benchmarks.cluster_parts import RedisServer, Worker
-from cluster.jobs import open_cluster
-from engine import Engine
-from job import ClosingError, JobReport, Limits, QueueFullError, Standing
-from jobs import Jobs
-from posting import add_posting
+from jobs import job_table as known
+from jobs import thread_engine as jobs_module
+from jobs.cluster import engine as cluster_module
+from jobs.cluster.engine import open_cluster
+from jobs.engine import Engine
+from jobs.job import ClosingError, JobReport, Limits, QueueFullError, Standing
+from jobs.outcome import OUT_OF_MEMORY, UNEXPECTED
+from jobs.sqlite_store import SqliteStore
+from jobs.thread_engine import Jobs
 from segment_interface import ImageError
 from settings import Settings
-from sqlite_store import SqliteStore
 
 JOB_SECONDS = 4.0
 LEASE = 1.5

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from enlarge import enlarged_labels
+from vision.upsample import enlarged_labels
 
 SIZES = [(960, 1280), (131, 97), (300, 1), (1, 50), (33, 40), (20, 24), (7, 500), (1100, 24)]
 

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from helpers import Server, every_request, post, wait
 from pydantic import SecretStr
 
-from api_docs import Api
-from headers import SECURITY_HEADERS
+from api.headers import SECURITY_HEADERS
+from api.openapi import Api
 from settings import Settings
 
 PAGES = ("/ui", "/docs")

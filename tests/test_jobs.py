@@ -15,16 +15,16 @@ from conftest import Gate
 from flask.testing import FlaskClient
 from helpers import body, encoded, noise, post, segments, wait
 
-import known
-from api_docs import Api
+from api.openapi import Api
 from img_to_segments import PART_NAMES
-from job import ClosingError, Limits
-from jobs import Jobs
-from photo_result import Result
-from pipeline import Analysis, Pipeline, Stage
+from jobs import job_table as known
+from jobs.job import ClosingError, Limits
+from jobs.store import MemoryStore
+from jobs.thread_engine import Jobs
+from photo_result import Analysis, Result, Stage
+from pipeline import Pipeline
 from segment_interface import Photo, decode_photo
 from settings import Settings
-from store import MemoryStore
 
 
 def uploads(settings: Settings) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from letterbox import FILL, fit_area
+from vision.letterbox import FILL, fit_area
 
 AREA, MULTIPLE = 208_896, 32
 

@@ -18,11 +18,12 @@ from flask.testing import FlaskClient
 from helpers import Server, encoded, noise, post, wait
 from numpy.typing import NDArray
 
-import listeners
-from api_docs import Api
-from jobs import Jobs
-from listeners import Listeners, NoSeatError, seats
-from pipeline import Analysis, Pipeline, Stage
+from api import listeners
+from api.listeners import Listeners, NoSeatError, seats
+from api.openapi import Api
+from jobs.thread_engine import Jobs
+from photo_result import Analysis, Stage
+from pipeline import Pipeline
 from settings import Settings
 
 

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from api_docs import Api
+from api.openapi import Api
 from app import VERSION
 from pipeline import MODELS_FAILED, Pipeline
 from settings import Settings
@@ -83,7 +83,7 @@ def test_not_ready_while_the_models_load(
     client = make_app(settings, slow).test_client()
     assert reason(client) == "The models are still being loaded."
     monkeypatch.setattr("pipeline.PartSegmenter", lambda *a, **k: 1 / 0)
-    from model_files import MODELS
+    from vision.model_files import MODELS
 
     load(slow, MODELS)
     assert reason(client) == MODELS_FAILED
@@ -113,7 +113,7 @@ def test_not_ready_while_the_uploads_cannot_be_written(
 ) -> None:
     until_ready(client)
     jobs = client.application.extensions["jobs"]
-    monkeypatch.setattr("jobs._CHECKED", 0.0)  # seconds that an answer is remembered
+    monkeypatch.setattr("jobs.thread_engine._CHECKED", 0.0)  # seconds that an answer is remembered
     moved = settings.uploads.rename(settings.data_dir / "moved")
     settings.uploads.write_text("in the way")  # a mode would not stop root
     try:

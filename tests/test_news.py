@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from news import News
+from jobs.waiters import News
 
 CHANGE, END = False, True  # what somebody waits for
 

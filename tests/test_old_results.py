@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from car_classification import TYPE_NAMES, CarType
 from img_to_segments import PART_NAMES
-from old_results import FIRST_VERSION
-from photo_result import NO_CAR, Result
-from pipeline import Analysis, outline
+from photo_result import FIRST_VERSION, NO_CAR, Analysis, Result, outline
 
 WITH_TRUNK = ("convertible", "coupe", "sedan")
 CONFIDENCES = {"hood": 0.9, "tailgate": 0.3, "trunk": 0.6, "wheel": 0.8}

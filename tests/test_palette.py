@@ -7,8 +7,7 @@ import itertools
 import pytest
 from coloraide import Color
 
-from img_to_segments import PART_NAMES
-from palette import (
+from exports.palette import (
     ANY_APART,
     BACKGROUND,
     BACKGROUND_APART,
@@ -16,6 +15,7 @@ from palette import (
     PART_COLOURS,
     as_hex,
 )
+from img_to_segments import PART_NAMES
 
 # Each part and those that it touches on cars (and its counterpart on the other side).
 NEIGHBOURS = {

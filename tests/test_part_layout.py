@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from car_classification import TypeClassifier, type_probabilities
 from img_to_segments import PartSegmenter
-from part_layout import lay_out, placement, softmax
 from pipeline import Pipeline
 from segment_interface import decode_image
+from vision.part_layout import lay_out, placement, softmax
 
 SIZE = (32, 48)
 

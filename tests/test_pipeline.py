@@ -15,12 +15,12 @@ from car_classification import TYPE_NAMES, CarType, CarView
 from exports import FORMATS, export
 from img_to_segments import PART_NAMES, Cells, Segmentation
 from options import PLAIN
-from photo_result import Result
-from pipeline import Analysis, ModelsError, Pipeline, outline
-from runtimes import Choice
+from photo_result import Analysis, Result, outline
+from pipeline import ModelsError, Pipeline
 from segment_interface import Photo, decode_image, decode_photo
 from settings import network_threads
 from vision.labels import label_of, name_of
+from vision.runtimes.choose import Choice
 
 
 def test_the_parts_of_the_sample(pipeline: Pipeline, sample: bytes) -> None:

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from helpers import Server
 from pydantic import SecretStr
 
-from api_docs import Api
+from api.openapi import Api
 from settings import Settings
 
 UNKNOWN = "0" * 64

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from helpers import REPOSITORY, SAMPLE, Server, clean_environment
 
-from api_docs import Api
+from api.openapi import Api
+from api.schema import ResultAnswer
 from car_classification import TYPE_NAMES
 from exports import FORMATS
 from img_to_segments import PART_NAMES
 from options import KNOBS
 from poligons_from_seg import DEFAULT_TOLERANCE
-from schema import ResultAnswer
 from settings import Settings
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errors import ApiError
-from request_json import posted_object
+from api.errors import ApiError
+from api.request_json import posted_object
 
 app = Flask(__name__)
 

@@ -15,12 +15,12 @@ from helpers import encoded, noise, post, wait
 from PIL import Image
 from unsure import SURE, UNSURE, Unsure
 
-from api_docs import Api
+from api.openapi import Api
 from app import create_app
 from exports import FORMATS
+from exports.palette import PART_COLOURS
 from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE, KNOBS, OF_MASKS, OF_OVERLAYS, Options
-from palette import PART_COLOURS
 from pipeline import Pipeline
 from segment_interface import decode_photo
 from settings import Settings

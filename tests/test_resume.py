@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import segment
-import segmenters
+from cli import segmenters
+from cli.run_log import FOLDER, Ledger
 from exports import FORMATS
-from ledger import FOLDER, Ledger
-from pipeline import Analysis, Pipeline, Stage
+from photo_result import Analysis, Stage
+from pipeline import Pipeline
 
 COUNT = 40
 
@@ -156,7 +157,7 @@ def test_what_changed_is_noticed(
     assert calls() == 0
     (folder / "new.png").unlink()
     assert calls() == (0 if form == "json" else 4)
-    monkeypatch.setattr("model_files.RESULTS", 0)  # as after an upgrade of the models
+    monkeypatch.setattr("vision.model_files.RESULTS", 0)  # as after an upgrade of the models
     assert calls() == 4
     assert calls() == 0
 

@@ -16,15 +16,16 @@ import pytest
 from helpers import REPOSITORY, SAMPLE, clean_environment, noise
 from numpy.typing import NDArray
 
-import runtimes
 from app import create_app
 from car_classification import TypeClassifier
 from img_to_segments import PartSegmenter
-from model_files import MANIFEST, MODELS, ModelError, normalise, read_description
-from part_layout import softmax
-from runtimes import Choice, Crowd, Name, Runtime, RuntimeMissingError, choose
 from segment_interface import decode_image
 from settings import Settings, SettingsError
+from vision.model_files import MANIFEST, MODELS, ModelError, normalise, read_description
+from vision.part_layout import softmax
+from vision.runtimes import choose as runtimes
+from vision.runtimes.base import Crowd, Runtime
+from vision.runtimes.choose import Choice, Name, RuntimeMissingError, choose
 
 SHAPES = [(384, 512), (512, 384), (32, 32), (96, 64), (160, 1280)]  # height, width
 
@@ -268,7 +269,7 @@ def test_the_slim_environment_gives_the_same_bytes(slim: Path, tmp_path: Path) -
 # Prints what is chosen here, and the share of pixels with the label that ONNX Runtime gives.
 COMPARE = """
 from img_to_segments import PartSegmenter
-from runtimes import Choice, choose
+from vision.runtimes.choose import Choice, choose
 from segment_interface import decode_image
 rgb = decode_image(open("sample/car.png", "rb").read(), 50_000_000)
 one, other = (PartSegmenter(runtime=Choice(name, 2))(rgb).labels for name in ("openvino", "onnx"))

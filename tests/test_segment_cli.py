@@ -14,10 +14,10 @@ from helpers import REPOSITORY, SAMPLE, Server, encoded, noise
 from pycocotools.coco import COCO
 
 import segment
-import segmenters
+from cli import segmenters
+from cli.run_log import FOLDER
 from exports import FORMATS
 from img_to_segments import PART_NAMES
-from ledger import FOLDER
 from options import DEFAULT_CONFIDENCE
 from pipeline import Pipeline
 

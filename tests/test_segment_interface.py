@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from model_files import read_description
 from segment_interface import (
     DAMAGED,
     ENOUGH_PIXELS,
@@ -23,6 +22,7 @@ from segment_interface import (
     decode_image,
     decode_photo,
 )
+from vision.model_files import read_description
 
 LIMIT = 1_000_000
 GRADIENT = np.stack(

@@ -16,11 +16,11 @@ import pytest
 import requests
 from helpers import REPOSITORY, Server, body, clean_environment, encoded, noise
 
+from api.schema import ResultAnswer
 from exports import FORMATS, export
 from options import PLAIN
 from photo_result import Result
 from pipeline import Pipeline
-from schema import ResultAnswer
 from segment_interface import decode_image
 
 
@@ -161,7 +161,7 @@ HANGING = """
 import sys, threading
 from pathlib import Path
 from app import create_app
-from server import listen, serve
+from server.serve import listen, serve
 from settings import Settings
 
 class Hanging:

@@ -23,13 +23,12 @@ from numpy.typing import NDArray
 
 from benchmarks.cluster_parts import RedisServer
 from car_classification import CarType
-from cluster.calls import RedisCalls
-from cluster.store import RedisStore
 from img_to_segments import PART_NAMES
-from photo_result import Result
-from pipeline import Analysis
-from sqlite_store import SqliteStore
-from store import Ending, MemoryStore, Store, StoreError, Unfinished
+from jobs.cluster.redis_client import RedisCalls
+from jobs.cluster.result_store import RedisStore
+from jobs.sqlite_store import SqliteStore
+from jobs.store import Ending, MemoryStore, Store, StoreError, Unfinished
+from photo_result import Analysis, Result
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 READY = Ending("Ready", "1 part was found.", b"packed", "1a2b")

@@ -10,13 +10,12 @@ from blank import Blank
 from helpers import encoded, noise
 
 from benchmarks.cluster_parts import RedisServer
-from cluster.calls import RedisCalls
-from cluster.queue import RedisQueue
-from cluster.store import RedisStore
-from cluster.work import ClusterWork, Overseer
-from job import WAITING, JobReport, Limits
-from photo_result import Result
-from pipeline import Analysis, Stage
+from jobs.cluster.queue import RedisQueue
+from jobs.cluster.redis_client import RedisCalls
+from jobs.cluster.result_store import RedisStore
+from jobs.cluster.runner import ClusterWork, Overseer
+from jobs.job import WAITING, JobReport, Limits
+from photo_result import Analysis, Result, Stage
 from segment_interface import Photo
 
 LIMITS = Limits(workers=1, max_pixels=10_000, job_seconds=4.0)
@@ -62,7 +61,7 @@ class Turns:
         whole = Blank.analyse
         with monkeypatch.context() as patch:
             patch.setattr(Blank, "analyse", analyse)
-            patch.setattr("cluster.work.attempt", lambda digest, work: ("ready", "", work()))
+            patch.setattr("jobs.cluster.runner.attempt", lambda digest, work: ("ready", "", work()))
             with pytest.raises(KilledError):
                 self.turn("first/")
 

@@ -18,13 +18,13 @@ from test_old_results import body_type, drawn, stored
 from test_store import FIRST_SCHEMA
 
 from app import create_app
-from folders import Masks
-from model_files import models_version
+from jobs.folders import Masks
+from jobs.sqlite_store import SqliteStore
+from jobs.store import Ending, StoreError
 from photo_result import Segments
 from pipeline import Pipeline
 from settings import Settings
-from sqlite_store import SqliteStore
-from store import Ending, StoreError
+from vision.model_files import models_version
 
 PHOTO = encoded(noise(20, 30))
 HASH = hashlib.sha256(PHOTO).hexdigest()

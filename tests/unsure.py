@@ -8,7 +8,7 @@ import numpy as np
 
 from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE
-from pipeline import Analysis, Stage
+from photo_result import Analysis, Stage
 from segment_interface import Photo
 
 SURE, UNSURE = "hood", "wheel"

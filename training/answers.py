@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from img_to_segments import PART_NAMES
-from photo_result import Result
-from pipeline import Analysis, Part, Pipeline
+from photo_result import Analysis, Part, Result
+from pipeline import Pipeline
 from poligons_from_seg import rasterize
 from segment_interface import Photo, decode_photo
 from training.corrections import read_corrections

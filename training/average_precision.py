@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from img_to_segments import PART_NAMES
-from pipeline import Part
+from photo_result import Part
 from poligons_from_seg import rasterize
 from training.parts_data import IGNORE
 

@@ -20,7 +20,6 @@ from tqdm import tqdm
 
 from car_classification import TYPE_NAMES, TypeClassifier
 from img_to_segments import PartSegmenter
-from model_files import MODELS, read_description
 from pipeline import Pipeline
 from training.answers import PartsAnswer, Service
 from training.calibration import (
@@ -46,6 +45,7 @@ from training.validation import (
     list_empty_photos,
     list_street_photos,
 )
+from vision.model_files import MODELS, read_description
 
 STREET = (
     4.0  # weight of a photo of another source in a fit: so they weigh as much as the cars of one

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.palette import PART_COLOURS
 from img_to_segments import PART_NAMES
-from palette import PART_COLOURS
 from training.answers import Answer, PartsAnswer
 from training.figures import figures_of
 from training.parts_metrics import PartScores

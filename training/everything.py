@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model_files import MANIFEST, MODELS
 from pipeline import Pipeline
 from training import lighten, pseudo_labels, train_parts, train_shapes, train_types
 from training.answers import Service
@@ -23,6 +22,7 @@ from training.calibrate import Evidence, calibrate, raw_thresholds
 from training.evaluate import Options, evaluate
 from training.export import export_checkpoint, read_fields, write_fields
 from training.plots import draw_curves
+from vision.model_files import MANIFEST, MODELS
 
 ABOUT_TYPES = (  # figures begin so; all others are about parts
     "type", "street", "f1_", "cars_missed", "empty_told", "other_vehicles", "close_ups_typed",

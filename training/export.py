@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from model_files import MANIFEST, MODELS, read_description, verified_bytes
 from training.onnx_graph import make_graph
+from vision.model_files import MANIFEST, MODELS, read_description, verified_bytes
 
 
 def export_weights(state: dict[str, Tensor], file: str, folder: Path = MODELS) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
-from pipeline import Part
+from photo_result import Part
 from poligons_from_seg import rasterize
 from training.answers import Answer, PartsAnswer
 from training.average_precision import MaskPrecision, judged

@@ -17,12 +17,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from img_to_segments import PART_NAMES
-from model_files import MANIFEST, MODELS, read_description
-from torch_runtime import load_network
 from training.export import export_checkpoint, read_fields, write_fields
 from training.loop import Batch, LoopOptions, run
 from training.parts_data import PartsSample, has_rare_part, rasterise_coco
 from training.train_parts import Mix, PartsDataset, measure, parts_loss
+from vision.model_files import MANIFEST, MODELS, read_description
+from vision.runtimes.torch_runtime import load_network
 
 
 class OwnDataError(Exception):

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from networks import MIXED, ConvNormAct, PartNetwork, SeparableNormAct
 from training.loop import LoopOptions, run
 from training.parts_data import PartsSample, annotated_samples, area_of
 from training.precision import mixed_precision
@@ -29,6 +28,7 @@ from training.train_parts import (
     start_from,
 )
 from training.type_data import NO_CAR, list_empty, list_samples
+from vision.networks import MIXED, ConvNormAct, PartNetwork, SeparableNormAct
 
 TEMPERATURE = 2.0  # of the softmax that is learned; above 1 the less likely labels count for more
 MAP = 0.1  # weight of the finest map beside the logits

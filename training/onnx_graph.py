@@ -18,9 +18,9 @@ from onnx import TensorProto, helper
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from model_files import weights_header, weights_layout
-from networks import build_network
 from training.slices import padding_behind, slice_large_maps
+from vision.model_files import weights_header, weights_layout
+from vision.networks import build_network
 
 _OPSET = 17  # the first with LayerNormalization
 _AXES: dict[str, dict[str, dict[int, str]]] = {

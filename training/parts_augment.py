@@ -9,9 +9,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from letterbox import FILL
 from training.parts_data import FLIPPED, IGNORE
 from training.photometric import change_light, change_quality, hide_patches
+from vision.letterbox import FILL
 
 
 @dataclass(frozen=True)

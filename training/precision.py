@@ -10,7 +10,7 @@ from functools import cache
 
 import torch
 
-from runtimes import cpu_has_bfloat16
+from vision.runtimes.choose import cpu_has_bfloat16
 
 
 @cache

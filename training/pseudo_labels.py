@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from img_to_segments import PART_NAMES, PartSegmenter
-from model_files import MODELS, ModelDescription, read_description
-from runtimes import Choice
 from training.corrections import lid_of
 from training.parts_data import FLIPPED, IGNORE, area_of, photos_in, read_rgb
 from training.precision import mixed_precision
+from vision.model_files import MODELS, ModelDescription, read_description
+from vision.runtimes.choose import Choice
 
 Probabilities = NDArray[np.float32]
 Teacher = Callable[[NDArray[np.uint8]], Probabilities]

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from car_classification import with_margin
 from img_to_segments import PartSegmenter
-from part_layout import Box, lay_out, placement
 from training.parts_data import FLIPPED, read_rgb, widen
 from training.type_data import NO_CAR, TypeSample, jitter, shift
+from vision.part_layout import Box, lay_out, placement
 
 LABELS = 19
 TURNS = 4  # quarter turns that a photo may have been turned by, none among them

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from img_to_segments import PART_NAMES
-from letterbox import fit_area
-from networks import build_network
 from training.imagenet import load_imagenet
 from training.loop import Batch, LoopOptions, run
 from training.parts_augment import NATURAL, SQUASHED, augment
@@ -36,6 +34,8 @@ from training.parts_data import (
 from training.parts_metrics import PartScores
 from training.precision import mixed_precision
 from training.type_data import list_empty
+from vision.letterbox import fit_area
+from vision.networks import build_network
 
 CLASSES = len(PART_NAMES) + 1
 BACKBONE = "tf_efficientnet_lite2"

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from img_to_segments import PartSegmenter
-from model_files import MODELS, read_description
-from networks import build_network
 from training.loop import Batch, LoopOptions, run
 from training.shape_data import LABELS, TURNS, Layout, ShapeDataset, label_layouts
 from training.type_data import TYPES, TypeSample, list_annotated, list_samples, list_street
+from vision.model_files import MODELS, read_description
+from vision.networks import build_network
 
 SIZE = (32, 48)
 # The outputs are the types, and the quarter turns by which the photo was turned.

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from networks import build_network
 from training.imagenet import load_imagenet
 from training.loop import Batch, LoopOptions, run
 from training.precision import mixed_precision
 from training.type_data import NO_CAR, TYPES, TypeDataset, TypeSample, list_annotated, list_samples
+from vision.networks import build_network
 
 SIZE = (192, 288)
 DOORS = 0.3  # weight of the doors beside the types

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model_files import read_description
 from training.corrections import read_corrections
 from training.parts_data import IGNORE, STRETCH, annotated_samples, photos_in, read_labels
 from training.photometric import change_light, change_quality, hide_patches
+from vision.model_files import read_description
 
 TYPES = ("convertible", "coupe", "hatchback", "pickup", "sedan", "suv", "van", "wagon")
 NO_CAR = len(TYPES)

@@ -14,8 +14,8 @@ from car_classification import CarType
 from exports.scene import Scene, scene_of
 from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE, Options
-from photo_result import Result
-from pipeline import Analysis, Pipeline
+from photo_result import Analysis, Result
+from pipeline import Pipeline
 from poligons_from_seg import rasterize
 from segment_interface import decode_photo
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from api.schema import ResultAnswer
 from exports import FORMATS, export
 from exports.answer import write
 from exports.scene import Scene, scene_of
 from options import Options
 from photo_result import NO_CAR, Result
-from schema import ResultAnswer
 
 pytest_plugins = ["scenes"]
 

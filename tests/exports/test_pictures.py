@@ -7,9 +7,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from exports.palette import BACKGROUND, PART_COLOURS
 from exports.pictures import label_map_png, mask_png, overlay_png
 from exports.scene import Scene
-from palette import BACKGROUND, PART_COLOURS
 
 pytest_plugins = ["scenes"]
 

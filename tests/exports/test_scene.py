@@ -13,8 +13,7 @@ from exports import FORMATS, export
 from exports.scene import Scene, scene_of
 from img_to_segments import PART_NAMES
 from options import Options
-from photo_result import Result
-from pipeline import Analysis
+from photo_result import Analysis, Result
 from poligons_from_seg import rasterize
 
 pytest_plugins = ["scenes"]

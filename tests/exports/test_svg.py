@@ -10,9 +10,9 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
+from exports.palette import PART_COLOURS
 from exports.scene import Scene
 from exports.svg import write
-from palette import PART_COLOURS
 
 pytest_plugins = ["scenes"]
 

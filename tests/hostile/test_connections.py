@@ -15,7 +15,7 @@ import pytest
 import requests
 from helpers import Server, body, encoded, noise
 
-from bodies import Bodies, Body
+from server.request_body import Bodies, Body
 
 CONNECTIONS = 600
 SECONDS = 2.0

@@ -24,9 +24,9 @@ from mutations import mutations, seeds
 from numpy.typing import NDArray
 from PIL import Image
 
-from api_docs import Api
-from image_files import orientation
+from api.openapi import Api
 from segment_interface import ImageError, decode_base64, decode_image
+from vision.image_file import orientation
 
 LIMIT = 1_000_000
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from helpers import REPOSITORY, encoded, noise, post, wait
 
-from api_docs import Api
-from model_files import MANIFEST, MODELS, read_description
+from api.openapi import Api
 from pipeline import MODELS_FAILED, Pipeline
+from vision.model_files import MANIFEST, MODELS, read_description
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 

@@ -17,7 +17,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from api_docs import Api
+from api.openapi import Api
 from settings import Settings
 
 PNG = body(encoded(noise(8, 9)))["image"]

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.cocoeval import COCOeval
 
 from img_to_segments import PART_NAMES
-from pipeline import Part, outline
+from photo_result import Part, outline
 from poligons_from_seg import rasterize
 from training.average_precision import Judged, MaskPrecision, _documents, _indexed, encode
 from training.parts_metrics import PartScores

@@ -12,9 +12,9 @@ import pytest
 from helpers import REPOSITORY, clean_environment
 from tiny import write_data
 
-from model_files import read_description
-from runtimes import Choice
 from training.everything import RUNS, Knobs, OtherKnobsError, plan, run_plan
+from vision.model_files import read_description
+from vision.runtimes.choose import Choice
 
 
 def command(data: Path, folder: Path) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
-from pipeline import outline
+from photo_result import outline
 from training.answers import Answer, PartsAnswer
 from training.everything import write_metrics
 from training.figures import (

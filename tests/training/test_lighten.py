@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny import write_data
 
-from model_files import MODELS
-from networks import PartNetwork
 from training.lighten import LightRun, light_loss, lighten, lightened
 from training.train_parts import LIGHT, OPTIONS, start_from
+from vision.model_files import MODELS
+from vision.networks import PartNetwork
 
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

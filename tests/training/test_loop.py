@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from model_files import ModelDescription, ModelError
-from torch_runtime import load_network
 from training.export import export_weights
 from training.loop import Batch, LoopOptions, run
+from vision.model_files import ModelDescription, ModelError
+from vision.runtimes.torch_runtime import load_network
 
 
 class StoppedError(Exception):
@@ -78,7 +78,7 @@ def description(**changes: object) -> ModelDescription:
 
 
 def test_exported_weights_give_the_same_output(tmp_path: Path) -> None:
-    from networks import build_network
+    from vision.networks import build_network
 
     torch.manual_seed(0)
     network = build_network("pyramid", description().options).eval()
@@ -94,7 +94,7 @@ def test_exported_weights_give_the_same_output(tmp_path: Path) -> None:
 
 
 def test_changed_weights_are_refused(tmp_path: Path) -> None:
-    from networks import build_network
+    from vision.networks import build_network
 
     network = build_network("pyramid", description().options)
     export_weights(network.state_dict(), "tiny.safetensors", tmp_path)
@@ -110,7 +110,7 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    from networks import build_network
+    from vision.networks import build_network
 
     network = build_network("pyramid", {"backbone": "tf_efficientnet_lite0", "classes": 5})
     export_weights(network.state_dict(), "tiny.safetensors", tmp_path)

@@ -10,10 +10,10 @@ import onnx
 import pytest
 import torch
 
-from model_files import MODELS, read_description
-from networks import build_network
-from runtimes import Choice
 from training.export import export_checkpoint, export_graph, export_weights, read_fields
+from vision.model_files import MODELS, read_description
+from vision.networks import build_network
+from vision.runtimes.choose import Choice
 
 NAMES = ("parts", "types", "shapes")
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from img_to_segments import PART_NAMES
-from networks import build_network
 from training.parts_augment import Jitter, augment, random_transform
 from training.parts_data import (
     FLIPPED,
@@ -23,6 +22,7 @@ from training.parts_data import (
 from training.parts_metrics import PartScores
 from training.pseudo_labels import TAILGATE, TRUNK, label, use_type
 from training.train_parts import OPTIONS, parts_loss
+from vision.networks import build_network
 
 LEFT_DOOR = PART_NAMES.index("front_left_door") + 1
 RIGHT_DOOR = PART_NAMES.index("front_right_door") + 1

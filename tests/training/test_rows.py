@@ -9,7 +9,7 @@ import pytest
 
 from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
-from pipeline import outline
+from photo_result import outline
 from training.answers import (
     SIZES,
     Answer,

@@ -14,7 +14,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
 from browser import PATIENCE, launch, photo  # noqa: E402
 
-from demo import KEY, service  # noqa: E402
+from sample.demo import KEY, service  # noqa: E402
 
 TARGET = REPOSITORY / "web" / "screenshot.png"
 SAMPLE = REPOSITORY / "sample" / "car.png"

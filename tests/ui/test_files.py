@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from helpers import REPOSITORY
 from playwright.sync_api import Response, expect
 
-import ui
-from palette import PART_COLOURS
+from api import page as ui
+from exports.palette import PART_COLOURS
 from photo_result import NO_CAR
 from settings import Settings
 

@@ -1,0 +1,197 @@
+"""Who may use the service, and whose results are whose.
+
+A key is taken as `Authorization: Bearer <key>`, as `X-API-Key: <key>`, or as the password of HTTP
+Basic authentication with any name. The last is for browsers, which can't send a header of their own
+when a person opens `/ui` or `/docs`: they ask for name and password once and then send them with
+each request to this origin.
+
+A browser also sends them where another site makes it ask. Such a site can read nothing, since
+answers never allow credentials in CORS (`Access-Control-Allow-Credentials`), and can change
+nothing, since what changes things must come from the same origin; see `_is_foreign`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from api.errors import ApiError
+from api.openapi import add_error, each_operation
+from settings import Settings
+
+log = logging.getLogger("carseg.api")
+
+OPEN_ROUTES = frozenset({"/health", "/ready"})  # balancers and orchestrators have no key
+
+_BEARER = 'Bearer realm="carseg"'
+_BASIC = 'Basic realm="carseg", charset="UTF-8"'
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class _Key(NamedTuple):
+    """What is kept of a key: nothing that opens the service."""
+
+    digest: bytes  # SHA-256, to compare with
+    owner: str  # hex, to tell the photos of keys apart; not derived from `digest`
+
+
+def _key(text: str) -> _Key:
+    data = text.encode("utf-8", "surrogatepass")
+    owner = hashlib.blake2b(data, digest_size=8, person=b"carseg-owner").hexdigest()
+    return _Key(hashlib.sha256(data).digest(), owner)
+
+
+class Keys:
+    """The keys that are valid."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._known = [_key(text) for text in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def owner(self, given: str) -> str | None:
+        """The owner that belongs to a key, None if it is no valid one.
+
+        Takes the same time whether the first key fits, the last, or none: hashes are compared,
+        which are all of one length, in constant time and to the end.
+        """
+        digest = hashlib.sha256(given.encode("utf-8", "surrogatepass")).digest()
+        found = None
+        for key in self._known:
+            if hmac.compare_digest(digest, key.digest):
+                found = key.owner
+        return found
+
+
+def current_owner() -> str:
+    """Whose photos the current request is about: "" where there are no keys, or all share."""
+    owner: str = g.get("owner", "")
+    return owner
+
+
+def add_access(app: Flask, settings: Settings) -> None:
+    """Ask for a key before anything else is done with a request. Call it before adding routes.
+
+    Args:
+        app: the app.
+        settings: keys, whether results are shared, proxies.
+    """
+    keys = Keys(key.get_secret_value() for key in settings.api_keys)
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    if not keys:
+        if settings.others_can_reach_it:
+            log.warning(
+                "Whoever reaches this service may use it and see all results; "
+                "set CARSEG_API_KEYS to let in only those who have a key"
+            )
+        else:
+            _answer_only_this_machine(app, settings)
+        return
+
+    @app.before_request
+    def check_key() -> Response | None:
+        if _needs_no_key():
+            return None
+        given, by_browser = _given()
+        owner = None if given is None else keys.owner(given)
+        if owner is None:
+            return _refusal("This key is not valid." if given else "Send a key.")
+        if by_browser and request.method not in _SAFE_METHODS and _is_foreign():
+            raise ApiError(403, "Another site can't do this with a key that the browser keeps.")
+        g.client = owner
+        g.owner = "" if settings.shared_results else owner
+        return None
+
+    @app.after_request
+    def vary(response: Response) -> Response:
+        response.vary.update(("Authorization", "X-API-Key"))
+        return response
+
+
+def _answer_only_this_machine(app: Flask, settings: Settings) -> None:
+    """Refuse requests for any other name than this machine's.
+
+    A web site can let its own name lead to 127.0.0.1 (DNS rebinding). A browser then takes this
+    service for that site, and lets the site read what it answers. The name stays in Host.
+    """
+    names = {"localhost", "127.0.0.1", "[::1]", settings.host, f"[{settings.host}]"}
+
+    @app.before_request
+    def check_host() -> None:
+        name = re.sub(r":\d*$", "", request.host).lower()
+        if name not in names:
+            raise ApiError(
+                403,
+                "This service answers only to localhost; behind a proxy set "
+                "CARSEG_TRUSTED_PROXIES, for others CARSEG_HOST and CARSEG_API_KEYS.",
+            )
+
+
+def _needs_no_key() -> bool:
+    """Health, and CORS preflights: browsers send those without a key, and they do nothing."""
+    if request.method == "OPTIONS":
+        return True
+    return request.url_rule is not None and request.url_rule.rule in OPEN_ROUTES
+
+
+def _given() -> tuple[str | None, bool]:
+    """The key of the request, and whether a browser may have sent it by itself."""
+    header = request.headers.get("X-API-Key")
+    if header is not None:
+        return header.strip(), False
+    scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip(), False
+    if request.authorization is not None and request.authorization.type == "basic":
+        return request.authorization.password or "", True
+    return None, False
+
+
+def _is_foreign() -> bool:
+    """Whether another site made a browser send this request (what is called CSRF).
+
+    Browsers say where a request comes from in Sec-Fetch-Site, and over plain HTTP, where they
+    leave that out, in Origin. Programs send neither.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != request.host
+
+
+def _refusal(message: str) -> Response:
+    """The answer 401. Basic is offered only to people, else pages of others would ask for it."""
+    response = jsonify(error=message)
+    response.status_code = 401
+    response.headers.add("WWW-Authenticate", _BEARER)
+    opens_a_page = any(value == "text/html" for value in request.accept_mimetypes.values())
+    if opens_a_page or request.headers.get("Sec-Fetch-Site") == "same-origin":
+        response.headers.add("WWW-Authenticate", _BASIC)
+    return response
+
+
+def describe_access(document: dict[str, Any]) -> None:
+    """Say in an OpenAPI document that keys are needed, and where."""
+    document.setdefault("components", {})["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for route, method, operation in each_operation(document):
+        if route in OPEN_ROUTES:
+            continue
+        operation["security"] = [{"bearer": []}, {"header": []}]
+        add_error(operation, 401, "No valid key was sent")
+        if method not in _SAFE_METHODS:
+            add_error(operation, 403, "Another site made a browser send this")

@@ -1,0 +1,116 @@
+"""How much one client may ask for: so many photos per time, and ten times as many results."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+from flask import Flask, Response, current_app, g, jsonify, request
+
+from api.errors import AWAY_SECONDS, ApiError, answer
+from api.openapi import add_error, each_operation
+from jobs.store import AWAY
+
+# Routes of a photo that only look something up; the others compute something each time.
+_CHEAP_ROUTES = frozenset({"/<image_hash>/status", "/<image_hash>/events"})
+_RESULTS_PER_PHOTO = 10
+_TOO_MANY = "Too many requests; the limit is {}."
+MEMORY: Mapping[str, Any] = MappingProxyType({"storage_uri": "memory://"})
+_COUNTER = "carseg-photos"  # in `app.extensions`: counts one photo, or raises ApiError
+
+
+def _costs(route: str, method: str) -> Literal["photo", "result"] | None:
+    """What a request counts as; None for those that are cheap, and so not limited."""
+    if method == "POST":
+        return None if route == "/status" else "photo"
+    if method != "GET" or not route.startswith("/<image_hash>/") or route in _CHEAP_ROUTES:
+        return None
+    return "result"
+
+
+def client() -> str:
+    """Who is asking, for the limits: a key, else an address (of IPv6 the network of a customer)."""
+    key: str | None = g.get("client")
+    if key is not None:
+        return key
+    address = request.remote_addr or ""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if parsed.version == 6 and parsed.ipv4_mapped is None:
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+def count_photo() -> None:
+    """Count one more photo of this client, where there is a limit. Raises ApiError (429, 503)."""
+    count = current_app.extensions.get(_COUNTER)
+    if count is not None:
+        count()
+
+
+def add_limits(app: Flask, rate: str, storage: Mapping[str, Any] = MEMORY) -> None:
+    """Limit how often one client may use the routes that cost time. Call it after adding them.
+
+    To post a photo is what costs most. To compute an answer out of a result costs less: ten times
+    as many are allowed. To ask where a photo stands is not limited, since that is how one waits.
+
+    Args:
+        app: the app.
+        rate: most photos per time, such as `60/minute`.
+        storage: `storage_uri` and `storage_options` of the counters, as `Limiter` takes them.
+    """
+    from flask_limiter import Limiter, RateLimitExceeded  # here: it costs the start 0.1 s
+    from limits import parse
+    from limits.errors import StorageError
+
+    # Counters: one or two per client, gone when their time is over.
+    limiter = Limiter(client, app=app, strategy="fixed-window", **storage)
+    amount, _, period = rate.partition("/")
+    limits = {
+        "photo": limiter.shared_limit(rate, scope="photos"),
+        "result": limiter.shared_limit(f"{int(amount) * _RESULTS_PER_PHOTO}/{period}", "results"),
+    }
+    for rule in app.url_map.iter_rules():
+        costs = filter(None, (_costs(rule.rule, method) for method in rule.methods or ()))
+        for cost in costs:
+            view: Any = app.view_functions[rule.endpoint]  # its type is beyond both libraries
+            app.view_functions[rule.endpoint] = limits[cost](view)
+
+    photos = parse(rate)
+
+    def count() -> None:
+        who = (client(), "photos")  # the counter of the shared limit
+        try:
+            if not limiter.limiter.hit(photos, *who):
+                left = limiter.limiter.get_window_stats(photos, *who).reset_time - time.time()
+                raise ApiError(429, _TOO_MANY.format(photos), max(1, math.ceil(left)))
+        except StorageError:
+            raise ApiError(503, AWAY, AWAY_SECONDS) from None
+
+    app.extensions[_COUNTER] = count
+
+    @app.errorhandler(StorageError)
+    def away(error: StorageError) -> Response:
+        return answer(ApiError(503, AWAY, AWAY_SECONDS))
+
+    @app.errorhandler(RateLimitExceeded)
+    def exceeded(error: RateLimitExceeded) -> Response:
+        response = jsonify(error=_TOO_MANY.format(error.description))
+        response.status_code = 429
+        current = limiter.current_limit
+        left = 0.0 if current is None else current.reset_at - time.time()
+        response.headers["Retry-After"] = str(max(1, math.ceil(left)))
+        return response
+
+
+def describe_limits(document: dict[str, Any]) -> None:
+    """Say in an OpenAPI document which requests are limited."""
+    for route, method, operation in each_operation(document):
+        if _costs(route, method):
+            add_error(operation, 429, "Too many requests; Retry-After says when to try again")

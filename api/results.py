@@ -1,0 +1,123 @@
+"""The routes of results: in the formats of `exports`, and as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, request
+from pydantic import BaseModel
+from werkzeug.datastructures import MIMEAccept
+
+from api import schema
+from api.errors import ApiError, unknown_photo
+from api.keys import current_owner
+from api.openapi import Api
+from api.schema import ImagePath, MaskPath, MaskQuery, OverlayQuery, SegmentsQuery
+from exports import FORMATS, Format, export, find_format
+from exports.pictures import label_map_png, mask_png, overlay_png
+from exports.scene import kept_labels, scene_of
+from img_to_segments import PART_NAMES
+from jobs.engine import Engine
+from jobs.job import Standing
+from options import OF_MASKS, OF_OVERLAYS, OptionError, Options, parse
+from photo_result import Result
+
+Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
+
+
+def add_results(app: Api, jobs: Engine) -> None:
+    """Add the routes."""
+    errors: Responses = {400: schema.ErrorAnswer, 404: schema.ErrorAnswer}
+    picture: Responses = {200: schema.PNG, **errors}
+
+    @app.get("/<image_hash>/segments", summary="The result",
+             responses={200: schema.ResultAnswer, **errors})  # fmt: skip
+    def get_segments(path: ImagePath, query: SegmentsQuery) -> Response:
+        """Type and parts. 400 while the photo waits or is worked on, 404 if it ended in Error."""
+        result = _result(jobs, path.image_hash)
+        try:
+            given = request.args.to_dict(flat=False)
+            chosen = _chosen(given.pop("format", []))
+            document = export(path.image_hash, result, chosen, parse(given))
+        except OptionError as error:
+            raise ApiError(400, str(error)) from None
+        answer = Response(document, content_type=chosen.media_type)
+        answer.vary.add("Accept")
+        return answer
+
+    @app.get("/<image_hash>/mask.png", summary="All masks as one picture", responses=picture)
+    def get_mask(path: ImagePath, query: MaskQuery) -> Response:
+        """Palette PNG: 0 where no part is, 1 to 18 for the parts in alphabetical order."""
+        result = _result(jobs, path.image_hash)
+        return _png(label_map_png(kept_labels(result, _options(OF_MASKS))))
+
+    @app.get("/<image_hash>/masks/<segment>.png", summary="The mask of one part",
+             responses=picture)  # fmt: skip
+    def get_part_mask(path: MaskPath, query: MaskQuery) -> Response:
+        """Grey PNG: 255 where the part is. 404 where it was not found, or is left out."""
+        result = _result(jobs, path.image_hash)
+        options = _options(OF_MASKS)
+        if path.segment not in PART_NAMES:
+            raise ApiError(404, f"There is no such part; there are {', '.join(PART_NAMES)}.")
+        mask = kept_labels(result, options) == PART_NAMES.index(path.segment) + 1
+        if not mask.any():
+            raise ApiError(404, f"No {path.segment} was found in this photo.")
+        return _png(mask_png(mask))
+
+    @app.get("/<image_hash>/overlay.png", summary="The parts as a drawing", responses=picture)
+    def get_overlay(path: ImagePath, query: OverlayQuery) -> Response:
+        """PNG to be laid over the photo, which the service does not keep: transparent ground."""
+        result = _result(jobs, path.image_hash)
+        return _png(overlay_png(scene_of(path.image_hash, result, _options(OF_OVERLAYS))))
+
+
+def find_photo(jobs: Engine, image_hash: str) -> Standing:
+    """Where a photo stands. Raises ApiError if it is unknown to who asks."""
+    standing = jobs.find(image_hash, current_owner())
+    if standing is None:
+        raise unknown_photo()
+    return standing
+
+
+def _result(jobs: Engine, image_hash: str) -> Result:
+    """The result of a photo that is Ready. Raises ApiError."""
+    standing = find_photo(jobs, image_hash)
+    if standing.state == "Error":
+        raise ApiError(404, standing.message)
+    if standing.result is None:
+        raise ApiError(400, f"The photo is not ready yet; its status is {standing.state}.")
+    return standing.result
+
+
+def _options(names: Collection[str]) -> Options:
+    """Read the options of the request, which may be those of `names`. Raises ApiError."""
+    try:
+        return parse(request.args.to_dict(flat=False), names)
+    except OptionError as error:
+        raise ApiError(400, str(error)) from None
+
+
+def _chosen(names: list[str]) -> Format:
+    """The format that is named, else the one that Accept asks for. Raises OptionError."""
+    if len(names) > 1:
+        raise OptionError("format is given more than once.")
+    return find_format(names[0]) if names else _negotiated(request.accept_mimetypes)
+
+
+def _negotiated(accept: MIMEAccept) -> Format:
+    """The format that a client likes best; JSON where it has no preference.
+
+    Browsers say that they take XML and SVG when a person opens an address; they get JSON, too.
+    """
+    plain = FORMATS["json"]
+    if any(value == "text/html" for value in accept.values()):
+        return plain
+    choice = [entry for entry in FORMATS.values() if entry.negotiable]
+    best = max(choice, key=lambda entry: accept.quality(entry.media_type.partition(";")[0]))
+    return best if accept.quality(best.media_type.partition(";")[0]) > 0 else plain
+
+
+def _png(data: bytes) -> Response:
+    return Response(data, content_type="image/png")

@@ -1,0 +1,1 @@
+"""The work behind `segment.py`, the command line."""

@@ -1,0 +1,173 @@
+"""Two ways to segment any number of photos for the command line: here, or by a running service.
+
+Both take tasks as they need them and give each result as soon as it is there, so memory does not
+grow with the number of photos.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from exports import Format, export
+from jobs.outcome import UNEXPECTED
+from options import OptionError, Options
+from photo_result import Result
+from pipeline import ModelsError, Pipeline
+from segment_interface import ImageError, decode_photo
+from settings import load_settings, network_threads, usable_cores
+from vision.runtimes.choose import RuntimeMissingError
+
+log = logging.getLogger("carseg.cli")
+
+_FETCHES = 4  # results that are fetched from a service at the same time
+
+Item = TypeVar("Item")
+
+
+class PhotoError(Exception):
+    """Why there is no result for one photo; the message is one sentence."""
+
+
+class ServiceError(Exception):
+    """The service is gone, or takes nothing any more; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One photo: its file, its name in formats that point to it, and the file to write, if any."""
+
+    photo: Path
+    name: str
+    target: Path | None
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What became of a task.
+
+    Attributes:
+        image_hash: SHA-256 of the photo; "" where it could not be read.
+        document: its file in the format; None if there is none.
+        error: why, in one sentence.
+    """
+
+    task: Task
+    image_hash: str = ""
+    document: bytes | None = None
+    error: str = ""
+
+
+Ending = Generator[Segmented, None, None]
+SegmentAll = Callable[[Sequence[Task]], Ending]  # in the order in which they end
+
+
+@contextmanager
+def local(chosen: Format, options: Options) -> Iterator[SegmentAll]:
+    """Do the work here, as the service does it: same stages, same number of threads."""
+    settings = load_settings()
+    workers = min(settings.workers, usable_cores())
+    try:
+        pipeline = Pipeline(network_threads(), runtime=settings.runtime, calls=workers)
+    except RuntimeMissingError as error:
+        raise click.ClickException(f"CARSEG_RUNTIME={settings.runtime}: {error}.") from None
+
+    def segment(task: Task) -> Segmented:
+        def work() -> tuple[str, bytes]:
+            data = task.photo.read_bytes()
+            try:
+                analysis = pipeline.analyse(decode_photo(data, settings.max_pixels))
+                result = Result.of(analysis, pipeline.version)
+            except (ImageError, ModelsError) as error:
+                raise PhotoError(str(error)) from None
+            image_hash = hashlib.sha256(data).hexdigest()
+            named = replace(options, file_name=task.name)
+            return image_hash, export(image_hash, result, chosen, named)
+
+        return _attempt(task, work)
+
+    yield lambda tasks: _unordered(segment, tasks, workers)
+
+
+@contextmanager
+def remote(url: str, chosen: Format, options: Options, at_once: int) -> Iterator[SegmentAll]:
+    """Let a service do the work. Raises ClickException if there is none."""
+    try:
+        from client import CarSeg, CarSegError, Outcome
+    except ImportError:
+        raise click.ClickException(
+            "--server needs one more package: pip install requests"
+        ) from None
+    # Not an option: everybody on the machine can read the command lines of others.
+    with CarSeg(url, api_key=os.environ.get("CARSEG_API_KEY") or None) as service:
+        try:
+            service.ready()
+        except CarSegError as error:
+            raise click.ClickException(error.message) from None
+
+        def fetch(ended: tuple[Task, Outcome]) -> Segmented:
+            task, outcome = ended
+
+            def work() -> tuple[str, bytes]:
+                try:
+                    if outcome.error is not None:
+                        raise outcome.error
+                    image_hash = outcome.image_hash or ""
+                    named = replace(options, file_name=task.name)
+                    return image_hash, service.export(image_hash, chosen.name, named)
+                except CarSegError as error:
+                    raise PhotoError(error.message) from None
+
+            return _attempt(task, work)
+
+        def segment_all(tasks: Sequence[Task]) -> Ending:
+            photos = (task.photo for task in tasks)
+            ended = (
+                (tasks[outcome.number], outcome)
+                for outcome in service.finish_many(photos, at_once=at_once)
+            )
+            try:
+                yield from _unordered(fetch, ended, _FETCHES)
+            except CarSegError as error:
+                raise ServiceError(error.message) from None
+
+        yield segment_all
+
+
+def _attempt(task: Task, work: Callable[[], tuple[str, bytes]]) -> Segmented:
+    """The hash and the document that `work` gives, or why it does not."""
+    try:
+        return Segmented(task, *work())
+    except OSError as error:
+        return Segmented(task, error=f"{error.strerror or 'It can not be read'}.")
+    except (PhotoError, OptionError) as error:
+        return Segmented(task, error=str(error))
+    except Exception:
+        log.exception("%s failed", task.photo)
+        return Segmented(task, error=UNEXPECTED)
+
+
+def _unordered(work: Callable[[Item], Segmented], items: Iterable[Item], threads: int) -> Ending:
+    """`work` on all items in threads; few items are taken ahead."""
+    executor = ThreadPoolExecutor(threads)
+    pending: set[Future[Segmented]] = set()
+    try:
+        for item in items:
+            pending.add(executor.submit(work, item))
+            full = len(pending) >= 2 * threads
+            done, pending = wait(pending, None if full else 0, FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+        while pending:
+            done, pending = wait(pending, None, FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    finally:
+        executor.shutdown(cancel_futures=True)

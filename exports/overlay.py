@@ -1,0 +1,80 @@
+"""The parts drawn in their colours, on a photo or on nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from exports.palette import PART_COLOURS, Colour
+
+Rings = list[list[tuple[float, float]]]
+
+_SHIFT = 4  # OpenCV draws with coordinates of 1/16 pixel
+_FILL = 0.5  # share of the part's colour in its area
+
+
+def draw_parts(
+    rgb: NDArray[np.uint8], parts: Iterable[tuple[str, Iterable[Rings]]]
+) -> NDArray[np.uint8]:
+    """Fill and outline parts on a photo, in the colours of the palette.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        parts: name of each part and its polygons, each a list of rings: the exterior, then holes,
+            in pixel-corner coordinates.
+
+    Returns:
+        (H, W, 3) uint8, a new picture.
+    """
+    shapes = _shapes(parts)
+    filled = rgb.copy()
+    for colour, rings in shapes:
+        cv2.fillPoly(filled, rings, colour, cv2.LINE_AA, _SHIFT)
+    drawn = cv2.addWeighted(filled, _FILL, rgb, 1 - _FILL, 0).astype(np.uint8)
+    for colour, rings in shapes:
+        cv2.polylines(drawn, rings, True, colour, _thickness(rgb), cv2.LINE_AA, _SHIFT)
+    return drawn
+
+
+def draw_parts_alone(
+    height: int, width: int, parts: Iterable[tuple[str, Iterable[Rings]]]
+) -> NDArray[np.uint8]:
+    """The same without a photo, to be laid over it: half transparent areas, opaque outlines.
+
+    Edges are hard, since soft ones would mix with a colour of the ground.
+
+    Returns:
+        (height, width, 4) uint8 RGBA, transparent where no part is.
+    """
+    shapes = _shapes(parts)
+    drawn = np.zeros((height, width, 4), np.uint8)
+    for colour, rings in shapes:
+        cv2.fillPoly(drawn, rings, (*colour, round(_FILL * 255)), cv2.LINE_8, _SHIFT)
+    for colour, rings in shapes:
+        cv2.polylines(drawn, rings, True, (*colour, 255), _thickness(drawn), cv2.LINE_8, _SHIFT)
+    return drawn
+
+
+def _shapes(
+    parts: Iterable[tuple[str, Iterable[Rings]]],
+) -> list[tuple[Colour, list[NDArray[np.int32]]]]:
+    """Colour and rings of each polygon, as OpenCV draws them."""
+    return [
+        (PART_COLOURS[name], [_fixed_point(ring) for ring in rings])
+        for name, polygons in parts
+        for rings in polygons
+    ]
+
+
+def _thickness(picture: NDArray[np.uint8]) -> int:
+    """Of outlines in pixels: the same share of small and of large pictures."""
+    side: int = max(picture.shape[:2])
+    return max(1, round(side / 600))
+
+
+def _fixed_point(ring: list[tuple[float, float]]) -> NDArray[np.int32]:
+    """A ring as OpenCV draws it: its (0, 0) is the centre of the top left pixel."""
+    return np.round((np.asarray(ring) - 0.5) * (1 << _SHIFT)).astype(np.int32)

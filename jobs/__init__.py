@@ -1,0 +1,1 @@
+"""Accept photos, queue them, run the work, remember the results."""

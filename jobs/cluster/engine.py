@@ -1,0 +1,243 @@
+"""Accept photos for Celery workers: what is known and who has what is all in Redis.
+
+The life of a photo: POST -> it waits in Redis, with its bytes, and a task is published -> a worker
+claims the photo that waits for longest -> Ready or Error, in one step with the end of its bytes.
+Several processes may do this over one Redis; none of them knows a photo by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from jobs.cluster.celery_tasks import Tasks, make_celery
+from jobs.cluster.maintenance import Upkeep
+from jobs.cluster.queue import Forgotten, RedisQueue, Row
+from jobs.cluster.redis_client import RedisCalls
+from jobs.cluster.result_store import RedisStore
+from jobs.job import ClosingError, JobReport, JobsHealth, Limits, Standing
+from jobs.store import StoreError
+from photo_result import Result
+from segment_interface import decode_photo
+from settings import PREFIX, Settings, SettingsError
+from vision.model_files import ModelError, models_version
+
+log = logging.getLogger("carseg.cluster")
+
+NO_WORKER = "No worker is running."
+NO_RESULT = "The result of this photo is gone from Redis; delete the photo and post it again."
+
+_POLL = 0.05  # seconds between two looks at a photo that somebody waits for
+_RECENT = 100  # results that are kept unpacked
+_SLACK = 3600  # seconds after which Redis forgets by itself what was to be forgotten
+
+
+def connect(settings: Settings) -> tuple[RedisCalls, RedisStore, RedisQueue]:
+    """Redis as the settings say; nothing is asked of it yet. Raises SettingsError."""
+    if settings.broker_url is None:
+        raise ValueError("there is no broker")
+    if settings.write_masks:
+        raise SettingsError(
+            f"{PREFIX}WRITE_MASKS: workers of {PREFIX}BROKER_URL write no files; masks are at "
+            "/<image_hash>/mask.png."
+        )
+    calls = RedisCalls(settings.broker_url.get_secret_value())
+    keep = settings.keep_days * 86_400 + _SLACK
+    return calls, RedisStore(calls, keep), RedisQueue(calls, settings.lease_seconds, keep)
+
+
+class ClusterJobs:
+    """An `engine.Engine` whose photos are worked on in other processes.
+
+    Args:
+        store, queue, tasks: shared with the workers.
+        limits: see `Limits`; `workers` is how many photos are decoded at the same time.
+        model_version: of the models in use now, see `model_files.models_version`. Results of
+            workers that have others are kept, and made anew when their photos are posted again.
+        on_end: called for each photo that is cancelled or given up here.
+    """
+
+    def __init__(
+        self,
+        store: RedisStore,
+        queue: RedisQueue,
+        tasks: Tasks,
+        limits: Limits,
+        *,
+        model_version: str,
+        on_end: Callable[[JobReport], None],
+    ) -> None:
+        self._store, self._queue, self._tasks, self._limits = store, queue, tasks, limits
+        self._model_version = model_version
+        self._on_end = on_end
+        self._decoding = threading.BoundedSemaphore(limits.workers)  # bounds the memory of POST
+        self._closing = threading.Event()
+        self._results: OrderedDict[tuple[str, int], Result] = OrderedDict()
+        self._lock = threading.Lock()
+        self._upkeep = Upkeep(store, queue, tasks, limits, on_end=on_end)
+
+    def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
+        """See `Engine.accept`."""
+        digest = hashlib.sha256(data).hexdigest()
+        limits = self._limits
+        where = (digest, owner, self._model_version, limits.queue, limits.workers)
+        is_new = self._queue.accept(*where)
+        if is_new is not None:
+            return digest, is_new
+        if self._closing.is_set():
+            raise ClosingError
+        with self._decoding:
+            decode_photo(data, self._limits.max_pixels)  # workers get whole pictures only
+        is_new = bool(self._queue.accept(*where, data))
+        self._tasks.put()
+        return digest, is_new
+
+    def find(self, digest: str, owner: str = "") -> Standing | None:
+        """See `Engine.find`."""
+        for _ in range(3):  # in between it may be forgotten or posted anew
+            row = self._queue.standing(digest, owner)
+            if row is None:
+                return None
+            if row.state != "Ready":
+                return Standing(row.state, row.message, None, row.position, row.stage)
+            result = self._result(digest, row)
+            if result is not None:
+                return Standing(row.state, row.message, result)
+        raise StoreError(NO_RESULT)
+
+    def find_many(self, digests: Sequence[str], owner: str = "") -> list[Standing | None]:
+        """See `Engine.find_many`."""
+        return [
+            row and Standing(row.state, row.message, None, row.position, row.stage)
+            for row in self._queue.standings(digests, owner)
+        ]
+
+    def _result(self, digest: str, row: Row) -> Result | None:
+        key = (digest, row.number)
+        with self._lock:
+            if key in self._results:
+                self._results.move_to_end(key)
+                return self._results[key]
+        ending = self._store.load(digest)
+        if ending is None or ending.result is None:
+            return None
+        result = Result.unpack(ending.result)
+        with self._lock:
+            self._results[key] = result
+            while len(self._results) > _RECENT:
+                self._results.popitem(last=False)
+        return result
+
+    def wait(
+        self, digest: str, seen: Standing | None, seconds: float, owner: str = ""
+    ) -> Standing | None:
+        """See `Engine.wait`."""
+        return self._wait(digest, lambda now: now != seen, seconds, owner)
+
+    def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> Standing | None:
+        """See `Engine.wait_for_end`."""
+        return self._wait(digest, lambda now: False, seconds, owner)
+
+    def _wait(
+        self, digest: str, enough: Callable[[Standing], bool], seconds: float, owner: str
+    ) -> Standing | None:
+        """Ask Redis again and again, a few times a second."""
+        deadline = time.monotonic() + seconds
+        while True:
+            now = self.find(digest, owner)
+            if now is None or now.has_ended or enough(now):
+                return now
+            left = deadline - time.monotonic()
+            if left <= 0 or self._closing.wait(min(left, _POLL)):
+                return now
+
+    def ready(self, owner: str = "") -> list[str]:
+        """See `Engine.ready`."""
+        return self._store.ready(owner or None)
+
+    def forget(self, digest: str, owner: str = "") -> bool:
+        """See `Engine.forget`."""
+        done = self._queue.forget(digest, owner)
+        if isinstance(done, Forgotten):
+            self._on_end(JobReport(digest, "cancelled", done.waited, done.worked, {}, "Cancelled."))
+        return bool(done)
+
+    def counts(self) -> dict[str, float]:
+        """What is counted of jobs, as in `job_counts`."""
+        return self._queue.counts()
+
+    def health(self) -> JobsHealth:
+        """See `Engine.health`. Raises StoreError where Redis can't be reached."""
+        load = self._queue.load()
+        try:
+            self._store.check()
+            trouble = None if load.workers else NO_WORKER
+        except StoreError as error:
+            trouble = str(error)
+        return JobsHealth(
+            waiting=load.waiting,
+            limit=self._limits.queue,
+            running=load.running,
+            stuck=0,
+            trouble=trouble,
+            workers=load.workers,
+        )
+
+    @property
+    def stuck(self) -> int:
+        """See `Engine.stuck`. Workers kill what hangs."""
+        return 0
+
+    @property
+    def is_closing(self) -> bool:
+        """See `Engine.is_closing`."""
+        return self._closing.is_set()
+
+    def resume(self) -> int:
+        """See `Engine.resume`. There is nothing to take up: what waits, waits in Redis."""
+        return 0
+
+    def close(self) -> None:
+        """See `Engine.close`. Nothing is worked on here, and what is known can still be asked."""
+        self._closing.set()
+        self._upkeep.close()
+        self._tasks.close()
+
+
+def open_cluster(
+    settings: Settings,
+    limits: Limits,
+    on_end: Callable[[JobReport], None],
+    model_version: str | None = None,
+) -> ClusterJobs:
+    """Return the engine that the settings ask for.
+
+    Args:
+        settings, limits: those of the service.
+        on_end: see `ClusterJobs`.
+        model_version: see `ClusterJobs`; None for that of the files in `models/`.
+
+    Raises:
+        SettingsError: Redis does not answer, or the description of a model can't be read.
+    """
+    try:
+        version = models_version() if model_version is None else model_version
+    except ModelError as error:
+        raise SettingsError(f"{error}.") from None
+    calls, store, queue = connect(settings)
+    require(calls)
+    tasks = Tasks(make_celery(settings))
+    return ClusterJobs(store, queue, tasks, limits, model_version=version, on_end=on_end)
+
+
+def require(calls: RedisCalls) -> None:
+    """Raise SettingsError if Redis can't be used; say in the log how it should be set up."""
+    reason = calls.trouble()
+    if reason is not None:
+        raise SettingsError(f"{PREFIX}BROKER_URL: {reason}.")
+    for line in calls.advice():
+        log.warning("%s", line)

@@ -1,0 +1,151 @@
+"""What a worker does with one photo: from Uploaded to Ready or Error, and the store's knowledge."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from jobs.folders import Masks, Uploads
+from jobs.job import RUNNING, Job, JobReport, Limits, Outcome
+from jobs.job_table import Known
+from jobs.outcome import TOO_SLOW, CancelledError, attempt
+from jobs.store import Ending, Store, StoreError
+from jobs.waiters import News
+from photo_result import Result, Stage
+from pipeline import Analyser
+from segment_interface import Photo, decode_photo
+
+log = logging.getLogger("carseg.jobs")
+
+
+class Work:
+    """The work on all photos, under the lock of `jobs.Jobs` where it touches what is known.
+
+    Attributes:
+        seconds: that a job takes, averaged over the last ones.
+    """
+
+    def __init__(
+        self,
+        stages: Analyser,
+        store: Store,
+        known: Known,
+        news: News,
+        limits: Limits,
+        *,
+        uploads: Uploads,
+        masks: Masks,
+        write_masks: bool,
+        on_end: Callable[[JobReport], None],
+    ) -> None:
+        """
+        Args:
+            stages: the networks.
+            store, known, uploads, masks: what the service knows and has.
+            news: told of each change; has the lock over `known`.
+            limits: see `Limits`.
+            write_masks: write one PNG per part.
+            on_end: called once for each job that has ended.
+        """
+        self._stages, self._store, self._known, self._limits = stages, store, known, limits
+        self._news, self._lock = news, news.lock
+        self._uploads, self._masks, self._write_masks = uploads, masks, write_masks
+        self._on_end = on_end
+        self.seconds = 0.5
+
+    def run(self, job: Job) -> None:
+        """From Uploaded to Ready or Error."""
+        if not threading.main_thread().is_alive():
+            return  # the process ends; the file stays for the next start
+        with self._lock:
+            if job.claimed:
+                return
+            photo = self._known.release(job)
+            job.started = time.monotonic()
+            self._known.change(job, "Processing", RUNNING)
+            self._news.moved()
+        try:
+            self._store.begin(job.number)
+        except StoreError:  # a full disk; the work can go on
+            log.exception("The attempt of job %s could not be counted", job.digest)
+        ended = attempt(job.digest, lambda: self._work(job, photo))
+        if ended is not None:
+            self._end(job, *ended)
+
+    def _work(self, job: Job, photo: Photo | None) -> Result:
+        def at(stage: Stage) -> None:
+            with self._lock:
+                if job.claimed:
+                    raise CancelledError
+                job.stage = stage
+                job.marks.append((stage, time.monotonic()))
+                self._news.changed(job.digest)
+
+        if photo is None:
+            photo = decode_photo(self._uploads.read(job.digest), self._limits.max_pixels)
+        analysis = self._stages.analyse(photo, at)
+        result = Result.of(analysis, self._stages.version)
+        if self._write_masks:
+            self._masks.write(job.digest, result.sure_labels())
+        return result
+
+    def overrun(self, job: Job) -> None:
+        """A job is over its time."""
+        self._end(job, "timeout", TOO_SLOW.format(self._limits.job_seconds))
+
+    def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None = None) -> None:
+        """Ready or Error; nothing if something else has ended the job already."""
+        with self._lock:
+            if job.claimed:
+                if self._known.job(job.digest) in (job, None):  # no later try has masks of its own
+                    self._masks.remove(job.digest)
+                return
+            job.claimed = True
+        saved = self._save(job, message, result)
+        segments = None if result is None else result.exteriors()
+        with self._lock:
+            if self._known.job(job.digest) is not job:
+                outcome = "cancelled"
+            else:
+                job.unsaved = not saved
+                self._known.end(job, message, result, segments)
+                if saved:  # else the upload is what the next start would have
+                    self._uploads.remove(job.digest)
+                self._news.ended(job.digest)
+        self.report(job, outcome, message)
+
+    def _save(self, job: Job, message: str, result: Result | None) -> bool:
+        """Tell the store how a job ended; False where it can't take it now."""
+        if result is None:
+            ending = Ending("Error", message)
+        else:
+            ending = Ending("Ready", message, result.pack(), result.model_version)
+        try:
+            self._store.end(job.number, ending)
+        except StoreError:
+            log.exception("The result of job %s could not be stored; it is tried again", job.digest)
+            return False
+        return True
+
+    def report(self, job: Job, outcome: Outcome, message: str) -> None:
+        report = job.report(outcome, message)
+        if outcome == "ready":
+            self.seconds += 0.1 * (report.seconds - self.seconds)
+        try:
+            self._on_end(report)
+        except Exception:
+            log.exception("The end of job %s could not be reported", job.digest)
+
+    def save_unsaved(self) -> None:
+        """Tell the store what it could not take before."""
+        with self._lock:
+            jobs = self._known.unsaved()
+        for job in jobs:
+            if not self._save(job, job.message, job.result):
+                return
+            with self._lock:
+                job.unsaved = False
+                if self._known.job(job.digest) is job:
+                    self._uploads.remove(job.digest)

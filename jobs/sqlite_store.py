@@ -1,0 +1,232 @@
+"""A store that survives the process: one SQLite file in WAL mode.
+
+With the write-ahead log a transaction is in the file as a whole or not at all, also after
+`kill -9` at any moment. It is not forced to the disk each time (`synchronous=NORMAL`): after a
+loss of power the last moments may be missing, and what is there is still whole.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from jobs.store import Ending, StoreError, Unfinished
+
+_VERSION = 2
+_SCHEMA = """
+CREATE TABLE photos (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest TEXT NOT NULL UNIQUE,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    state TEXT CHECK (state IN ('Ready', 'Error')),  -- NULL until it has ended
+    ended REAL,
+    message TEXT,
+    result BLOB,
+    model_version TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX photos_ended ON photos (ended) WHERE ended IS NOT NULL;
+CREATE TABLE owners (
+    owner TEXT NOT NULL,
+    digest TEXT NOT NULL REFERENCES photos (digest) ON DELETE CASCADE,
+    PRIMARY KEY (digest, owner)
+) WITHOUT ROWID;
+CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), time REAL NOT NULL);
+"""
+# What makes a file of an earlier version one of the next, by the earlier one.
+_MIGRATIONS = {1: "ALTER TABLE photos ADD COLUMN model_version TEXT NOT NULL DEFAULT '';"}
+
+_FULL = "The disk of the service is full; nothing was stored. Try again later."
+_CLOSED = "The service is stopping; try again in a moment."
+_BROKEN = "The service can't write its results; its log says why."
+
+
+class SqliteStore:
+    """A `store.Store` in a file, which it alone may use.
+
+    Args:
+        path: the file; created where it is missing.
+
+    Raises:
+        StoreError: another process uses it, it is damaged, or a newer version wrote it.
+    """
+
+    lasting = True
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, timeout=0, check_same_thread=False)
+        try:
+            self._db.isolation_level = None  # transactions are begun by us
+            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL",
+                           "foreign_keys=ON", "journal_size_limit=16777216"):  # fmt: skip
+                self._db.execute(f"PRAGMA {pragma}")
+            self._prepare()
+        except StoreError:
+            self._db.close()
+            raise
+        except sqlite3.Error as error:
+            self._db.close()
+            raise StoreError(_why_not(path, error)) from error
+
+    def _prepare(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > _VERSION:
+            raise StoreError("it was written by a newer version of the service")
+        if version == 0:
+            changes = _SCHEMA
+        else:
+            changes = "".join(_MIGRATIONS[earlier] for earlier in range(version, _VERSION))
+        # A write in any case, so that a second process learns at once that the file is taken.
+        self._db.executescript(
+            f"BEGIN IMMEDIATE; {changes} PRAGMA user_version={_VERSION}; COMMIT;"
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                if isinstance(error, sqlite3.ProgrammingError):
+                    raise StoreError(_CLOSED) from error
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+                    raise StoreError(_FULL if full else _BROKEN, full=full) from error
+                raise
+
+    def add(self, digest: str, owner: str) -> int:
+        with self._transaction() as db:
+            owners = db.execute("SELECT owner FROM owners WHERE digest = ?", (digest,)).fetchall()
+            db.execute("DELETE FROM photos WHERE digest = ?", (digest,))
+            number = db.execute("INSERT INTO photos (digest) VALUES (?)", (digest,)).lastrowid
+            db.executemany(
+                "INSERT INTO owners (digest, owner) VALUES (?, ?)",
+                [(digest, name) for name in {owner, *(row[0] for row in owners)}],
+            )
+        assert number is not None  # noqa: S101 - an INSERT always has one
+        return number
+
+    def share(self, digest: str, owner: str) -> bool:
+        with self._transaction() as db:
+            known = db.execute("SELECT 1 FROM photos WHERE digest = ?", (digest,)).fetchone()
+            if known is None:
+                return False
+            added = db.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (owner, digest))
+            return added.rowcount > 0
+
+    def owns(self, digest: str, owner: str) -> bool:
+        with self._transaction() as db:
+            query = "SELECT 1 FROM owners WHERE digest = ? AND owner = ?"
+            return db.execute(query, (digest, owner)).fetchone() is not None
+
+    def disown(self, digest: str, owner: str) -> int:
+        with self._transaction() as db:
+            db.execute("DELETE FROM owners WHERE digest = ? AND owner = ?", (digest, owner))
+            query = "SELECT count(*) FROM owners WHERE digest = ?"
+            return int(db.execute(query, (digest,)).fetchone()[0])
+
+    def begin(self, number: int) -> None:
+        with self._transaction() as db:
+            db.execute("UPDATE photos SET attempts = attempts + 1 WHERE number = ?", (number,))
+
+    def end(self, number: int, ending: Ending) -> bool:
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE photos SET state = ?, ended = ?, message = ?, result = ?, "
+                "model_version = ? WHERE number = ?",
+                (
+                    ending.state,
+                    time.time(),
+                    ending.message,
+                    ending.result,
+                    ending.model_version,
+                    number,
+                ),
+            )
+            return changed.rowcount > 0
+
+    def load(self, digest: str) -> Ending | None:
+        with self._transaction() as db:
+            row = db.execute(
+                "SELECT state, message, result, model_version FROM photos "
+                "WHERE digest = ? AND state NOT NULL",
+                (digest,),
+            ).fetchone()
+        return None if row is None else Ending(*row)
+
+    def outcomes(
+        self, digests: Sequence[str], owner: str | None = None
+    ) -> dict[str, Ending | None]:
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT digest, state, message, NULL, model_version FROM photos "
+                "WHERE digest IN (SELECT value FROM json_each(:digests)) AND (:owner IS NULL OR "
+                "EXISTS (SELECT 1 FROM owners WHERE owners.digest = photos.digest "
+                "AND owner = :owner))",
+                {"digests": json.dumps(digests), "owner": owner},
+            ).fetchall()
+        return {row[0]: None if row[1] is None else Ending(*row[1:]) for row in rows}
+
+    def drop(self, digest: str) -> None:
+        with self._transaction() as db:
+            db.execute("DELETE FROM photos WHERE digest = ?", (digest,))
+
+    def ready(self, owner: str | None = None) -> list[str]:
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT digest FROM photos WHERE state = 'Ready' AND (:owner IS NULL OR EXISTS "
+                "(SELECT 1 FROM owners WHERE owners.digest = photos.digest AND owner = :owner)) "
+                "ORDER BY number",
+                {"owner": owner},
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def ended(self) -> dict[str, Ending]:
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT digest, state, message, NULL, model_version FROM photos "
+                "WHERE state NOT NULL ORDER BY number"
+            ).fetchall()
+        return {row[0]: Ending(*row[1:]) for row in rows}
+
+    def unfinished(self) -> list[Unfinished]:
+        with self._transaction() as db:
+            query = "SELECT digest, number, attempts FROM photos WHERE state IS NULL"
+            rows = db.execute(f"{query} ORDER BY number").fetchall()
+        return [Unfinished(*row) for row in rows]
+
+    def expire(self, before: float, keep: int) -> list[str]:
+        with self._transaction() as db:
+            rows = db.execute(
+                "DELETE FROM photos WHERE ended < ? OR number IN (SELECT number FROM photos "
+                "WHERE ended NOT NULL ORDER BY ended DESC, number DESC LIMIT -1 OFFSET ?) "
+                "RETURNING digest",
+                (before, keep),
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def check(self) -> None:
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO checks VALUES (1, ?)", (time.time(),))
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+
+def _why_not(path: Path, error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another service uses it"
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return f"{path.name} is damaged; move it away to start without its results"
+    return f"{path.name} can't be used: {error}"

@@ -1,0 +1,157 @@
+"""The queue and the threads that work on it, with a time limit for each job.
+
+Threads can't be stopped from outside. A job that is over its time is given up: its place goes to
+the next one on a spare thread, and what it still does is for nothing. There are few spare threads;
+a service that has used them up says so (`stuck`), and should be started anew.
+"""
+
+from __future__ import annotations
+
+import bisect
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+log = logging.getLogger("carseg.jobs")
+
+Task = TypeVar("Task")
+
+SPARE_THREADS = 8
+
+
+@dataclass(eq=False)
+class _Entry(Generic[Task]):
+    task: Task
+    ticket: int
+    started: float = 0.0
+
+
+class Workers(Generic[Task]):
+    """Tasks wait in the order in which they came, and run some at a time.
+
+    Args:
+        run: does a task in a worker thread; what it raises is logged, no more.
+        overrun: called, from another thread, for a task that is over its time.
+        count: tasks that run at the same time.
+        seconds: longest time for one task.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Task], None],
+        overrun: Callable[[Task], None],
+        *,
+        count: int,
+        seconds: float,
+    ) -> None:
+        self._run, self._overrun = run, overrun
+        self._count, self._seconds = count, seconds
+        self._changed = threading.Condition()
+        self._last_ticket = 0
+        self._tickets: list[int] = []  # of the waiting ones, ascending
+        self._entries: dict[int, _Entry[Task]] = {}  # by ticket: waiting and running ones
+        self._running: set[_Entry[Task]] = set()
+        self._stuck: set[_Entry[Task]] = set()
+        self._closing = False
+        self._executor = ThreadPoolExecutor(count + SPARE_THREADS, thread_name_prefix="worker")
+        threading.Thread(target=self._watch, name="watch-workers", daemon=True).start()
+
+    def put(self, task: Task) -> int:
+        """Let a task wait for its turn; gives its ticket."""
+        with self._changed:
+            self._last_ticket += 1
+            entry = _Entry(task, self._last_ticket)
+            self._entries[entry.ticket] = entry
+            self._tickets.append(entry.ticket)
+            self._dispatch()
+            return entry.ticket
+
+    def cancel(self, ticket: int) -> bool:
+        """Take a task out of the queue; False if it does not wait there any more."""
+        with self._changed:
+            place = bisect.bisect_left(self._tickets, ticket)
+            if place == len(self._tickets) or self._tickets[place] != ticket:
+                return False
+            del self._tickets[place], self._entries[ticket]
+            return True
+
+    def position(self, ticket: int) -> int:
+        """The place of a waiting task in the queue; 1 is next."""
+        with self._changed:
+            return bisect.bisect_left(self._tickets, ticket) + 1
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that have not begun."""
+        return len(self._tickets)
+
+    @property
+    def running(self) -> int:
+        """Tasks that run and are not given up."""
+        return len(self._running)
+
+    @property
+    def stuck(self) -> int:
+        """Tasks that were given up and still hold a thread."""
+        return len(self._stuck)
+
+    def close(self) -> None:
+        """Begin no more tasks, and wait until none runs but those that were given up."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._running)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    # --- inside
+
+    def _dispatch(self) -> None:
+        """Under the lock: start tasks while there is room."""
+        while (
+            self._tickets
+            and not self._closing
+            and len(self._running) < self._count
+            and len(self._stuck) < SPARE_THREADS
+        ):
+            entry = self._entries[self._tickets.pop(0)]
+            entry.started = time.monotonic()
+            self._running.add(entry)
+            self._executor.submit(self._work, entry)
+            self._changed.notify_all()  # there is a new time limit to watch
+
+    def _work(self, entry: _Entry[Task]) -> None:
+        try:
+            self._run(entry.task)
+        except BaseException:  # even SystemExit: the thread belongs to all tasks
+            log.exception("A worker failed")
+        finally:
+            with self._changed:
+                self._running.discard(entry)
+                self._stuck.discard(entry)
+                del self._entries[entry.ticket]
+                self._dispatch()
+                self._changed.notify_all()
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                late = [entry for entry in self._running if entry.started + self._seconds <= now]
+                for entry in late:
+                    self._running.remove(entry)
+                    self._stuck.add(entry)
+                if late:
+                    self._dispatch()
+                    self._changed.notify_all()
+                else:
+                    if self._closing and not self._running:
+                        return
+                    ends = [entry.started + self._seconds for entry in self._running]
+                    self._changed.wait(min(ends) - now if ends else None)
+            for entry in late:
+                log.error("A job is given up after %g seconds; its thread goes on", self._seconds)
+                self._overrun(entry.task)

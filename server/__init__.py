@@ -1,0 +1,1 @@
+"""waitress, made safe for the open net."""

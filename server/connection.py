@@ -1,0 +1,227 @@
+"""What one connection may cost: waitress' channel, with limits for every client.
+
+waitress reads requests in one thread and answers them in others, so a slow client never keeps a
+thread. But it waits for as long as any byte comes, and takes no more connections when it has its
+number. Here a client that is too slow is sent away, and the one that has been idle for longest
+makes room for a new one.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import Error
+
+from api.headers import SECURITY_HEADERS
+from server.request_body import Bodies, Parser
+
+NO_ROOM = "carseg.no_room"  # in the WSGI environment: why the body was not kept
+
+_SLOWEST = 16 * 1024  # bytes that a client must send or take in `Limits.seconds`
+_MOST_QUEUED = 4  # requests that a client may send before it has its answers
+_LINGER = 2.0  # seconds that input is read and thrown away after a refusal
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What clients may take.
+
+    Attributes:
+        seconds: in which headers must be complete, and bodies and answers must move on.
+        connections: that may be open at the same time.
+    """
+
+    seconds: float
+    connections: int
+
+
+class RequestTimeoutError(Error):
+    """A request that did not arrive in time."""
+
+    code = 408
+    reason = "Request Timeout"
+
+
+class _Task(WSGITask):
+    """Tells the app when a body could not be kept."""
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        if self.request.refused in ("busy", "full"):
+            environ[NO_ROOM] = self.request.refused
+        return environ
+
+
+class _JsonErrorTask(ErrorTask):
+    """Answers what is no HTTP request at all, in the shape of all our errors."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = json.dumps({"error": f"{error.reason}."}).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers += [("Content-Type", "application/json"), *SECURITY_HEADERS.items()]
+        self.set_close_on_finish()  # adds the header
+        self.content_length = len(body)
+        self.write(body)
+        self.close_on_finish = False
+        self.channel.linger()
+
+
+@dataclass
+class _Pace:
+    """Whether a client moves at least _SLOWEST bytes in each span of time."""
+
+    seconds: float
+    began: float = field(default_factory=time.monotonic)
+    moved: int = 0
+
+    def is_too_slow(self, now: float, moved: int) -> bool:
+        """Look again.
+
+        Args:
+            now: time.monotonic().
+            moved: bytes in all.
+        """
+        if moved - self.moved >= _SLOWEST or moved < self.moved:
+            self.began, self.moved = now, moved
+        return now - self.began > self.seconds
+
+
+class Channel(HTTPChannel):
+    """One connection."""
+
+    error_task_class = _JsonErrorTask
+    task_class = _Task
+    request: Parser | None
+    requests: list[Parser]
+
+    def __init__(self, *args: Any, limits: Limits, bodies: Bodies, **keywords: Any) -> None:
+        self.parser_class: Callable[[Any], Parser] = partial(Parser, bodies=bodies)
+        self._limits = limits
+        self._next_look = 0.0
+        self._sent = 0
+        self._sending: _Pace | None = None
+        self._receiving: _Pace | None = None
+        self._lingers_until: float | None = None
+        super().__init__(*args, **keywords)
+        if len(self.server.active_channels) > limits.connections:
+            self._make_room()
+
+    # --- called in the main loop, at least once a second for each connection
+
+    def readable(self) -> bool:
+        now = time.monotonic()
+        if now >= self._next_look or self._lingers_until is not None:
+            self._next_look = now + min(1.0, self._limits.seconds / 4)
+            self._look(now)
+        return bool(super().readable())
+
+    def _look(self, now: float) -> None:
+        """Send the client away if it is too slow."""
+        if self.total_outbufs_len:
+            self._sending = self._sending or _Pace(self._limits.seconds, now, self._sent)
+            self.will_close |= self._sending.is_too_slow(now, self._sent)
+            return
+        self._sending = None
+        if self._lingers_until is not None:
+            self._end_gently(now)
+        elif self.request is None or self.requests:
+            self._receiving = None
+        elif not self.request.headers_finished:
+            if now - self.request.began > self._limits.seconds:
+                self._time_out()
+        else:
+            moved = self.request.body_bytes_received
+            self._receiving = self._receiving or _Pace(self._limits.seconds, now, moved)
+            if self._receiving.is_too_slow(now, moved):
+                self._time_out()
+
+    def _end_gently(self, now: float) -> None:
+        """After a refusal: end our side, and read on for a while what the client still sends.
+
+        To close with unread input is to reset the connection, and the client may lose the answer.
+        """
+        if self._lingers_until == 0:
+            self._lingers_until = now + _LINGER
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.will_close = True
+        elif self._lingers_until is not None and now > self._lingers_until:
+            self.will_close = True
+
+    def _time_out(self) -> None:
+        """Answer 408 instead of waiting on."""
+        with self.requests_lock:
+            request, self.request = self.request, None
+            if request is None:
+                return
+            request.error = RequestTimeoutError("")
+            request.completed = True
+            self.requests.append(request)
+            self.server.add_task(self)
+
+    def _make_room(self) -> None:
+        """Close the connection that has been idle for longest, or else the slowest request."""
+        others = [
+            channel
+            for channel in self.server.active_channels.values()
+            if channel is not self and not channel.requests and not channel.will_close
+        ]
+        if others:
+            victim = min(others, key=lambda channel: channel.claim())
+            victim.will_close = True
+
+    def claim(self) -> tuple[int, float]:
+        """How good a reason there is to stay open: nothing asked, headers or a body on the way."""
+        request = self.request
+        if self.total_outbufs_len:
+            return 3, self.last_activity
+        if request is None:
+            return 0, self.last_activity
+        return (2 if request.headers_finished else 1), request.began
+
+    def received(self, data: bytes) -> bool:
+        if self._lingers_until is not None:
+            return True
+        taken = bool(super().received(data))
+        with self.requests_lock:
+            for request in self.requests[_MOST_QUEUED:]:
+                request.close()
+            if len(self.requests) > _MOST_QUEUED:
+                del self.requests[_MOST_QUEUED:]
+                self.requests[-1].headers["CONNECTION"] = "close"
+        return taken
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        sent: int = super().send(data, do_close)
+        self._sent += sent
+        return sent
+
+    def handle_close(self) -> None:
+        super().handle_close()
+        with self.requests_lock:
+            request, self.request = self.request, None
+        if request is not None:
+            request.close()
+
+    # --- called in a thread that answers
+
+    def linger(self) -> None:
+        """Answer nothing more after this."""
+        with self.requests_lock:
+            for request in self.requests[1:]:
+                request.close()
+            del self.requests[1:]
+            if self.request is not None:
+                self.request.close()
+                self.request = None
+            self._lingers_until = 0

@@ -1,0 +1,174 @@
+"""The production server: waitress in this one process, with a stop that loses nothing."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import resource
+import signal
+import socket
+import tempfile
+import threading
+import time
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from flask import Flask, request
+from waitress import create_server
+from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher
+
+from api.errors import ApiError
+from jobs.engine import Engine
+from server.connection import NO_ROOM, Channel, Limits
+from server.request_body import Bodies
+from settings import Settings, SettingsError
+
+log = logging.getLogger("carseg.server")
+
+_BODIES = 16  # of the largest photo that fit into the budget of bodies on the way
+_BATCHES = 4  # that fit beside them
+_IN_MEMORY = 16 * 1024 * 1024  # bytes of bodies that are not in files: small ones, for speed
+_SMALL_BODY = 1024 * 1024
+_DESCRIPTORS = 3  # files that a connection may need: its socket, a body, an answer
+_GRACE = 5.0  # seconds that requests have to be answered in when the service stops
+
+
+def listen(settings: Settings) -> list[socket.socket]:
+    """Take the address before anything else starts: a second service must not touch the data.
+
+    Raises:
+        SettingsError: the address can't be listened on.
+    """
+    try:
+        found = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        return [
+            socket.create_server(address[:2], family=family, backlog=1024)
+            for family, _, _, _, address in found
+        ]
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no address"
+        raise SettingsError(
+            f"CARSEG_HOST={settings.host} and CARSEG_PORT={settings.port}: "
+            f"the service can't listen there: {reason}."
+        ) from None
+
+
+def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.socket]) -> None:
+    """Answer requests until SIGTERM or SIGINT; running jobs then finish. Blocks.
+
+    A second signal ends the process at once; what is unfinished is on disk for the next start.
+    """
+    limits = Limits(settings.client_seconds, _allowed_connections(settings.connections))
+    bodies = Bodies(
+        limit=_BODIES * settings.max_body_bytes + _BATCHES * settings.batch_body_bytes,
+        memory=_IN_MEMORY,
+    )
+    # Larger bodies on the way are kept in files without names; /tmp is memory on many machines.
+    tempfile.tempdir = str(settings.uploads)
+    app.before_request(_refuse_without_room)
+    connections: dict[int, Any] = {}
+    server = create_server(
+        app,
+        map=connections,
+        sockets=sockets,
+        threads=settings.http_threads,
+        max_request_header_size=64 * 1024,
+        max_request_body_size=max(settings.max_body_bytes, settings.batch_body_bytes) + 1,
+        recv_bytes=128 * 1024,
+        inbuf_overflow=_SMALL_BODY,
+        outbuf_high_watermark=256 * 1024 * 1024,  # no thread waits for a client; see _MOST_QUEUED
+        channel_timeout=math.ceil(4 * limits.seconds),  # of a connection without a request
+        cleanup_interval=math.ceil(limits.seconds),
+        connection_limit=limits.connections + 64,  # beyond ours connections are closed, not refused
+        asyncore_use_poll=True,  # select() knows no more than 1024 files
+        log_socket_errors=False,
+        ident="",
+        # else waitress removes them before the app can ask whether they may be believed
+        clear_untrusted_proxy_headers=not settings.trusted_proxies,
+    )
+    channel = partial(Channel, limits=limits, bodies=bodies)
+    for listener in list(connections.values()):
+        if isinstance(listener, TcpWSGIServer):
+            listener.channel_class = channel
+    _stop_on_signals(jobs, server.task_dispatcher)
+    _announce(sockets[0], with_key=bool(settings.api_keys))
+    server.run()
+
+
+def _allowed_connections(wanted: int) -> int:
+    """As many connections as there may be open files, at most `wanted`; asks for more files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted * _DESCRIPTORS + 256
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        except (OSError, ValueError):  # some systems allow less than they say
+            soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if soft < needed:
+            wanted = max(16, (soft - 256) // _DESCRIPTORS)
+            log.warning("CARSEG_CONNECTIONS: the system allows only %d connections", wanted)
+    return wanted
+
+
+def _refuse_without_room() -> None:
+    """Answer a request whose body could not be kept. Raises ApiError."""
+    reason = request.environ.get(NO_ROOM)
+    if reason == "full":
+        raise ApiError(507, "The service has no room on its disk for this request.")
+    if reason:
+        raise ApiError(503, "The service receives too many photos; try again in a moment.")
+
+
+def _announce(listener: socket.socket, *, with_key: bool) -> None:
+    """Print where the service is and a line to try it."""
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print(
+        f"The service is at {url}, its page at {url}/ui, its API at {url}/docs. "
+        "Ctrl-C stops it. Try:"
+    )
+    header = '-H "X-API-Key: $CARSEG_API_KEY" ' if with_key else ""
+    print(
+        """  (printf '{"image": "'; base64 < sample/car.png | tr -d '\\n'; printf '"}') | """
+        f"curl -H 'Content-Type: application/json' {header}--data-binary @- {url}/",
+        flush=True,
+    )
+
+
+def _stop_on_signals(jobs: Engine, dispatcher: ThreadedTaskDispatcher) -> None:
+    """On SIGTERM and SIGINT: close the jobs, answer what is being asked, end the main loop.
+
+    Until the running jobs are done, requests are answered: clients can still fetch results,
+    and get a 503 for new photos.
+    """
+    stopping = threading.Event()
+    done = threading.Event()
+
+    def drain() -> None:
+        log.info("Stopping; jobs that are running will finish")
+        jobs.close()
+        deadline = time.monotonic() + _GRACE
+        while dispatcher.active_count and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if jobs.stuck:
+            log.warning("Jobs that hang are left behind; they are given up")
+            os._exit(0)  # else the interpreter would wait for their threads for ever
+        done.set()
+        os.kill(os.getpid(), signal.SIGTERM)  # wakes the main thread out of select()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if done.is_set():
+            raise SystemExit(0)
+        if stopping.is_set():
+            os._exit(1)
+        stopping.set()
+        threading.Thread(target=drain, name="stop").start()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)

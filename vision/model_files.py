@@ -1,0 +1,144 @@
+"""The files in `models/`: descriptions (JSON), weights (safetensors), graphs (ONNX), manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+MANIFEST = "manifest.json"
+DESCRIPTIONS = ("parts", "shapes", "types")
+
+# Raise it with each change of the code that changes results.
+RESULTS = 2
+
+
+class ModelError(Exception):
+    """A file of `models/` is missing, changed, or does not fit; the message names it."""
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What is said about a model in its JSON file, next to its weights.
+
+    Attributes:
+        name: for people and logs.
+        architecture, options: see `networks.build_network`.
+        weights: file name of the weights.
+        labels: names of the output channels, in order.
+        input: geometry and normalisation of the network's input.
+        thresholds: what is decided from the outputs, found on the validation split.
+    """
+
+    name: str
+    architecture: str
+    options: dict[str, Any]
+    weights: str
+    labels: tuple[str, ...]
+    input: dict[str, Any]
+    thresholds: dict[str, float]
+
+    @property
+    def graph(self) -> str:
+        """File name of the ONNX graph that goes with the weights."""
+        return str(Path(self.weights).with_suffix(".onnx"))
+
+
+def read_description(name: str, folder: Path = MODELS) -> ModelDescription:
+    """Read `<folder>/<name>.json`.
+
+    Raises:
+        ModelError: if it can't be read or a field is missing.
+    """
+    try:
+        fields = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        return ModelDescription(
+            name=fields["name"],
+            architecture=fields["architecture"],
+            options=fields["options"],
+            weights=fields["weights"],
+            labels=tuple(fields["labels"]),
+            input=fields["input"],
+            thresholds=fields["thresholds"],
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"models/{name}.json can't be used: {error!r}") from error
+
+
+def models_version(folder: Path = MODELS) -> str:
+    """Name the models and the code that make results: 12 hex digits.
+
+    They change with the weights, with what is decided from their outputs, and with `RESULTS`.
+
+    Raises:
+        ModelError: a description or the manifest can't be read.
+    """
+    digest = hashlib.sha256(f"{RESULTS}".encode())
+    for name in DESCRIPTIONS:
+        fields = vars(read_description(name, folder))
+        fields.pop("name")
+        digest.update(json.dumps(fields, sort_keys=True).encode())
+    try:
+        digest.update((folder / MANIFEST).read_bytes())
+    except OSError as error:
+        raise ModelError(f"models/{MANIFEST} can't be read: {error!r}") from error
+    return digest.hexdigest()[:12]
+
+
+def verified_bytes(file: str, folder: Path = MODELS) -> bytes:
+    """The bytes of a file in `folder`, checked against the manifest.
+
+    Raises:
+        ModelError: if the file is missing, not in the manifest, or has another SHA-256.
+    """
+    try:
+        expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))[file]
+        data = (folder / file).read_bytes()
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"models/{file} can't be read: {error!r}") from error
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise ModelError(f"models/{file} is not the file named in models/{MANIFEST}")
+    return data
+
+
+def verified_graph(description: ModelDescription, folder: Path = MODELS) -> tuple[bytes, bytes]:
+    """The bytes of a network's ONNX graph and of the weights that it points into.
+
+    Raises:
+        ModelError: as `verified_bytes`, or if the graph was not made for weights laid out so.
+    """
+    weights = verified_bytes(description.weights, folder)
+    graph = verified_bytes(description.graph, folder)
+    if weights_layout(weights).encode() not in graph:
+        raise ModelError(f"models/{description.weights} does not fit the network")
+    return graph, weights
+
+
+def weights_layout(data: bytes) -> str:
+    """What tells whether a graph's offsets are right for a safetensors file: hash of its header."""
+    return hashlib.sha256(weights_header(data)).hexdigest()
+
+
+def weights_header(data: bytes) -> bytes:
+    """The header of a safetensors file: JSON with name, type, shape and place of each tensor.
+
+    The tensors' data follow it; their offsets count from there.
+    """
+    length = int.from_bytes(data[:8], "little")
+    return data[8 : 8 + length]
+
+
+def normalise(pixels: NDArray[np.uint8], description: ModelDescription) -> NDArray[np.float32]:
+    """(h, w, 3) uint8 RGB to the float32 input (1, 3, h, w) of a network."""
+    batch = np.empty((1, 3, *pixels.shape[:2]), np.float32)
+    for plane, channel in zip(batch[0], cv2.split(pixels), strict=True):
+        np.subtract(channel, description.input["mean"], out=plane, dtype=np.float32)
+    batch /= description.input["std"]
+    return batch

@@ -1,0 +1,56 @@
+"""The networks in OpenVINO, in bfloat16 where the CPU computes in it. Imported only where chosen.
+
+It is not installed by default: see requirements-openvino.txt.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from vision.model_files import ModelDescription, ModelError, verified_graph
+
+
+class OpenvinoRuntime:
+    """A network in OpenVINO; a `runtimes.Runtime`."""
+
+    def __init__(
+        self, description: ModelDescription, folder: Path, threads: int, calls: int
+    ) -> None:
+        """Load; see `runtimes.Choice` for the arguments.
+
+        Raises:
+            ModelError: a file is missing, differs from the manifest, or does not fit.
+        """
+        graph, weights = verified_graph(description, folder)
+        core = openvino.Core()
+        core.set_property({"ENABLE_MMAP": False})
+        precise = "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        options = {
+            "INFERENCE_PRECISION_HINT": "f32" if precise else "bf16",
+            "INFERENCE_NUM_THREADS": threads * calls,
+            "NUM_STREAMS": calls,
+            "ENABLE_CPU_PINNING": False,  # other workers have their place, too
+        }
+        # It reads external data from files only: copies of the very bytes that were verified.
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / description.graph
+            path.write_bytes(graph)
+            (Path(scratch) / description.weights).write_bytes(weights)
+            try:
+                self._compiled = core.compile_model(core.read_model(path), "CPU", options)
+            except RuntimeError as error:
+                raise ModelError(f"models/{description.graph} can't be used") from error
+        self._of_thread = threading.local()
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `runtimes.Runtime`."""
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._compiled.create_infer_request()
+        logits: NDArray[np.float32] = self._of_thread.request.infer([batch], share_inputs=True)[0]
+        return logits
