@@ -107,7 +107,7 @@ class TypeClassifier:
             cells: the parts; wheels alone, as of a bus, have no type.
         """
         sure = {label for label, value in cells.confidences.items() if value >= DEFAULT_CONFIDENCE}
-        known = view.certainty >= self.description.thresholds["known"] and sure - {WHEEL}
+        known = view.certainty >= self.description.thresholds["known"] and sure != {WHEEL}
         return view.best if known else None
 
     def sees_car(self, view: CarView | None, cells: Cells) -> bool:

@@ -52,10 +52,13 @@ def networks(choice: Choice, data: bytes) -> dict[str, tuple[Runtime, Floats]]:
     """
     rgb = decode_image(data, 50_000_000)
     found: dict[str, tuple[Runtime, Floats]] = {}
-    for name, stage in (
-        ("parts", PartSegmenter(runtime=choice)),
-        ("type", TypeClassifier(runtime=choice)),
-    ):
+    height, width = rgb.shape[:2]
+    segmenter, classifier = PartSegmenter(runtime=choice), TypeClassifier(runtime=choice)
+    looks: dict[str, tuple[PartSegmenter | TypeClassifier, Callable[[], object]]] = {
+        "parts": (segmenter, lambda: segmenter.logits(rgb)),
+        "type": (classifier, lambda: classifier.logits(rgb, (0, 0, width, height))),
+    }
+    for name, (stage, look) in looks.items():
         network = stage._network
         inputs: list[Floats] = []
 
@@ -64,7 +67,7 @@ def networks(choice: Choice, data: bytes) -> dict[str, tuple[Runtime, Floats]]:
             return run(batch)
 
         stage._network = keep
-        stage.logits(rgb)
+        look()
         found[name] = network, inputs[0]
     return found
 

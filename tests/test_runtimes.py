@@ -56,15 +56,16 @@ def test_parts_are_those_of_torch(height: int, width: int) -> None:
 def test_types_are_those_of_torch() -> None:
     rgb = decode_image(SAMPLE.read_bytes(), 50_000_000)
     onnx, torch = (TypeClassifier(runtime=Choice(name)) for name in ("onnx", "torch"))
+    box = (10.0, 20.0, 280.0, 190.0)
     for picture in (rgb, noise(200, 300)):
-        assert np.abs(onnx.logits(picture) - torch.logits(picture)).max() < 1e-3
+        assert np.abs(onnx.logits(picture, box) - torch.logits(picture, box)).max() < 1e-3
     cells = softmax(np.random.default_rng(0).normal(0, 3, (19, 60, 80)).astype(np.float32))
     shapes = [c.shape.logits(cells, (40, 30, 300, 200), (240, 320)) for c in (onnx, torch)]
     assert np.abs(shapes[0] - shapes[1]).max() < 1e-3
-    one, other = onnx(rgb), torch(rgb)
-    assert one is not None
-    assert other is not None
-    assert one.name == other.name
+    one, other = onnx(rgb, box, cells), torch(rgb, box, cells)
+    assert one.best.name == other.best.name
+    assert one.scores == pytest.approx(other.scores, abs=1e-3)
+    assert one.turned == pytest.approx(other.turned, abs=1e-3)
 
 
 def test_the_whole_photo_has_the_same_labels() -> None:

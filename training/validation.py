@@ -140,19 +140,30 @@ def list_empty_photos(data: Path) -> list[ValidationPhoto]:
 
 
 def in_half(photos: Sequence[ValidationPhoto], half: Half | None) -> list[ValidationPhoto]:
-    """Return the photos of one half; of each kind about as many are in each. None returns all.
+    """Return the photos of one half; None returns all.
 
-    Which half a photo is in depends on the names of all photos of its kind alone.
+    Each half has about as many photos of each kind, source and type. The half of a photo depends
+    on nothing but these and the names of all photos of its kind.
     """
     if half is None:
         return list(photos)
     chosen: set[tuple[str, str]] = set()
-    for kind in sorted({photo.kind for photo in photos}):
-        keys = sorted({photo.key for photo in photos if photo.kind == kind})
-        order = np.random.default_rng(2026).permutation(len(keys)).tolist()
-        first, second = order[: (len(keys) + 1) // 2], order[(len(keys) + 1) // 2 :]
-        chosen |= {(kind, keys[index]) for index in (first if half == "A" else second)}
+    for kind in {photo.kind for photo in photos}:
+        chosen |= {(kind, key) for key in _keys([p for p in photos if p.kind == kind], half)}
     return [photo for photo in photos if (photo.kind, photo.key) in chosen]
+
+
+def _keys(photos: Sequence[ValidationPhoto], half: Half) -> list[str]:
+    """The keys of one half of photos of one kind."""
+    strata: dict[str, tuple[str, str]] = {}  # source and type of each car, by its first photo
+    for photo in sorted(photos, key=lambda photo: photo.path):
+        source = photo.path.stem.split("_")[0] if photo.kind == "street" else ""
+        strata.setdefault(photo.key, (source, photo.type or ""))
+    keys = sorted(strata)
+    order = np.random.default_rng(2026).permutation(len(keys)).tolist()
+    mixed = [keys[index] for index in order]
+    mixed.sort(key=strata.__getitem__)  # within a stratum the order stays mixed
+    return mixed[0 if half == "A" else 1 :: 2]
 
 
 def some_of(items: Sequence[Item], count: int, seed: int = 0) -> list[Item]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import cv2
 from tiny import SIZE, VALIDATION, annotated_names, write_data
 
 from training.validation import (
+    Kind,
     ValidationPhoto,
     in_half,
     list_annotated_photos,
@@ -48,19 +50,27 @@ def test_street_photos_that_are_alike_share_a_key(tmp_path: Path) -> None:
 
 
 def test_halves_part_all_photos_and_no_cars() -> None:
+    sources: tuple[tuple[Kind, str], ...] = (("cars", "a"), ("street", "b"), ("street", "c"))
     photos = [
-        ValidationPhoto(Path(f"{kind}{number}.jpg"), kind, f"{number // 2}")
-        for kind in ("cars", "street")
-        for number in range(40)
+        ValidationPhoto(Path(f"{source}_{number}.jpg"), kind, f"{source}{number // 2}", car_type)
+        for kind, source in sources
+        for number, car_type in enumerate(["sedan"] * 20 + ["suv"] * 12 + ["van"] * 8)
     ]
     first, second = in_half(photos, "A"), in_half(photos, "B")
     assert in_half(photos, None) == photos
-    assert len(first) == len(second) == 40
     assert set(first) | set(second) == set(photos)
     cars = [{(photo.kind, photo.key) for photo in half} for half in (first, second)]
     assert cars[0].isdisjoint(cars[1])
-    assert sum(photo.kind == "street" for photo in first) == 20
+    for half in (first, second):  # each has half of each kind, source and type
+        counts = Counter((photo.path.name[0], photo.type) for photo in half)
+        assert counts == {
+            (source, car_type): count
+            for source in "abc"
+            for car_type, count in (("sedan", 10), ("suv", 6), ("van", 4))
+        }
     assert in_half(photos[::-1], "A")[::-1] == first  # the order is no matter
+    street = [photo for photo in photos if photo.kind == "street"]
+    assert in_half(street, "A") == [photo for photo in first if photo.kind == "street"]
 
 
 def test_some_photos_are_always_the_same_ones() -> None:
