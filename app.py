@@ -15,7 +15,7 @@ from api.headers import EXPOSED, add_headers
 from api.health import Metrics, add_monitoring
 from api.keys import add_access, current_owner, describe_access
 from api.listeners import seats
-from api.openapi import Api, add_docs
+from api.openapi import OpenApiApp, add_docs
 from api.page import add_ui
 from api.photos import add_posting, too_large
 from api.rate_limits import MEMORY, add_limits, describe_limits
@@ -25,7 +25,7 @@ from jobs.engine import Engine
 from jobs.job import Limits, log_job
 from jobs.sqlite_store import SqliteStore
 from jobs.store import MemoryStore, Store, StoreError
-from jobs.thread_engine import Jobs
+from jobs.thread_engine import ThreadEngine
 from logs import configure_log
 from photo_result import Segments
 from pipeline import Analyser, Pipeline
@@ -34,11 +34,11 @@ from settings import PREFIX, Settings, SettingsError, load_settings, network_thr
 from vision.runtimes.choose import RuntimeMissingError
 
 if TYPE_CHECKING:
-    from jobs.cluster.engine import ClusterJobs
+    from jobs.cluster.engine import RedisEngine
 
 VERSION = "0.1.0"
 
-# State of the one service in this process; `Jobs` writes both under its lock.
+# State of the one service in this process; `ThreadEngine` writes both under its lock.
 processing_status: dict[str, str] = {}
 processed_segments: dict[str, Segments] = {}
 
@@ -49,7 +49,7 @@ def create_app(
     pipeline: Analyser | None = None,
     status: dict[str, str] | None = None,
     segments: dict[str, Segments] | None = None,
-) -> Api:
+) -> OpenApiApp:
     """The Flask app; its jobs are at `app.extensions["jobs"]`.
 
     The models start to load in the background, and photos that an earlier run left in
@@ -71,7 +71,7 @@ def create_app(
         processed_segments if segments is None else segments,
     )
     jobs, stages, metrics = _open_engine(settings, pipeline, *kept)
-    app = Api(__name__, title="Car segmentation", version=VERSION)
+    app = OpenApiApp(__name__, title="Car segmentation", version=VERSION)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.extensions["jobs"] = jobs
@@ -91,7 +91,7 @@ def create_app(
     return app
 
 
-def _limit_and_describe(app: Api, settings: Settings) -> None:
+def _limit_and_describe(app: OpenApiApp, settings: Settings) -> None:
     """What is done when all routes and their description are there."""
     if settings.photo_rate:
         add_limits(app, settings.photo_rate, _rate_storage(settings))
@@ -133,7 +133,7 @@ def _open_engine(
     pipeline: Analyser | None,
     status: dict[str, str],
     segments: dict[str, Segments],
-) -> tuple[Jobs | ClusterJobs, Analyser | None, Metrics]:
+) -> tuple[ThreadEngine | RedisEngine, Analyser | None, Metrics]:
     """What has photos worked on, the models where they are ours, and what is counted.
 
     Raises:
@@ -156,9 +156,9 @@ def _open_jobs(
     metrics: Metrics,
     status: dict[str, str],
     segments: dict[str, Segments],
-) -> Jobs:
+) -> ThreadEngine:
     """What works on the photos in this process. Raises SettingsError."""
-    return Jobs(
+    return ThreadEngine(
         stages,
         _open_store(settings),
         limits,
@@ -171,7 +171,7 @@ def _open_jobs(
     )
 
 
-def _open_cluster(settings: Settings, limits: Limits) -> ClusterJobs:
+def _open_cluster(settings: Settings, limits: Limits) -> RedisEngine:
     """What lets others work on the photos. Raises SettingsError."""
     try:
         from jobs.cluster.engine import open_cluster  # here: it need not be installed
@@ -194,7 +194,7 @@ def _limits(settings: Settings, workers: int) -> Limits:
     )
 
 
-def _add_routes(app: Api, jobs: Engine) -> None:
+def _add_routes(app: OpenApiApp, jobs: Engine) -> None:
     error = schema.ErrorAnswer
 
     @app.get("/", summary="List what is Ready", responses={200: schema.HASHES})

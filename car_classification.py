@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from img_to_segments import Cells
+from img_to_segments import CoarseSegmentation
 from options import DEFAULT_CONFIDENCE
 from vision.labels import TYPE_NAMES, WHEEL
 from vision.letterbox import fit_box
 from vision.model_files import MODELS, ModelDescription, normalise, read_description
-from vision.part_layout import Box, lay_out, placement, softmax
-from vision.runtimes.choose import Choice, choose
+from vision.part_layout import Box, place_label_map, placement, softmax
+from vision.runtimes.choose import RuntimeConfig, choose
 
 __all__ = ["TYPE_NAMES", "CarType", "CarView", "ShapeClassifier", "TypeClassifier"]
 
@@ -79,7 +79,7 @@ class TypeClassifier:
         self,
         description: ModelDescription | None = None,
         folder: Path = MODELS,
-        runtime: Choice | None = None,
+        runtime: RuntimeConfig | None = None,
     ) -> None:
         self.description = description or read_description("types", folder)
         runtime = runtime or choose()
@@ -99,7 +99,7 @@ class TypeClassifier:
         shape = self.shape.logits(cells, box, rgb.shape[:2])
         return view_of(picture, shape, self.description.thresholds)
 
-    def type_of(self, view: CarView, cells: Cells) -> CarType | None:
+    def type_of(self, view: CarView, cells: CoarseSegmentation) -> CarType | None:
         """Return the type of a car, or None where it cannot be told, as in close-ups.
 
         Args:
@@ -110,7 +110,7 @@ class TypeClassifier:
         known = view.certainty >= self.description.thresholds["known"] and sure != {WHEEL}
         return view.best if known else None
 
-    def sees_car(self, view: CarView | None, cells: Cells) -> bool:
+    def sees_car(self, view: CarView | None, cells: CoarseSegmentation) -> bool:
         """Return True if parts that were found belong to a car.
 
         Args:
@@ -151,7 +151,7 @@ class ShapeClassifier:
         ModelError: if the model's files can't be used.
     """
 
-    def __init__(self, folder: Path = MODELS, runtime: Choice | None = None) -> None:
+    def __init__(self, folder: Path = MODELS, runtime: RuntimeConfig | None = None) -> None:
         self.description = read_description("shapes", folder)
         self._network = (runtime or choose()).load(self.description, folder)
 
@@ -170,7 +170,7 @@ class ShapeClassifier:
         down, across = cells.shape[1] / photo[0], cells.shape[2] / photo[1]
         in_cells = box[0] * across, box[1] * down, box[2] * across, box[3] * down
         matrix = placement(with_margin(in_cells, fields["margin"]), size)
-        (output,) = self._network(lay_out(cells, matrix, size)[None])
+        (output,) = self._network(place_label_map(cells, matrix, size)[None])
         logits: NDArray[np.float64] = output.astype(np.float64)
         return logits
 

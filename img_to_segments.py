@@ -20,16 +20,16 @@ from vision.labels import PART_NAMES, TAILGATE, TRUNK, name_of
 from vision.letterbox import Letterbox, fit_area
 from vision.model_files import MODELS, ModelDescription, normalise, read_description
 from vision.part_layout import Box, softmax
-from vision.runtimes.choose import Choice, choose
-from vision.upsample import enlarged_labels, parts_in, parts_left
+from vision.runtimes.choose import RuntimeConfig, choose
+from vision.upsample import labels_in, labels_remaining, upsample_labels
 
-__all__ = ["PART_NAMES", "Cells", "PartSegmenter", "Segmentation"]
+__all__ = ["PART_NAMES", "CoarseSegmentation", "PartSegmenter", "Segmentation"]
 
-EDGE = 1e-4  # calibration keeps confidences so far from 0 and 1, which have no logit
+CONFIDENCE_CLIP = 1e-4  # calibration keeps confidences so far from 0 and 1, which have no logit
 
 
 @dataclass(frozen=True)
-class Cells:
+class CoarseSegmentation:
     """The parts of one car at the network's resolution, over the whole photo.
 
     Attributes:
@@ -59,7 +59,7 @@ class Cells:
         """Return the share of the photo that the parts cover, 0 to 1."""
         return np.count_nonzero(self.labels) / self.labels.size
 
-    def turned(self, quarters: int) -> Cells:
+    def turned(self, quarters: int) -> CoarseSegmentation:
         """Turn everything counterclockwise by a number of quarter turns."""
         return replace(
             self,
@@ -106,7 +106,7 @@ class PartSegmenter:
         self,
         description: ModelDescription | None = None,
         folder: Path = MODELS,
-        runtime: Choice | None = None,
+        runtime: RuntimeConfig | None = None,
     ) -> None:
         self.description = description or read_description("parts", folder)
         self._network = (runtime or choose()).load(self.description, folder)
@@ -120,7 +120,7 @@ class PartSegmenter:
         """
         return self.enlarge(self.cells(rgb), *(size or rgb.shape[:2]))
 
-    def cells(self, rgb: NDArray[np.uint8]) -> Cells:
+    def cells(self, rgb: NDArray[np.uint8]) -> CoarseSegmentation:
         """Find the parts at the network's resolution, which is most of the work; see `__call__`."""
         logits = self.logits(rgb)
         thresholds = self.description.thresholds
@@ -136,14 +136,14 @@ class PartSegmenter:
         if np.count_nonzero(car.labels) >= thresholds["car_area"] * car.labels.size:
             raw = _confidences(by_label, car.labels, car.elsewhere)
             confidences = {label: _calibrated(value, thresholds) for label, value in raw.items()}
-        return Cells(merged, car.labels, probabilities, confidences, car.has_rivals)
+        return CoarseSegmentation(merged, car.labels, probabilities, confidences, car.has_rivals)
 
-    def enlarge(self, cells: Cells, height: int, width: int) -> Segmentation:
+    def enlarge(self, cells: CoarseSegmentation, height: int, width: int) -> Segmentation:
         """The parts at the size of the photo."""
         if not cells.confidences:
             return Segmentation(np.zeros((height, width), np.uint8), {})
-        labels = enlarged_labels(cells.logits, cells.labels, height, width)
-        left = parts_left(labels, cells.confidences)
+        labels = upsample_labels(cells.logits, cells.labels, height, width)
+        left = labels_remaining(labels, cells.confidences)
         return Segmentation(labels, {name_of(label): cells.confidences[label] for label in left})
 
     def logits(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -195,7 +195,7 @@ def _without_shreds(
     piece, or, below half of the largest, a mean probability under `piece_sure`.
     """
     cleaned = coarse.copy()
-    for label in parts_in(coarse):
+    for label in labels_in(coarse):
         mask = (coarse == label).view(np.uint8)
         x, y, width, height = cv2.boundingRect(mask)
         window = slice(y, y + height), slice(x, x + width)
@@ -227,7 +227,7 @@ def _confidences(
     """
     confidences = {}
     here = ~elsewhere
-    for label in parts_in(coarse):
+    for label in labels_in(coarse):
         held = coarse == label
         inside = float(probabilities[label][held].sum())
         outside = float(probabilities[label][here].sum()) - inside
@@ -240,7 +240,7 @@ def _calibrated(confidence: float, thresholds: dict[str, float]) -> float:
 
     Platt scaling (1999) on the logit, fitted by `training/calibrate.py`; it changes no order.
     """
-    p = min(max(confidence, EDGE), 1 - EDGE)
+    p = min(max(confidence, CONFIDENCE_CLIP), 1 - CONFIDENCE_CLIP)
     slope = thresholds.get("confidence_slope", 1.0)
     offset = thresholds.get("confidence_offset", 0.0)
     return 1 / (1 + math.exp(-(slope * math.log(p / (1 - p)) + offset)))

@@ -24,7 +24,7 @@ class OptionError(ValueError):
 
 
 @dataclass(frozen=True)
-class Knob:
+class OptionSpec:
     """One option for people and machines.
 
     Attributes:
@@ -79,7 +79,7 @@ class Options:
             (name is None or _is_file_name(name), "file_name"),
         ):
             if not fits:
-                raise _refused(KNOBS[field], getattr(self, field))
+                raise _refused(OPTION_SPECS[field], getattr(self, field))
 
     @property
     def changes_outlines(self) -> bool:
@@ -114,9 +114,9 @@ def parse(texts: Mapping[str, Iterable[str]], names: Collection[str] | None = No
         OptionError: an unknown name, a name given twice, or a value that can't be used.
     """
     values: dict[str, Any] = {}
-    known = [name for name in KNOBS if names is None or name in names]
+    known = [name for name in OPTION_SPECS if names is None or name in names]
     for name, given in texts.items():
-        knob = KNOBS.get(name)
+        knob = OPTION_SPECS.get(name)
         if knob is None or name not in known:
             raise OptionError(f"There is no option {name[:40]!r}; there are {', '.join(known)}.")
         text, *more = given
@@ -130,7 +130,7 @@ def parse(texts: Mapping[str, Iterable[str]], names: Collection[str] | None = No
     return Options(**values)
 
 
-def _refused(knob: Knob, value: object) -> OptionError:
+def _refused(knob: OptionSpec, value: object) -> OptionError:
     return OptionError(f"{knob.name} must be {knob.allowed}, not {str(value)[:40]!r}.")
 
 
@@ -166,52 +166,52 @@ def _read_switch(text: str) -> bool:
     return text.lower() in ("true", "1")
 
 
-KNOBS: dict[str, Knob] = {
+OPTION_SPECS: dict[str, OptionSpec] = {
     knob.name: knob
     for knob in (
-        Knob(
+        OptionSpec(
             "tolerance",
             _read_float,
             "a number of pixels from 0 to 1000",
             "pixels that an outline may stray from its mask; 0 gives the exact outline",
             {"type": "number", "minimum": 0, "maximum": 1000},
         ),
-        Knob(
+        OptionSpec(
             "max_vertices",
             _read_int,
             "a whole number from 3 to 100000",
             "most vertices of each ring",
             {"type": "integer", "minimum": 3, "maximum": 100_000},
         ),
-        Knob(
+        OptionSpec(
             "min_area",
             _read_float,
             f"a number of pixels from 0 to {_MOST_PIXELS}",
             "leave out pieces of a part with fewer pixels",
             {"type": "number", "minimum": 0, "maximum": _MOST_PIXELS, "default": 0},
         ),
-        Knob(
+        OptionSpec(
             "min_confidence",
             _read_float,
             "a number from 0 to 1",
             "leave out parts with less confidence; 0 gives all parts",
             {"type": "number", "minimum": 0, "maximum": 1, "default": DEFAULT_CONFIDENCE},
         ),
-        Knob(
+        OptionSpec(
             "normalized",
             _read_switch,
             "true or false",
             "coordinates from 0 to 1 of the photo's width and height (json and geojson)",
             {"type": "boolean", "default": False},
         ),
-        Knob(
+        OptionSpec(
             "topology",
             str,
             "independent or shared",
             "shared gives neighbouring parts the very same border: no gap, no overlap",
             {"type": "string", "enum": list(get_args(Topology)), "default": "independent"},
         ),
-        Knob(
+        OptionSpec(
             "file_name",
             str,
             f"1 to {_LONGEST_NAME} printable characters",

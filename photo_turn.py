@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from car_classification import CarView
-from img_to_segments import Cells
+from img_to_segments import CoarseSegmentation
 
 QUARTERS = (1, 2, 3)
 
@@ -30,7 +30,7 @@ class Look:
     """
 
     quarters: int
-    cells: Cells
+    cells: CoarseSegmentation
     view: CarView | None
 
     @property

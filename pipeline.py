@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import TypeClassifier
-from img_to_segments import Cells, PartSegmenter, Segmentation
+from img_to_segments import CoarseSegmentation, PartSegmenter, Segmentation
 from photo_result import Analysis, Stage
 from photo_turn import QUARTERS, Look, best_look
 from poligons_from_seg import (
@@ -29,9 +29,9 @@ from poligons_from_seg import (
 )
 from segment_interface import Photo
 from vision.labels import name_of
-from vision.model_files import MODELS, ModelError, models_version
+from vision.model_files import MODELS, ModelFileError, models_version
 from vision.part_rules import has_trunk, label_changes
-from vision.runtimes.choose import Wish, choose
+from vision.runtimes.choose import RuntimeSetting, choose
 from vision.specks import remove_specks
 
 log = logging.getLogger("carseg.pipeline")
@@ -39,7 +39,7 @@ log = logging.getLogger("carseg.pipeline")
 MODELS_FAILED = "The service could not load its models; its log says why."
 
 
-class ModelsError(Exception):
+class ModelsNotLoadedError(Exception):
     """The models could not be loaded; the message is safe to show."""
 
 
@@ -70,7 +70,7 @@ class Pipeline:
         self,
         threads: int = 1,
         folder: Path = MODELS,
-        runtime: Wish = "auto",
+        runtime: RuntimeSetting = "auto",
         calls: int = 1,
     ) -> None:
         """Start to load.
@@ -89,7 +89,7 @@ class Pipeline:
         self.runtime = choose(runtime, threads, calls)
         try:
             self.version = models_version(folder)
-        except ModelError:  # to load them fails, too, and tells why
+        except ModelFileError:  # to load them fails, too, and tells why
             self.version = ""
         self._models: Future[tuple[PartSegmenter, TypeClassifier]] = Future()
         threading.Thread(target=self._load, args=(folder,), name="load-models").start()
@@ -122,7 +122,7 @@ class Pipeline:
         try:
             return self._models.result()
         except Exception:
-            raise ModelsError(MODELS_FAILED) from None
+            raise ModelsNotLoadedError(MODELS_FAILED) from None
 
     def analyse(
         self,
@@ -175,7 +175,10 @@ class _Drawing:
 
 
 def _look(
-    classify: TypeClassifier, pixels: NDArray[np.uint8], cells: Cells, quarters: int = 0
+    classify: TypeClassifier,
+    pixels: NDArray[np.uint8],
+    cells: CoarseSegmentation,
+    quarters: int = 0,
 ) -> Look:
     """Ask the type networks about the parts of a photo that has been turned by `quarters`."""
     if not cells.confidences:
@@ -204,7 +207,7 @@ def _run_in_thread(task: Callable[[], Look]) -> Future[Look]:
     return found
 
 
-def _draw(segment: PartSegmenter, cells: Cells, size: tuple[int, int]) -> _Drawing:
+def _draw(segment: PartSegmenter, cells: CoarseSegmentation, size: tuple[int, int]) -> _Drawing:
     """Enlarge the parts to the photo's size and outline them."""
     segmentation = segment.enlarge(cells, *size)
     outlines = label_map_to_outlines(segmentation.labels)

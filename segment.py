@@ -13,10 +13,10 @@ import click
 
 from cli import segmenters
 from cli.folder_run import FolderRun
-from cli.run_log import FolderInUseError, Ledger
+from cli.run_log import FolderInUseError, RunLog
 from cli.segmenters import SegmentAll, ServiceError, Task
 from exports import FORMATS, Format
-from options import KNOBS, OptionError, Options, parse
+from options import OPTION_SPECS, OptionError, Options, parse
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")  # of the files that are taken from a folder
 
@@ -25,7 +25,7 @@ _STOPPED = 130  # exit status after Ctrl-C, as shells have it
 
 def _knobs(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each knob, but for the file name, which it knows itself."""
-    for knob in reversed(KNOBS.values()):
+    for knob in reversed(OPTION_SPECS.values()):
         if knob.name == "file_name":
             continue
         kind: dict[str, Any] = {"metavar": knob.schema["type"].upper()}
@@ -105,7 +105,7 @@ def main(
     one_file = many and chosen.merge is not None
     tasks, failures = plan(photos, out, chosen, one_file=one_file)
     try:
-        with Ledger(out, anew=anew) as ledger:
+        with RunLog(out, anew=anew) as ledger:
             run = FolderRun(tasks, ledger, chosen, options, one_file=one_file)
             run.failures |= failures
             _run(run, segmenter, quiet=quiet)

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from api import schema
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from jobs.counts import BUCKETS, OUTCOMES, STAGES, histogram
 from jobs.engine import Engine
 from jobs.job import JobReport, log_job
@@ -151,7 +151,9 @@ class _Queue(Collector):
             yield GaugeMetricFamily(f"carseg_{name}", text, value)
 
 
-def add_monitoring(app: Api, metrics: Metrics, jobs: Engine, stages: Analyser | None) -> None:
+def add_monitoring(
+    app: OpenApiApp, metrics: Metrics, jobs: Engine, stages: Analyser | None
+) -> None:
     """Add the three routes, and count all requests of the app.
 
     Args:

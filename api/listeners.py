@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from jobs.engine import Engine
-from jobs.job import Standing
+from jobs.job import PhotoStatus
 from jobs.store import StoreError
 
 LONGEST_WAIT = 30.0  # seconds that one question for the status may wait
@@ -20,7 +20,7 @@ HEARTBEAT = 5.0  # seconds between signs of life, which find out who has left
 RETRY_AFTER = 2  # seconds
 
 
-class NoSeatError(Exception):
+class TooManyWaitingError(Exception):
     """As many requests wait as may."""
 
 
@@ -36,7 +36,7 @@ class Listeners:
         self._jobs = jobs
         self._seats = threading.Semaphore(seats)
 
-    def wait(self, digest: str, seconds: float, owner: str = "") -> Standing | None:
+    def wait(self, digest: str, seconds: float, owner: str = "") -> PhotoStatus | None:
         """Where a photo stands, as soon as it is Ready or Error, or when the time is over.
 
         At once where no seat is free.
@@ -60,7 +60,7 @@ class Listeners:
             self._seats.release()
 
     def stream(
-        self, digest: str, encode: Callable[[Standing], str], owner: str = ""
+        self, digest: str, encode: Callable[[PhotoStatus], str], owner: str = ""
     ) -> tuple[Iterator[str], Callable[[], None]]:
         """Server-sent events: one for where the photo stands now, one for each change.
 
@@ -78,7 +78,7 @@ class Listeners:
             NoSeatError: no seat is free.
         """
         if not self._seats.acquire(blocking=False):
-            raise NoSeatError
+            raise TooManyWaitingError
         once = threading.Lock()
 
         def leave() -> None:
@@ -87,9 +87,11 @@ class Listeners:
 
         return self._events(digest, encode, owner), leave
 
-    def _events(self, digest: str, encode: Callable[[Standing], str], owner: str) -> Iterator[str]:
+    def _events(
+        self, digest: str, encode: Callable[[PhotoStatus], str], owner: str
+    ) -> Iterator[str]:
         deadline = time.monotonic() + LONGEST_STREAM
-        seen: Standing | None = None
+        seen: PhotoStatus | None = None
         while True:
             try:
                 now = self._jobs.wait(digest, seen, HEARTBEAT, owner)

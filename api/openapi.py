@@ -24,7 +24,7 @@ _POLICY = (
 )
 
 
-class Api(OpenAPI):
+class OpenApiApp(OpenAPI):
     """A Flask app that describes its routes; its own pages and static files are off."""
 
     def __init__(self, import_name: str, *, title: str, version: str) -> None:
@@ -47,7 +47,7 @@ class Api(OpenAPI):
             self.spec_json["components"].pop("securitySchemes", None)  # null is not allowed there
 
 
-def add_docs(app: Api) -> None:
+def add_docs(app: OpenApiApp) -> None:
     """Add both addresses; call it after all other routes."""
 
     @app.get("/openapi.json", summary="This document", responses={200: ANY_OBJECT})

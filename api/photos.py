@@ -16,7 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from api import schema
 from api.errors import ApiError, explain
 from api.keys import current_owner
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from api.rate_limits import count_photo
 from api.request_json import posted_object, posted_texts
 from jobs.engine import Engine
@@ -31,7 +31,7 @@ def too_large(settings: Settings) -> str:
     return f"The image is too large; the limit is {settings.max_upload_mb:g} MB."
 
 
-def add_posting(app: Api, jobs: Engine, settings: Settings) -> None:
+def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
     """Add the routes."""
     error = schema.ErrorAnswer
     statuses = (400, 413, 415, 500, 503, 507)

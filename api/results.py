@@ -13,21 +13,21 @@ from werkzeug.datastructures import MIMEAccept
 from api import schema
 from api.errors import ApiError, unknown_photo
 from api.keys import current_owner
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from api.schema import ImagePath, MaskPath, MaskQuery, OverlayQuery, SegmentsQuery
 from exports import FORMATS, Format, export, find_format
+from exports.annotation import annotate, kept_labels
 from exports.pictures import label_map_png, mask_png, overlay_png
-from exports.scene import kept_labels, scene_of
 from img_to_segments import PART_NAMES
 from jobs.engine import Engine
-from jobs.job import Standing
+from jobs.job import PhotoStatus
 from options import OF_MASKS, OF_OVERLAYS, OptionError, Options, parse
 from photo_result import Result
 
 Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
 
 
-def add_results(app: Api, jobs: Engine) -> None:
+def add_results(app: OpenApiApp, jobs: Engine) -> None:
     """Add the routes."""
     errors: Responses = {400: schema.ErrorAnswer, 404: schema.ErrorAnswer}
     picture: Responses = {200: schema.PNG, **errors}
@@ -70,10 +70,10 @@ def add_results(app: Api, jobs: Engine) -> None:
     def get_overlay(path: ImagePath, query: OverlayQuery) -> Response:
         """PNG to be laid over the photo, which the service does not keep: transparent ground."""
         result = _result(jobs, path.image_hash)
-        return _png(overlay_png(scene_of(path.image_hash, result, _options(OF_OVERLAYS))))
+        return _png(overlay_png(annotate(path.image_hash, result, _options(OF_OVERLAYS))))
 
 
-def find_photo(jobs: Engine, image_hash: str) -> Standing:
+def find_photo(jobs: Engine, image_hash: str) -> PhotoStatus:
     """Where a photo stands. Raises ApiError if it is unknown to who asks."""
     standing = jobs.find(image_hash, current_owner())
     if standing is None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, create_model
 from api.listeners import LONGEST_WAIT
 from exports import FORMATS
 from jobs.store import State
-from options import KNOBS, OF_MASKS, OF_OVERLAYS
+from options import OF_MASKS, OF_OVERLAYS, OPTION_SPECS
 from photo_result import Stage
 
 Point = tuple[float, float]
@@ -48,7 +48,7 @@ class _Query(BaseModel):
 
 def _options_query(name: str, options: Iterable[str], **more: Any) -> type[_Query]:
     """Describe a query that takes some of the options, for the OpenAPI document."""
-    knobs = [KNOBS[option] for option in options]
+    knobs = [OPTION_SPECS[option] for option in options]
     return create_model(
         name,
         __base__=_Query,
@@ -59,7 +59,7 @@ def _options_query(name: str, options: Iterable[str], **more: Any) -> type[_Quer
 
 _FORMAT = _query_field("the format of the answer", {"type": "string", "enum": list(FORMATS)})
 
-SegmentsQuery: Any = _options_query("SegmentsQuery", KNOBS, format=_FORMAT)
+SegmentsQuery: Any = _options_query("SegmentsQuery", OPTION_SPECS, format=_FORMAT)
 MaskQuery: Any = _options_query("MaskQuery", OF_MASKS)
 OverlayQuery: Any = _options_query("OverlayQuery", OF_OVERLAYS)
 

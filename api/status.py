@@ -11,18 +11,18 @@ from flask import Response, jsonify, request
 from api import schema
 from api.errors import ApiError, unknown_photo
 from api.keys import current_owner
-from api.listeners import LONGEST_WAIT, RETRY_AFTER, Listeners, NoSeatError
-from api.openapi import Api
+from api.listeners import LONGEST_WAIT, RETRY_AFTER, Listeners, TooManyWaitingError
+from api.openapi import OpenApiApp
 from api.request_json import posted_texts
 from api.schema import ImagePath, WaitQuery
 from jobs.engine import Engine
-from jobs.job import Standing
+from jobs.job import PhotoStatus
 
 _MOST_ASKED = 1000  # photos in one question
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-def add_live(app: Api, jobs: Engine, seats: int) -> None:
+def add_live(app: OpenApiApp, jobs: Engine, seats: int) -> None:
     """Add the routes.
 
     Args:
@@ -88,7 +88,7 @@ def _events(listeners: Listeners, image_hash: str) -> Response:
         lines, leave = listeners.stream(
             image_hash, lambda now: json.dumps(_status(now)), current_owner()
         )
-    except NoSeatError:
+    except TooManyWaitingError:
         answer = jsonify(error="Too many are listening; ask for the status instead.")
         answer.status_code = 503
         answer.headers["Retry-After"] = str(RETRY_AFTER)
@@ -98,7 +98,7 @@ def _events(listeners: Listeners, image_hash: str) -> Response:
     return response
 
 
-def _entry(image_hash: str, standing: Standing | None) -> dict[str, str | int]:
+def _entry(image_hash: str, standing: PhotoStatus | None) -> dict[str, str | int]:
     """Where one of many photos stands."""
     if standing is None:
         unknown = unknown_photo()
@@ -106,7 +106,7 @@ def _entry(image_hash: str, standing: Standing | None) -> dict[str, str | int]:
     return {"image_hash": image_hash} | _status(standing)
 
 
-def _status(standing: Standing) -> dict[str, str | int]:
+def _status(standing: PhotoStatus) -> dict[str, str | int]:
     """A standing as JSON, in the shape of schema.Status."""
     answer: dict[str, str | int] = {"status": standing.state, "message": standing.message}
     if standing.position is not None:

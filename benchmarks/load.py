@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.measuring import MAIN, networks
 from benchmarks.service import Service, body, photo
-from vision.runtimes.choose import Choice, choose
+from vision.runtimes.choose import RuntimeConfig, choose
 
 CLIENTS = 8
 PHOTOS = 64  # in each round
@@ -79,7 +79,7 @@ def measure(runtime: str, rounds: int = 3, seconds: float = 4.0) -> Load:
         port = int(address.rpartition(":")[2])
         bodies = [_posted(number) for number in range(rounds * PHOTOS + CLIENTS)]
         _in_process(port, bodies[rounds * PHOTOS :])  # warms up
-        one, two = Choice(name, 2), Choice(name, 1)
+        one, two = RuntimeConfig(name, 2), RuntimeConfig(name, 1)
         for turn in range(rounds):
             rates["1x2"].append(bare(one, 1, seconds))
             rates["2x1"].append(bare(two, 2, seconds))
@@ -97,7 +97,7 @@ def measure(runtime: str, rounds: int = 3, seconds: float = 4.0) -> Load:
     )
 
 
-def bare(choice: Choice, loops: int, seconds: float) -> float:
+def bare(choice: RuntimeConfig, loops: int, seconds: float) -> float:
     """Photos per second of loops over both networks, each loop with sessions of its own."""
     given = [networks(choice, photo(0, MAIN[0])) for _ in range(loops)]
     counts = [0] * loops

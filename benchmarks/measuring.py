@@ -24,7 +24,7 @@ from car_classification import TypeClassifier
 from img_to_segments import PartSegmenter
 from segment_interface import decode_image
 from vision.runtimes.base import Runtime
-from vision.runtimes.choose import Choice
+from vision.runtimes.choose import RuntimeConfig
 
 MAIN = (1280, 960)  # width, height
 SIZES = ((512, 384), MAIN, (1920, 1440), (4000, 3000))
@@ -45,7 +45,7 @@ def files(size: tuple[int, int]) -> dict[str, bytes]:
     return found
 
 
-def networks(choice: Choice, data: bytes) -> dict[str, tuple[Runtime, Floats]]:
+def networks(choice: RuntimeConfig, data: bytes) -> dict[str, tuple[Runtime, Floats]]:
     """Our two large networks, each with its input for a photo, whose shape decides the work.
 
     The third, which sees the layout of the parts, has a seventieth of their arithmetic.

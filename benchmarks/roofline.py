@@ -24,7 +24,7 @@ from onnx import TensorProto, helper
 
 from benchmarks.measuring import MAIN, files, networks
 from vision.model_files import MODELS, read_description, verified_graph
-from vision.runtimes.choose import Choice
+from vision.runtimes.choose import RuntimeConfig
 
 _MAPS = (24, 48, 96)  # height and width of the maps of the roof
 _CHANNELS = 256
@@ -75,7 +75,7 @@ def nodes(name: str, threads: int) -> list[Node]:
     """All nodes of one of our networks, `parts` or `types`, on the sample picture."""
     description = read_description(name)
     graph, weights = verified_graph(description, MODELS)
-    ours = networks(Choice("onnx"), files(MAIN)["PNG"])
+    ours = networks(RuntimeConfig("onnx"), files(MAIN)["PNG"])
     _, batch = ours["parts" if name == "parts" else "type"]
     options = _options(threads)
     options.enable_profiling = True

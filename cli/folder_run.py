@@ -12,12 +12,12 @@ from pathlib import Path
 
 import click
 
-from cli.run_log import Ledger, Photo, digest
+from cli.run_log import Photo, RunLog, digest
 from cli.segmenters import SegmentAll, Segmented, Task
 from exports import Format
 from exports.yolo import data_file
 from options import Options
-from vision.model_files import ModelError, models_version
+from vision.model_files import ModelFileError, models_version
 
 
 class FolderRun:
@@ -33,7 +33,7 @@ class FolderRun:
     def __init__(
         self,
         tasks: Sequence[Task],
-        ledger: Ledger,
+        ledger: RunLog,
         chosen: Format,
         options: Options,
         *,
@@ -161,7 +161,7 @@ def _models() -> str:
     """Return the version of the models here: results of others do not count as done."""
     try:
         return models_version()
-    except ModelError:  # a service may do the work without them
+    except ModelFileError:  # a service may do the work without them
         return ""
 
 

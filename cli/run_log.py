@@ -61,7 +61,7 @@ class _Line:
     photo: Photo | None
 
 
-class Ledger:
+class RunLog:
     """The results in one folder. For one thread, and one process at a time.
 
     Attributes:
@@ -92,7 +92,7 @@ class Ledger:
             self._file.truncate(0)
         self._lines = self._read()
 
-    def __enter__(self) -> Ledger:
+    def __enter__(self) -> RunLog:
         return self
 
     def __exit__(

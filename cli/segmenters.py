@@ -22,7 +22,7 @@ from exports import Format, export
 from jobs.outcome import UNEXPECTED
 from options import OptionError, Options
 from photo_result import Result
-from pipeline import ModelsError, Pipeline
+from pipeline import ModelsNotLoadedError, Pipeline
 from segment_interface import ImageError, decode_photo
 from settings import load_settings, network_threads, usable_cores
 from vision.runtimes.choose import RuntimeMissingError
@@ -87,7 +87,7 @@ def local(chosen: Format, options: Options) -> Iterator[SegmentAll]:
             try:
                 analysis = pipeline.analyse(decode_photo(data, settings.max_pixels))
                 result = Result.of(analysis, pipeline.version)
-            except (ImageError, ModelsError) as error:
+            except (ImageError, ModelsNotLoadedError) as error:
                 raise PhotoError(str(error)) from None
             image_hash = hashlib.sha256(data).hexdigest()
             named = replace(options, file_name=task.name)

@@ -1,12 +1,12 @@
-"""The formats that a result can be had in. Pure functions from a `Scene` to bytes."""
+"""The formats that a result can be had in. Pure functions from a `ImageAnnotation` to bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from exports import answer, coco, cvat, geojson, labelme, labelstudio, svg, yolo
-from exports.scene import Scene, scene_of
+from exports import coco, cvat, geojson, json_answer, labelme, labelstudio, svg, yolo
+from exports.annotation import ImageAnnotation, annotate
 from options import OptionError, Options
 from photo_result import Result
 
@@ -33,7 +33,7 @@ class Format:
     media_type: str
     ending: str
     description: str
-    write: Callable[[Scene], bytes]
+    write: Callable[[ImageAnnotation], bytes]
     merge: Callable[[Sequence[bytes]], bytes] | None = None
     negotiable: bool = False
     normalizable: bool = False
@@ -54,7 +54,7 @@ FORMATS: dict[str, Format] = {
             JSON,
             ".json",
             "the answer of the API",
-            answer.write,
+            json_answer.write,
             negotiable=True,
             normalizable=True,
         ),
@@ -131,4 +131,4 @@ def export(image_hash: str, result: Result, chosen: Format, options: Options) ->
         OptionError: the format can't follow the options.
     """
     chosen.check(options)
-    return chosen.write(scene_of(image_hash, result, options))
+    return chosen.write(annotate(image_hash, result, options))

@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.answer import dumped
-from exports.scene import Scene
+from exports.annotation import ImageAnnotation
+from exports.json_answer import to_json_bytes
 from img_to_segments import PART_NAMES
 from photo_result import Part, rounded
 
 
-def write(scene: Scene) -> bytes:
+def write(scene: ImageAnnotation) -> bytes:
     """The dataset with polygons where they can say it."""
-    return dumped(_dataset(scene, polygons=True))
+    return to_json_bytes(_dataset(scene, polygons=True))
 
 
-def write_rle(scene: Scene) -> bytes:
+def write_rle(scene: ImageAnnotation) -> bytes:
     """The dataset with exact masks."""
-    return dumped(_dataset(scene, polygons=False))
+    return to_json_bytes(_dataset(scene, polygons=False))
 
 
 def merge(documents: Sequence[bytes]) -> bytes:
@@ -40,7 +40,7 @@ def merge(documents: Sequence[bytes]) -> bytes:
         for annotation in dataset["annotations"]:
             numbers = {"id": len(merged["annotations"]) + 1, "image_id": image_id}
             merged["annotations"].append(annotation | numbers)
-    return dumped(merged)
+    return to_json_bytes(merged)
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _frame() -> dict[str, Any]:
     }
 
 
-def _dataset(scene: Scene, *, polygons: bool) -> dict[str, Any]:
+def _dataset(scene: ImageAnnotation, *, polygons: bool) -> dict[str, Any]:
     image: dict[str, Any] = {
         "id": 1,
         "file_name": scene.file_name,
@@ -83,7 +83,7 @@ def _dataset(scene: Scene, *, polygons: bool) -> dict[str, Any]:
     return _frame() | {"images": [image], "annotations": annotations}
 
 
-def _annotation(number: int, part: Part, scene: Scene, polygons: bool) -> dict[str, Any]:
+def _annotation(number: int, part: Part, scene: ImageAnnotation, polygons: bool) -> dict[str, Any]:
     label = PART_NAMES.index(part.name) + 1
     segmentation: Any
     if polygons and not any(polygon.holes for polygon in part.polygons):

@@ -13,14 +13,14 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.annotation import ImageAnnotation
+from exports.coordinates import number
 from exports.palette import PART_COLOURS, as_hex
-from exports.rings import number
-from exports.scene import Scene
 from img_to_segments import PART_NAMES
 from poligons_from_seg import Polygon, bounding_box, rasterize
 
 
-def write(scene: Scene) -> bytes:
+def write(scene: ImageAnnotation) -> bytes:
     """The annotations of one photo."""
     image = Element(
         "image",
@@ -63,7 +63,7 @@ def run_lengths(mask: NDArray[np.bool_]) -> str:
     return ", ".join(map(str, [0, *counts] if flat[0] else counts))
 
 
-def _mask(polygon: Polygon, scene: Scene) -> dict[str, str]:
+def _mask(polygon: Polygon, scene: ImageAnnotation) -> dict[str, str]:
     box = bounding_box([polygon])
     assert box is not None  # noqa: S101 (a polygon has points)
     left, top = (int(max(value, 0)) for value in box[:2])

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from exports.answer import box, dumped, points
+from exports.annotation import ImageAnnotation
+from exports.json_answer import box, points, to_json_bytes
 from exports.palette import PART_COLOURS, as_hex
-from exports.scene import Scene
 from photo_result import Part
 from poligons_from_seg import Ring
 
 
-def write(scene: Scene) -> bytes:
+def write(scene: ImageAnnotation) -> bytes:
     """The FeatureCollection, with what is known of the photo in a member `photo`."""
     photo = {
         "image_hash": scene.image_hash,
@@ -27,10 +27,10 @@ def write(scene: Scene) -> bytes:
         "type": None if scene.type is None else scene.type.name,
     }
     features = [_feature(part, scene) for part in scene.parts]
-    return dumped({"type": "FeatureCollection", "photo": photo, "features": features})
+    return to_json_bytes({"type": "FeatureCollection", "photo": photo, "features": features})
 
 
-def _feature(part: Part, scene: Scene) -> dict[str, Any]:
+def _feature(part: Part, scene: ImageAnnotation) -> dict[str, Any]:
     x, y, width, height = box(part, scene)
     return {
         "type": "Feature",
@@ -52,5 +52,5 @@ def _feature(part: Part, scene: Scene) -> dict[str, Any]:
     }
 
 
-def _closed(ring: Ring, scene: Scene) -> Ring | list[list[float]]:
+def _closed(ring: Ring, scene: ImageAnnotation) -> Ring | list[list[float]]:
     return points([*ring, ring[0]], scene)

@@ -6,16 +6,16 @@ bridge of no width. `imageData` is null, so that the photo is read from `imagePa
 
 from __future__ import annotations
 
-from exports.answer import dumped
-from exports.rings import keyhole
-from exports.scene import Scene
+from exports.annotation import ImageAnnotation
+from exports.coordinates import keyhole
+from exports.json_answer import to_json_bytes
 from img_to_segments import PART_NAMES
 from photo_result import rounded
 
 
-def write(scene: Scene) -> bytes:
+def write(scene: ImageAnnotation) -> bytes:
     """The label file."""
-    return dumped(
+    return to_json_bytes(
         {
             "version": "5.5.0",  # the first number says how the file is to be read
             "flags": {},

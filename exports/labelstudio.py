@@ -10,10 +10,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from exports.answer import dumped
+from exports.annotation import ImageAnnotation
+from exports.coordinates import keyhole, scaled
+from exports.json_answer import to_json_bytes
 from exports.palette import PART_COLOURS, as_hex
-from exports.rings import keyhole, scaled
-from exports.scene import Scene
 from img_to_segments import PART_NAMES
 from photo_result import Part, rounded
 from poligons_from_seg import Polygon
@@ -29,7 +29,7 @@ LABELING_CONFIG = (
 )
 
 
-def write(scene: Scene) -> bytes:
+def write(scene: ImageAnnotation) -> bytes:
     """A list of one task."""
     regions = [
         _region(f"{part.name}-{number}", part, polygon, scene)
@@ -42,15 +42,17 @@ def write(scene: Scene) -> bytes:
         "score": round(sum(confidences) / len(confidences), 4) if confidences else 0,
         "result": regions,
     }
-    return dumped([{"data": {"image": scene.file_name}, "predictions": [prediction]}])
+    return to_json_bytes([{"data": {"image": scene.file_name}, "predictions": [prediction]}])
 
 
 def merge(documents: Sequence[bytes]) -> bytes:
     """All tasks in one list."""
-    return dumped([task for document in documents for task in json.loads(document)])
+    return to_json_bytes([task for document in documents for task in json.loads(document)])
 
 
-def _region(identifier: str, part: Part, polygon: Polygon, scene: Scene) -> dict[str, Any]:
+def _region(
+    identifier: str, part: Part, polygon: Polygon, scene: ImageAnnotation
+) -> dict[str, Any]:
     percent = scaled(keyhole(polygon), 100 / scene.width, 100 / scene.height)
     return {
         "id": identifier,

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from exports.annotation import ImageAnnotation
 from exports.overlay import draw_parts, draw_parts_alone
 from exports.palette import BACKGROUND, PART_COLOURS
-from exports.scene import Scene
 
 
 def label_map_png(labels: NDArray[np.uint8]) -> bytes:
@@ -26,7 +26,7 @@ def mask_png(mask: NDArray[np.bool_]) -> bytes:
     return _png(Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))))
 
 
-def overlay_png(scene: Scene, photo: NDArray[np.uint8] | None = None) -> bytes:
+def overlay_png(scene: ImageAnnotation, photo: NDArray[np.uint8] | None = None) -> bytes:
     """The parts drawn on the photo, or on a transparent ground where there is none.
 
     Args:

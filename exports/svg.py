@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from xml.sax.saxutils import quoteattr
 
+from exports.annotation import ImageAnnotation
+from exports.coordinates import number
 from exports.palette import PART_COLOURS, as_hex
-from exports.rings import number
-from exports.scene import Scene
 from photo_result import Part
 from poligons_from_seg import Ring
 
@@ -20,7 +20,7 @@ _NAMESPACES = (
 )
 
 
-def write(scene: Scene) -> bytes:
+def write(scene: ImageAnnotation) -> bytes:
     """The drawing; one unit is one pixel of the photo."""
     layers = "".join(_layer(part) for part in scene.parts)
     return (

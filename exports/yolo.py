@@ -6,12 +6,12 @@ One row per visible piece: the class (0 to 17, in the order of PART_NAMES), then
 
 from __future__ import annotations
 
-from exports.rings import keyhole, scaled
-from exports.scene import Scene
+from exports.annotation import ImageAnnotation
+from exports.coordinates import keyhole, scaled
 from img_to_segments import PART_NAMES
 
 
-def write(scene: Scene) -> bytes:
+def write(scene: ImageAnnotation) -> bytes:
     """The rows."""
     rows = []
     for part in scene.parts:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from jobs.job import JobsHealth, Standing
+from jobs.job import EngineHealth, PhotoStatus
 
 
 class Engine(Protocol):
@@ -38,24 +38,24 @@ class Engine(Protocol):
         """
         ...
 
-    def find(self, digest: str, owner: str = "") -> Standing | None:
+    def find(self, digest: str, owner: str = "") -> PhotoStatus | None:
         """Where a photo stands, None if it is unknown to this owner."""
         ...
 
-    def find_many(self, digests: Sequence[str], owner: str = "") -> list[Standing | None]:
+    def find_many(self, digests: Sequence[str], owner: str = "") -> list[PhotoStatus | None]:
         """Where many photos stand, each as `find` tells it, but without results."""
         ...
 
     def wait(
-        self, digest: str, seen: Standing | None, seconds: float, owner: str = ""
-    ) -> Standing | None:
+        self, digest: str, seen: PhotoStatus | None, seconds: float, owner: str = ""
+    ) -> PhotoStatus | None:
         """Where a photo stands, as soon as that is not `seen`, or when the time is over.
 
         Returns at once where nothing more will happen to it, and while the service stops.
         """
         ...
 
-    def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> Standing | None:
+    def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> PhotoStatus | None:
         """Where a photo stands, as soon as it is Ready or Error, or when the time is over.
 
         Returns at once where it is unknown to this owner, and while the service stops.
@@ -76,7 +76,7 @@ class Engine(Protocol):
         """
         ...
 
-    def health(self) -> JobsHealth:
+    def health(self) -> EngineHealth:
         """How full and how well the service is."""
         ...
 

@@ -74,7 +74,7 @@ class Limits:
     keep_results: int = 10_000
 
 
-class Standing(NamedTuple):
+class PhotoStatus(NamedTuple):
     """Where one photo stood at the moment of the question."""
 
     state: State
@@ -108,7 +108,7 @@ class JobReport:
 
 
 @dataclass(frozen=True)
-class JobsHealth:
+class EngineHealth:
     """How full and how well the service is.
 
     Attributes:
@@ -129,7 +129,7 @@ class JobsHealth:
 
 @dataclass(eq=False)
 class Job:
-    """A try of a photo while it changes; read and written under the lock of `Jobs`.
+    """A try of a photo while it changes; read and written under the lock of `ThreadEngine`.
 
     Attributes:
         number: of the try in the store.

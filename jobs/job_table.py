@@ -9,9 +9,9 @@ import sys
 from collections import deque
 from collections.abc import Mapping
 
-from jobs.job import Job, Standing
+from jobs.job import Job, PhotoStatus
 from jobs.store import Ending, State, Store
-from jobs.worker_pool import Workers
+from jobs.worker_pool import WorkerPool
 from photo_result import Result, Segments
 from segment_interface import Photo
 
@@ -19,13 +19,13 @@ _RECENT = 100  # photos that have ended and are kept in memory, too
 _HANDOVER_BYTES = 64 * 1024 * 1024  # decoded photos that may wait in memory, together
 
 
-class Known:
+class JobTable:
     """States of all photos that are kept; jobs of those that have not ended, or ended lately."""
 
     def __init__(
         self,
         store: Store,
-        workers: Workers[Job],
+        workers: WorkerPool[Job],
         status: dict[str, str],
         segments: dict[str, Segments],
     ) -> None:
@@ -70,15 +70,15 @@ class Known:
         """The job of a photo that has not ended, or ended lately."""
         return self._jobs.get(digest)
 
-    def standing(self, digest: str) -> Standing | None:
+    def standing(self, digest: str) -> PhotoStatus | None:
         """Where a photo stands that has a job in memory."""
         job = self._jobs.get(digest)
         if job is None:
             return None
         position = self._workers.position(job.ticket) if job.state == "Uploaded" else None
-        return Standing(job.state, job.message, job.result, position, job.stage)
+        return PhotoStatus(job.state, job.message, job.result, position, job.stage)
 
-    def summary(self, digest: str, ending: Ending | None) -> Standing | None:
+    def summary(self, digest: str, ending: Ending | None) -> PhotoStatus | None:
         """Where a photo stands, without its result.
 
         Args:
@@ -88,7 +88,7 @@ class Known:
         standing = self.standing(digest)
         if standing is not None:
             return standing._replace(result=None)
-        return None if ending is None else Standing(ending.state, ending.message, None)
+        return None if ending is None else PhotoStatus(ending.state, ending.message, None)
 
     def load(self, endings: Mapping[str, Ending]) -> None:
         """Learn how photos have ended whose jobs are not in memory."""

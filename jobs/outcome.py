@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from jobs.job import Outcome
 from photo_result import Result
-from pipeline import ModelsError
+from pipeline import ModelsNotLoadedError
 from segment_interface import ImageError
 
 log = logging.getLogger("carseg.jobs")
@@ -35,7 +35,7 @@ def attempt(digest: str, work: Callable[[], Result]) -> tuple[Outcome, str, Resu
         result = work()
     except CancelledError:
         return None
-    except (ImageError, ModelsError) as error:
+    except (ImageError, ModelsNotLoadedError) as error:
         return "error", str(error), None
     except MemoryError:
         log.exception("Job %s failed", digest)

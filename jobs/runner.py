@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from jobs.folders import Masks, Uploads
 from jobs.job import RUNNING, Job, JobReport, Limits, Outcome
-from jobs.job_table import Known
+from jobs.job_table import JobTable
 from jobs.outcome import TOO_SLOW, CancelledError, attempt
 from jobs.store import Ending, Store, StoreError
-from jobs.waiters import News
+from jobs.waiters import JobWaiters
 from photo_result import Result, Stage
 from pipeline import Analyser
 from segment_interface import Photo, decode_photo
@@ -20,7 +20,7 @@ from segment_interface import Photo, decode_photo
 log = logging.getLogger("carseg.jobs")
 
 
-class Work:
+class JobRunner:
     """The work on all photos, under the lock of `jobs.Jobs` where it touches what is known.
 
     Attributes:
@@ -31,8 +31,8 @@ class Work:
         self,
         stages: Analyser,
         store: Store,
-        known: Known,
-        news: News,
+        known: JobTable,
+        news: JobWaiters,
         limits: Limits,
         *,
         uploads: Uploads,

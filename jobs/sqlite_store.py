@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.store import Ending, StoreError, Unfinished
+from jobs.store import Ending, PendingJob, StoreError
 
 _VERSION = 2
 _SCHEMA = """
@@ -198,11 +198,11 @@ class SqliteStore:
             ).fetchall()
         return {row[0]: Ending(*row[1:]) for row in rows}
 
-    def unfinished(self) -> list[Unfinished]:
+    def unfinished(self) -> list[PendingJob]:
         with self._transaction() as db:
             query = "SELECT digest, number, attempts FROM photos WHERE state IS NULL"
             rows = db.execute(f"{query} ORDER BY number").fetchall()
-        return [Unfinished(*row) for row in rows]
+        return [PendingJob(*row) for row in rows]
 
     def expire(self, before: float, keep: int) -> list[str]:
         with self._transaction() as db:

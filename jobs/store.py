@@ -49,7 +49,7 @@ class Ending:
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class PendingJob:
     """A photo that was accepted and has not ended.
 
     Attributes:
@@ -126,7 +126,7 @@ class Store(Protocol):
         """Endings of all photos that have ended, without results, in order of their numbers."""
         ...
 
-    def unfinished(self) -> list[Unfinished]:
+    def unfinished(self) -> list[PendingJob]:
         """The photos that have not ended, in order of their numbers."""
         ...
 
@@ -240,10 +240,10 @@ class MemoryStore:
                 if row.ending is not None
             }
 
-    def unfinished(self) -> list[Unfinished]:
+    def unfinished(self) -> list[PendingJob]:
         with self._lock:
             return [
-                Unfinished(digest, row.number, row.attempts)
+                PendingJob(digest, row.number, row.attempts)
                 for digest, row in self._rows.items()
                 if row.ending is None
             ]

@@ -25,18 +25,18 @@ from jobs.job import (
     LOST,
     TWICE,
     ClosingError,
+    EngineHealth,
     Job,
     JobReport,
-    JobsHealth,
     Limits,
+    PhotoStatus,
     QueueFullError,
-    Standing,
 )
-from jobs.job_table import Known
-from jobs.runner import Work
+from jobs.job_table import JobTable
+from jobs.runner import JobRunner
 from jobs.store import Ending, Store, StoreError
-from jobs.waiters import News
-from jobs.worker_pool import SPARE_THREADS, Workers
+from jobs.waiters import JobWaiters
+from jobs.worker_pool import SPARE_THREADS, WorkerPool
 from photo_result import Result, Segments
 from pipeline import Analyser
 from segment_interface import Photo, decode_photo
@@ -49,7 +49,7 @@ _UPKEEP = 5.0  # seconds between two rounds of upkeep
 _CHECKED = 5.0  # seconds for which a check of disk and store holds
 
 
-class Jobs:
+class ThreadEngine:
     """All photos this service knows, and the workers that work on them."""
 
     def __init__(
@@ -81,19 +81,19 @@ class Jobs:
         self._store, self._limits, self._version = store, limits, stages.version
         self._uploads, self._masks = Uploads(uploads), Masks(masks)
         self._lock = threading.RLock()
-        self._news = News(self._lock)
+        self._news = JobWaiters(self._lock)
         self._closing = False
         self._stop = threading.Event()
         self._checked: tuple[float, str | None] = (-math.inf, None)
         self._decoding = threading.BoundedSemaphore(limits.workers)  # bounds the memory of POST
-        self._workers: Workers[Job] = Workers(
+        self._workers: WorkerPool[Job] = WorkerPool(
             lambda job: self._work.run(job),
             lambda job: self._work.overrun(job),
             count=limits.workers,
             seconds=limits.job_seconds,
         )
-        self._known = Known(store, self._workers, processing_status, processed_segments)
-        self._work = Work(
+        self._known = JobTable(store, self._workers, processing_status, processed_segments)
+        self._work = JobRunner(
             stages,
             store,
             self._known,
@@ -146,7 +146,7 @@ class Jobs:
                     raise
                 raise StoreError(NO_ROOM, full=True) from error
 
-    def find(self, digest: str, owner: str = "") -> Standing | None:
+    def find(self, digest: str, owner: str = "") -> PhotoStatus | None:
         """Where a photo stands, None if it is unknown to this owner."""
         with self._lock:
             if not self._known.is_visible(digest, owner):
@@ -159,9 +159,9 @@ class Jobs:
             with self._lock:
                 return self._known.standing(digest)
         result = None if ending.result is None else Result.unpack(ending.result)
-        return Standing(ending.state, ending.message, result)
+        return PhotoStatus(ending.state, ending.message, result)
 
-    def find_many(self, digests: Sequence[str], owner: str = "") -> list[Standing | None]:
+    def find_many(self, digests: Sequence[str], owner: str = "") -> list[PhotoStatus | None]:
         """Where many photos stand, each as `find` tells it, but without results."""
         with self._lock:
             asked = digests if owner else [d for d in digests if self._known.job(d) is None]
@@ -174,8 +174,8 @@ class Jobs:
             ]
 
     def wait(
-        self, digest: str, seen: Standing | None, seconds: float, owner: str = ""
-    ) -> Standing | None:
+        self, digest: str, seen: PhotoStatus | None, seconds: float, owner: str = ""
+    ) -> PhotoStatus | None:
         """Where a photo stands, as soon as that is not `seen`, or when the time is over.
 
         Returns at once while the service stops.
@@ -189,7 +189,7 @@ class Jobs:
             )
         return self.find(digest, owner)
 
-    def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> Standing | None:
+    def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> PhotoStatus | None:
         """Where a photo stands, as soon as it is Ready or Error, or when the time is over.
 
         Returns at once while the service stops.
@@ -237,9 +237,9 @@ class Jobs:
             self._work.report(job, "cancelled", "Cancelled.")
         return True
 
-    def health(self) -> JobsHealth:
+    def health(self) -> EngineHealth:
         """How full and how well the service is."""
-        return JobsHealth(
+        return EngineHealth(
             waiting=self._workers.waiting,
             limit=self._limits.queue,
             running=self._workers.running,

@@ -17,7 +17,7 @@ class _Waiter:
     woken: threading.Condition
 
 
-class News:
+class JobWaiters:
     """All who wait. Every method is called under `lock`.
 
     Args:

@@ -30,7 +30,7 @@ class _Entry(Generic[Task]):
     started: float = 0.0
 
 
-class Workers(Generic[Task]):
+class WorkerPool(Generic[Task]):
     """Tasks wait in the order in which they came, and run some at a time.
 
     Args:

@@ -21,7 +21,7 @@ from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
 from api.headers import SECURITY_HEADERS
-from server.request_body import Bodies, Parser
+from server.request_body import BodyBudget, DrainingParser
 
 NO_ROOM = "carseg.no_room"  # in the WSGI environment: why the body was not kept
 
@@ -95,16 +95,16 @@ class _Pace:
         return now - self.began > self.seconds
 
 
-class Channel(HTTPChannel):
+class LimitedChannel(HTTPChannel):
     """One connection."""
 
     error_task_class = _JsonErrorTask
     task_class = _Task
-    request: Parser | None
-    requests: list[Parser]
+    request: DrainingParser | None
+    requests: list[DrainingParser]
 
-    def __init__(self, *args: Any, limits: Limits, bodies: Bodies, **keywords: Any) -> None:
-        self.parser_class: Callable[[Any], Parser] = partial(Parser, bodies=bodies)
+    def __init__(self, *args: Any, limits: Limits, bodies: BodyBudget, **keywords: Any) -> None:
+        self.parser_class: Callable[[Any], DrainingParser] = partial(DrainingParser, bodies=bodies)
         self._limits = limits
         self._next_look = 0.0
         self._sent = 0

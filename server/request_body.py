@@ -40,7 +40,7 @@ class _Nothing:
         pass
 
 
-class Bodies:
+class BodyBudget:
     """The budget of all bodies. When it is spent, the upload that began first makes room."""
 
     def __init__(self, limit: int, memory: int) -> None:
@@ -103,7 +103,7 @@ class Body(OverflowableBuffer):
         size: bytes that came.
     """
 
-    def __init__(self, overflow: int, bodies: Bodies) -> None:
+    def __init__(self, overflow: int, bodies: BodyBudget) -> None:
         super().__init__(overflow)
         self.refused: Reason | None = None
         self.pieces = self.size = 0
@@ -151,7 +151,7 @@ class Body(OverflowableBuffer):
         self._bodies.give_back(self, reserved)
 
 
-class Parser(HTTPRequestParser):
+class DrainingParser(HTTPRequestParser):
     """Reads a body that is not taken to its end, keeping nothing of it.
 
     If the server closed at once, the kernel would reset the connection while the client still
@@ -162,7 +162,7 @@ class Parser(HTTPRequestParser):
     error: Any
     _discarding = False
 
-    def __init__(self, adj: Any, bodies: Bodies) -> None:
+    def __init__(self, adj: Any, bodies: BodyBudget) -> None:
         super().__init__(adj)
         self._bodies = bodies
         self.began = time.monotonic()

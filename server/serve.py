@@ -22,8 +22,8 @@ from waitress.task import ThreadedTaskDispatcher
 
 from api.errors import ApiError
 from jobs.engine import Engine
-from server.connection import NO_ROOM, Channel, Limits
-from server.request_body import Bodies
+from server.connection import NO_ROOM, LimitedChannel, Limits
+from server.request_body import BodyBudget
 from settings import Settings, SettingsError
 
 log = logging.getLogger("carseg.server")
@@ -64,7 +64,7 @@ def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.soc
     A second signal ends the process at once; what is unfinished is on disk for the next start.
     """
     limits = Limits(settings.client_seconds, _allowed_connections(settings.connections))
-    bodies = Bodies(
+    bodies = BodyBudget(
         limit=_BODIES * settings.max_body_bytes + _BATCHES * settings.batch_body_bytes,
         memory=_IN_MEMORY,
     )
@@ -91,7 +91,7 @@ def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.soc
         # else waitress removes them before the app can ask whether they may be believed
         clear_untrusted_proxy_headers=not settings.trusted_proxies,
     )
-    channel = partial(Channel, limits=limits, bodies=bodies)
+    channel = partial(LimitedChannel, limits=limits, bodies=bodies)
     for listener in list(connections.values()):
         if isinstance(listener, TcpWSGIServer):
             listener.channel_class = channel

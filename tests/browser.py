@@ -17,7 +17,7 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import ConsoleMessage, Locator, Page, Playwright, expect, sync_playwright
 from werkzeug.serving import make_server
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def visit(visitor: Callable[..., Visit]) -> Visit:
 
 
 @pytest.fixture
-def gated(make_app: Callable[..., Api], tmp_path: Path, gate: Gate) -> Iterator[str]:
+def gated(make_app: Callable[..., OpenApiApp], tmp_path: Path, gate: Gate) -> Iterator[str]:
     """Address of a service with one worker, whose photos wait until `gate` opens."""
     app = make_app(Settings(data_dir=tmp_path, workers=1), gate)
     server = make_server("127.0.0.1", 0, app, threaded=True)

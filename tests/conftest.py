@@ -15,7 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 from helpers import REPOSITORY, SAMPLE, Server, clean_environment
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from app import create_app
 from photo_result import Analysis, Stage
 from pipeline import Analyser, Pipeline
@@ -74,10 +74,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def make_app(settings: Settings, pipeline: Pipeline) -> Iterator[Callable[..., Api]]:
+def make_app(settings: Settings, pipeline: Pipeline) -> Iterator[Callable[..., OpenApiApp]]:
     apps = []
 
-    def make(config: Settings = settings, stages: Analyser = pipeline) -> Api:
+    def make(config: Settings = settings, stages: Analyser = pipeline) -> OpenApiApp:
         app = create_app(config, pipeline=stages, status={}, segments={})
         apps.append(app)
         return app
@@ -88,12 +88,12 @@ def make_app(settings: Settings, pipeline: Pipeline) -> Iterator[Callable[..., A
 
 
 @pytest.fixture
-def app(make_app: Callable[..., Api]) -> Api:
+def app(make_app: Callable[..., OpenApiApp]) -> OpenApiApp:
     return make_app()
 
 
 @pytest.fixture
-def client(app: Api) -> FlaskClient:
+def client(app: OpenApiApp) -> FlaskClient:
     return app.test_client()
 
 

@@ -9,14 +9,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from painted import Painted
 
 from jobs.cluster.worker import create
-from pipeline import ModelsError
+from pipeline import ModelsNotLoadedError
 from settings import Settings
 
 
 def load(settings: Settings) -> Painted:
     """The stages; without a folder, what happens where models are missing."""
     if not os.environ["PAINTED"]:
-        raise ModelsError("no folder")
+        raise ModelsNotLoadedError("no folder")
     return Painted(Path(os.environ["PAINTED"]))
 
 

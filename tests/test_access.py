@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from api import keys as access
 from api.keys import OPEN_ROUTES, Keys
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from settings import Settings
 
 FIRST, SECOND = "first-key-0123456789", "second/key+0123456789="
@@ -44,7 +44,7 @@ def locked(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def client(make_app: Callable[..., Api], locked: Settings) -> FlaskClient:
+def client(make_app: Callable[..., OpenApiApp], locked: Settings) -> FlaskClient:
     return make_app(locked).test_client()
 
 
@@ -222,7 +222,7 @@ def test_results_belong_to_the_key_that_posted(client: FlaskClient, sample: byte
 
 
 def test_work_is_shared_but_not_seen(
-    make_app: Callable[..., Api], locked: Settings, gate: Gate
+    make_app: Callable[..., OpenApiApp], locked: Settings, gate: Gate
 ) -> None:
     gate.open.set()
     client = make_app(locked, gate).test_client()
@@ -239,7 +239,7 @@ def test_work_is_shared_but_not_seen(
     assert first.get(f"/{image_hash}/segments").status_code == 200
 
 
-def test_results_can_be_shared(make_app: Callable[..., Api], locked: Settings) -> None:
+def test_results_can_be_shared(make_app: Callable[..., OpenApiApp], locked: Settings) -> None:
     client = make_app(locked.model_copy(update={"shared_results": True})).test_client()
     first, second = owned(client, FIRST), owned(client, SECOND)
     image_hash = post(first, encoded(noise(30, 40)))
@@ -248,7 +248,7 @@ def test_results_can_be_shared(make_app: Callable[..., Api], locked: Settings) -
     assert client.get("/").status_code == 401
 
 
-def test_without_keys_everything_is_open(app: Api) -> None:
+def test_without_keys_everything_is_open(app: OpenApiApp) -> None:
     client = app.test_client()
     assert client.get("/").status_code == 200
     assert client.get("/", headers={"X-API-Key": "whatever"}).status_code == 200
@@ -265,7 +265,7 @@ def test_without_keys_everything_is_open(app: Api) -> None:
     ],
 )
 def test_an_open_service_warns(
-    make_app: Callable[..., Api],
+    make_app: Callable[..., OpenApiApp],
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
     change: dict[str, Any],
@@ -305,7 +305,7 @@ def test_a_refused_photo_is_not_kept(client: FlaskClient, locked: Settings) -> N
     ],
 )  # fmt: skip
 def test_a_site_that_leads_its_name_here_reads_nothing(
-    make_app: Callable[..., Api], settings: Settings, host: str, status: int
+    make_app: Callable[..., OpenApiApp], settings: Settings, host: str, status: int
 ) -> None:
     client = make_app(settings.model_copy(update={"api_keys": ()})).test_client()
     answer = client.get("/", headers={"Host": host})
@@ -316,7 +316,7 @@ def test_a_site_that_leads_its_name_here_reads_nothing(
 
 @pytest.mark.parametrize("change", [{"host": "0.0.0.0"}, {"trusted_proxies": 1}])  # noqa: S104
 def test_others_may_call_it_by_any_name(
-    make_app: Callable[..., Api], settings: Settings, change: dict[str, object]
+    make_app: Callable[..., OpenApiApp], settings: Settings, change: dict[str, object]
 ) -> None:
     open_to_all = settings.model_copy(update={"api_keys": (), **change})
     client = make_app(open_to_all).test_client()

@@ -19,7 +19,7 @@ from PIL import Image
 from unsure import SURE, Unsure
 
 import app as app_module
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from api.schema import ResultAnswer
 from car_classification import TYPE_NAMES
 from exports import FORMATS, export
@@ -27,7 +27,7 @@ from img_to_segments import PART_NAMES
 from jobs.outcome import UNEXPECTED
 from options import PLAIN
 from photo_result import NO_CAR, Result
-from pipeline import MODELS_FAILED, ModelsError, Pipeline
+from pipeline import MODELS_FAILED, ModelsNotLoadedError, Pipeline
 from segment_interface import decode_image, decode_photo
 from settings import Settings, usable_cores
 
@@ -99,7 +99,7 @@ def test_the_public_dicts_have_what_is_given_by_default(settings: Settings) -> N
 
 
 def test_states_on_the_way(
-    make_app: Callable[..., Api], settings: Settings, gate: Gate, sample: bytes
+    make_app: Callable[..., OpenApiApp], settings: Settings, gate: Gate, sample: bytes
 ) -> None:
     one_worker = settings.model_copy(update={"workers": 1})
     client = make_app(one_worker, gate).test_client()
@@ -122,10 +122,13 @@ def test_states_on_the_way(
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(RuntimeError("secret /etc/passwd"), UNEXPECTED), (ModelsError(MODELS_FAILED), MODELS_FAILED)],
+    [
+        (RuntimeError("secret /etc/passwd"), UNEXPECTED),
+        (ModelsNotLoadedError(MODELS_FAILED), MODELS_FAILED),
+    ],
 )
 def test_a_failed_photo_says_so_and_is_tried_again(
-    make_app: Callable[..., Api], gate: Gate, sample: bytes, error: Exception, message: str
+    make_app: Callable[..., OpenApiApp], gate: Gate, sample: bytes, error: Exception, message: str
 ) -> None:
     client = make_app(stages=gate).test_client()
     gate.error = error
@@ -170,7 +173,7 @@ def test_a_turned_photo_gives_the_same_parts(client: FlaskClient, sample: bytes)
 
 
 def test_the_same_photo_is_worked_on_once(
-    make_app: Callable[..., Api], gate: Gate, sample: bytes
+    make_app: Callable[..., OpenApiApp], gate: Gate, sample: bytes
 ) -> None:
     client = make_app(stages=gate).test_client()
     image_hash = post(client, sample)
@@ -184,7 +187,7 @@ def test_the_same_photo_is_worked_on_once(
 
 
 def test_identical_posts_at_the_same_instant(
-    make_app: Callable[..., Api], gate: Gate, sample: bytes
+    make_app: Callable[..., OpenApiApp], gate: Gate, sample: bytes
 ) -> None:
     app = make_app(stages=gate)
     with ThreadPoolExecutor(16) as threads:
@@ -195,7 +198,9 @@ def test_identical_posts_at_the_same_instant(
     assert gate.calls == 1
 
 
-def test_fifty_photos_from_eight_threads(app: Api, pipeline: Pipeline, sample: bytes) -> None:
+def test_fifty_photos_from_eight_threads(
+    app: OpenApiApp, pipeline: Pipeline, sample: bytes
+) -> None:
     """Each answer is the one that the photo gets alone, whatever its neighbours."""
     car = Image.fromarray(decode_image(sample, 50_000_000)).convert("RGB")
     car.thumbnail((480, 480))
@@ -217,7 +222,7 @@ LARGE = encoded(noise(700, 700))  # 1.47 MB
 
 
 @pytest.fixture
-def strict(make_app: Callable[..., Api], settings: Settings) -> FlaskClient:
+def strict(make_app: Callable[..., OpenApiApp], settings: Settings) -> FlaskClient:
     """A client of a service with low limits."""
     limits = {"max_upload_mb": 1.0, "max_pixels": 400_000}
     return make_app(settings.model_copy(update=limits)).test_client()
@@ -318,7 +323,9 @@ def test_one_shape_of_errors(client: FlaskClient, method: str, path: str, status
     assert ("Allow" in answer.headers) == (status == 405)
 
 
-def test_our_own_failures_show_no_internals(app: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_failures_show_no_internals(
+    app: OpenApiApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail() -> None:
         raise RuntimeError("secret /etc/passwd")
 
@@ -345,7 +352,7 @@ def test_our_own_failures_show_no_internals(app: Api, monkeypatch: pytest.Monkey
     ],
 )
 def test_cors(
-    make_app: Callable[..., Api],
+    make_app: Callable[..., OpenApiApp],
     settings: Settings,
     setting: tuple[str, ...],
     origin: str,

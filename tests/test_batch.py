@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from api.errors import UNEXPECTED
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from api.schema import BatchAnswer, StatusesAnswer
 from jobs import job_table as known
 from jobs import thread_engine as jobs_module
@@ -35,7 +35,7 @@ from segment_interface import Photo, decode_image, decode_photo
 from settings import Settings
 
 UNKNOWN = "0" * 64
-Make = Callable[..., Api]
+Make = Callable[..., OpenApiApp]
 
 
 def text(data: bytes) -> str:

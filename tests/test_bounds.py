@@ -15,7 +15,7 @@ from conftest import Gate
 from flask.testing import FlaskClient
 from helpers import body, encoded, noise, post, wait
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from img_to_segments import PART_NAMES
 from jobs import job_table as known
 from jobs import thread_engine as jobs_module
@@ -23,7 +23,7 @@ from jobs.job import LOST, TWICE, JobReport, Limits, QueueFullError
 from jobs.outcome import UNEXPECTED
 from jobs.sqlite_store import SqliteStore
 from jobs.store import Ending, MemoryStore, Store, StoreError
-from jobs.thread_engine import NO_ROOM, Jobs
+from jobs.thread_engine import NO_ROOM, ThreadEngine
 from jobs.worker_pool import SPARE_THREADS
 from photo_result import Analysis, Segments, Stage
 from segment_interface import Photo
@@ -68,7 +68,7 @@ class Service:
         self.segments: dict[str, Segments] = {}
         self.reports: list[JobReport] = []
         fields = {"workers": 1, "max_pixels": 10_000_000, **limits}
-        self.jobs = Jobs(
+        self.jobs = ThreadEngine(
             stages,
             store,
             Limits(**fields),  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ def files(settings: Settings) -> set[str]:
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_back(
-    make_app: Callable[..., Api], settings: Settings, gate: Gate
+    make_app: Callable[..., OpenApiApp], settings: Settings, gate: Gate
 ) -> None:
     app = make_app(settings.model_copy(update={"workers": 1, "queue": 2}), gate)
     client = app.test_client()
@@ -401,7 +401,7 @@ def test_results_beyond_the_number_are_forgotten(
 
 
 def test_old_results_are_forgotten(
-    make_app: Callable[..., Api], settings: Settings, monkeypatch: pytest.MonkeyPatch
+    make_app: Callable[..., OpenApiApp], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_module, "_UPKEEP", 0.02)
     second = 1 / 86_400
@@ -483,7 +483,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_told_and_survived(
-    make_app: Callable[..., Api], settings: Settings, small_disk: Path
+    make_app: Callable[..., OpenApiApp], settings: Settings, small_disk: Path
 ) -> None:
     app = make_app(settings.model_copy(update={"data_dir": small_disk}))
     client = app.test_client()

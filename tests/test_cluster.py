@@ -21,7 +21,7 @@ from PIL import Image
 from pydantic import SecretStr
 from redis_server import StartWorker
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from benchmarks.cluster_parts import Cable, RedisServer, Worker
 from exports import FORMATS
 from jobs.cluster.engine import NO_WORKER
@@ -145,7 +145,7 @@ def test_web_processes_know_the_same(real_cluster: tuple[Server, Server]) -> Non
 
 
 def test_limits_hold_for_all_web_processes_together(
-    empty_redis: RedisServer, make_app: Callable[..., Api], settings: Settings
+    empty_redis: RedisServer, make_app: Callable[..., OpenApiApp], settings: Settings
 ) -> None:
     broker = Settings(broker_url=SecretStr(empty_redis.url)).broker_url
     config = settings.model_copy(update={"broker_url": broker, "rate_limit": "3/hour"})
@@ -485,7 +485,7 @@ def test_a_broker_that_can_not_be_used_is_told_in_one_sentence(
         assert "-word" not in ended.stderr + ended.stdout
 
 
-def test_workers_write_no_masks(make_app: Callable[..., Api], settings: Settings) -> None:
+def test_workers_write_no_masks(make_app: Callable[..., OpenApiApp], settings: Settings) -> None:
     broker = Settings(broker_url=SecretStr("redis://127.0.0.1:1")).broker_url
     config = settings.model_copy(update={"broker_url": broker, "write_masks": True})
     with pytest.raises(SettingsError, match="CARSEG_WRITE_MASKS"):
@@ -493,7 +493,7 @@ def test_workers_write_no_masks(make_app: Callable[..., Api], settings: Settings
 
 
 def test_a_web_process_reads_the_descriptions_of_the_models(
-    make_app: Callable[..., Api],
+    make_app: Callable[..., OpenApiApp],
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

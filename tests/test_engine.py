@@ -13,7 +13,7 @@ import pytest
 from helpers import body, encoded, noise
 from painted import Painted
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from api.photos import add_posting
 from benchmarks.cluster_parts import RedisServer, Worker
 from jobs import job_table as known
@@ -21,10 +21,10 @@ from jobs import thread_engine as jobs_module
 from jobs.cluster import engine as cluster_module
 from jobs.cluster.engine import open_cluster
 from jobs.engine import Engine
-from jobs.job import ClosingError, JobReport, Limits, QueueFullError, Standing
+from jobs.job import ClosingError, JobReport, Limits, PhotoStatus, QueueFullError
 from jobs.outcome import OUT_OF_MEMORY, UNEXPECTED
 from jobs.sqlite_store import SqliteStore
-from jobs.thread_engine import Jobs
+from jobs.thread_engine import ThreadEngine
 from segment_interface import ImageError
 from settings import Settings
 
@@ -64,7 +64,7 @@ class Bench:
     def post(self, width: int, owner: str = "") -> str:
         return self.engine.accept(encoded(noise(20, width)), owner)[0]
 
-    def find(self, digest: str) -> Standing:
+    def find(self, digest: str) -> PhotoStatus:
         standing = self.engine.find(digest)
         assert standing is not None
         return standing
@@ -75,7 +75,7 @@ class Bench:
         assert result is not None
         return result.model_version
 
-    def until(self, digest: str, state: str = "Ready") -> Standing:
+    def until(self, digest: str, state: str = "Ready") -> PhotoStatus:
         deadline = time.monotonic() + 60
         while (standing := self.find(digest)).state != state:
             assert not standing.has_ended, standing
@@ -130,7 +130,7 @@ def bench(
 
     def threads(limits: Limits) -> Engine:
         settings.prepare_folders()
-        return Jobs(
+        return ThreadEngine(
             painted,
             SqliteStore(settings.results),
             limits,
@@ -260,7 +260,7 @@ def test_a_batch_after_an_upgrade_is_worked_on_anew(bench: Bench, settings: Sett
     kept, again = bench.post(30), bench.post(31)
     old = [bench.until(digest) for digest in (kept, again)]
     bench.upgrade("newer")
-    app = Api(__name__, title="posting", version="1")
+    app = OpenApiApp(__name__, title="posting", version="1")
     add_posting(app, bench.engine, settings)
     images = [body(encoded(noise(20, width)))["image"] for width in (31, 32, 31)]
     answer = app.test_client().post("/batch", json={"images": images})
@@ -513,10 +513,10 @@ def test_who_waits_is_told(bench: Bench) -> None:
     running = bench.held_up(30)
     seen = bench.find(running)
     assert bench.engine.wait(running, seen, 0.05) == seen  # the time is over
-    news: list[Standing | None] = []
+    news: list[PhotoStatus | None] = []
 
     def ask() -> None:
-        now: Standing | None = seen
+        now: PhotoStatus | None = seen
         while now is not None and not now.has_ended:
             now = bench.engine.wait(running, now, 30)
             news.append(now)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vision.upsample import enlarged_labels
+from vision.upsample import upsample_labels
 
 SIZES = [(960, 1280), (131, 97), (300, 1), (1, 50), (33, 40), (20, 24), (7, 500), (1100, 24)]
 
@@ -24,7 +24,7 @@ def four_cells(coarse: NDArray[np.uint8], height: int, width: int) -> NDArray[np
 def by_planes(
     logits: NDArray[np.float32], coarse: NDArray[np.uint8], height: int, width: int
 ) -> NDArray[np.uint8]:
-    """All logits at full size, by OpenCV; labels confined as `enlarged_labels` says."""
+    """All logits at full size, by OpenCV; labels confined as `upsample_labels` says."""
     size = (width, height)
     scores = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in logits])
     around = four_cells(coarse, height, width)
@@ -48,7 +48,7 @@ def test_same_labels_as_whole_planes(height: int, width: int, seed: int) -> None
     coarse = logits.argmax(0).astype(np.uint8)
     coarse[(coarse == 3) & (rng.random(coarse.shape) < 0.5)] = 0  # as if islands were removed
     coarse[coarse == 5] = 0
-    found = enlarged_labels(logits, coarse, height, width)
+    found = upsample_labels(logits, coarse, height, width)
     assert found.shape == (height, width)
     assert found.dtype == np.uint8
     assert 5 not in found
@@ -57,4 +57,4 @@ def test_same_labels_as_whole_planes(height: int, width: int, seed: int) -> None
 
 def test_no_part_gives_background() -> None:
     logits = np.zeros((3, 8, 8), np.float32)
-    assert not enlarged_labels(logits, np.zeros((8, 8), np.uint8), 50, 60).any()
+    assert not upsample_labels(logits, np.zeros((8, 8), np.uint8), 50, 60).any()

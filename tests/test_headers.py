@@ -11,7 +11,7 @@ from helpers import Server, every_request, post, wait
 from pydantic import SecretStr
 
 from api.headers import SECURITY_HEADERS
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from settings import Settings
 
 PAGES = ("/ui", "/docs")
@@ -45,7 +45,7 @@ def test_every_answer_has_them(client: FlaskClient) -> None:
             check(dict(answer.headers), path, method)
 
 
-def test_refusals_have_them(make_app: Callable[..., Api], settings: Settings) -> None:
+def test_refusals_have_them(make_app: Callable[..., OpenApiApp], settings: Settings) -> None:
     key = (SecretStr("0123456789abcdef"),)
     client = make_app(settings.model_copy(update={"api_keys": key})).test_client()
     for method, path in requests_to(client):
@@ -80,7 +80,7 @@ def test_a_failure_has_them(client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 
 
 def test_whoever_lets_everybody_read_lets_everybody_show(
-    make_app: Callable[..., Api], settings: Settings
+    make_app: Callable[..., OpenApiApp], settings: Settings
 ) -> None:
     client = make_app(settings.model_copy(update={"cors_origins": ("*",)})).test_client()
     answer = client.get("/", headers={"Origin": "https://example.org"})

@@ -15,12 +15,12 @@ from conftest import Gate
 from flask.testing import FlaskClient
 from helpers import body, encoded, noise, post, segments, wait
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from img_to_segments import PART_NAMES
 from jobs import job_table as known
 from jobs.job import ClosingError, Limits
 from jobs.store import MemoryStore
-from jobs.thread_engine import Jobs
+from jobs.thread_engine import ThreadEngine
 from photo_result import Analysis, Result, Stage
 from pipeline import Pipeline
 from segment_interface import Photo, decode_photo
@@ -47,7 +47,7 @@ class Painter:
 
 
 def test_the_upload_is_kept_as_it_came_and_removed_at_the_end(
-    make_app: Callable[..., Api], settings: Settings, gate: Gate
+    make_app: Callable[..., OpenApiApp], settings: Settings, gate: Gate
 ) -> None:
     client = make_app(stages=gate).test_client()
     photo = encoded(noise(30, 40), "JPEG")
@@ -61,7 +61,7 @@ def test_the_upload_is_kept_as_it_came_and_removed_at_the_end(
 
 
 def test_the_upload_is_removed_after_an_error(
-    make_app: Callable[..., Api], settings: Settings, gate: Gate
+    make_app: Callable[..., OpenApiApp], settings: Settings, gate: Gate
 ) -> None:
     client = make_app(stages=gate).test_client()
     gate.error = RuntimeError("broken")
@@ -76,7 +76,7 @@ def test_a_refused_photo_leaves_nothing(client: FlaskClient, settings: Settings)
     assert uploads(settings) == []
 
 
-def test_the_label_map_is_kept_exactly(app: Api, pipeline: Pipeline, sample: bytes) -> None:
+def test_the_label_map_is_kept_exactly(app: OpenApiApp, pipeline: Pipeline, sample: bytes) -> None:
     result = segments(app.test_client(), sample)
     kept = app.extensions["jobs"].find(result["image_hash"]).result
     analysis = pipeline.analyse(decode_photo(sample, 50_000_000))
@@ -88,7 +88,7 @@ def test_the_label_map_is_kept_exactly(app: Api, pipeline: Pipeline, sample: byt
 
 
 def test_masks_are_written_where_a_setting_asks(
-    make_app: Callable[..., Api], settings: Settings, sample: bytes
+    make_app: Callable[..., OpenApiApp], settings: Settings, sample: bytes
 ) -> None:
     app = make_app(settings.model_copy(update={"write_masks": True}))
     result = segments(app.test_client(), sample)
@@ -104,7 +104,7 @@ def test_masks_are_written_where_a_setting_asks(
 
 
 def test_what_waits_at_the_stop_is_taken_up_at_the_next_start(
-    make_app: Callable[..., Api], settings: Settings, gate: Gate
+    make_app: Callable[..., OpenApiApp], settings: Settings, gate: Gate
 ) -> None:
     first = make_app(settings.model_copy(update={"workers": 1}), gate)
     client = first.test_client()
@@ -131,7 +131,9 @@ def test_what_waits_at_the_stop_is_taken_up_at_the_next_start(
     assert uploads(settings) == []
 
 
-def test_only_whole_uploads_are_taken_up(make_app: Callable[..., Api], settings: Settings) -> None:
+def test_only_whole_uploads_are_taken_up(
+    make_app: Callable[..., OpenApiApp], settings: Settings
+) -> None:
     settings.prepare_folders()
     photo = encoded(noise(30, 40))
     good = hashlib.sha256(photo).hexdigest()
@@ -148,9 +150,9 @@ def test_only_whole_uploads_are_taken_up(make_app: Callable[..., Api], settings:
     assert uploads(settings) == ["mine.png"]
 
 
-def _jobs(settings: Settings, stages: Painter | Gate, workers: int = 1) -> Jobs:
+def _jobs(settings: Settings, stages: Painter | Gate, workers: int = 1) -> ThreadEngine:
     settings.prepare_folders()
-    return Jobs(
+    return ThreadEngine(
         stages,
         MemoryStore(),
         Limits(workers=workers, max_pixels=10_000_000),
@@ -215,7 +217,7 @@ def test_results_hold_polygons_and_holes() -> None:
 
 
 def test_the_disk_being_gone_is_no_client_error(
-    make_app: Callable[..., Api], settings: Settings
+    make_app: Callable[..., OpenApiApp], settings: Settings
 ) -> None:
     client = make_app().test_client()
     settings.uploads.rmdir()

@@ -19,9 +19,9 @@ from helpers import Server, encoded, noise, post, wait
 from numpy.typing import NDArray
 
 from api import listeners
-from api.listeners import Listeners, NoSeatError, seats
-from api.openapi import Api
-from jobs.thread_engine import Jobs
+from api.listeners import Listeners, TooManyWaitingError, seats
+from api.openapi import OpenApiApp
+from jobs.thread_engine import ThreadEngine
 from photo_result import Analysis, Stage
 from pipeline import Pipeline
 from settings import Settings
@@ -58,7 +58,7 @@ def events(text: str) -> list[dict[str, Any]]:
 
 
 def test_the_place_in_the_queue(
-    make_app: Callable[..., Api], one_worker: Settings, gate: Gate
+    make_app: Callable[..., OpenApiApp], one_worker: Settings, gate: Gate
 ) -> None:
     client = make_app(one_worker, gate).test_client()
     first = post(client, encoded(noise(20, 20, seed=1)))
@@ -75,7 +75,7 @@ def test_the_place_in_the_queue(
 
 
 def test_the_stages(
-    make_app: Callable[..., Api], one_worker: Settings, pipeline: Pipeline, sample: bytes
+    make_app: Callable[..., OpenApiApp], one_worker: Settings, pipeline: Pipeline, sample: bytes
 ) -> None:
     steps = Steps(pipeline)
     client = make_app(one_worker, steps).test_client()
@@ -91,7 +91,7 @@ def test_the_stages(
 
 
 def test_a_question_waits_for_the_end(
-    make_app: Callable[..., Api], one_worker: Settings, gate: Gate
+    make_app: Callable[..., OpenApiApp], one_worker: Settings, gate: Gate
 ) -> None:
     app = make_app(one_worker, gate)
     name = post(app.test_client(), encoded(noise(20, 20, seed=5)))
@@ -125,7 +125,7 @@ def test_unknown_photos(client: FlaskClient) -> None:
 
 
 def test_events_tell_each_change(
-    make_app: Callable[..., Api], one_worker: Settings, pipeline: Pipeline, sample: bytes
+    make_app: Callable[..., OpenApiApp], one_worker: Settings, pipeline: Pipeline, sample: bytes
 ) -> None:
     steps = Steps(pipeline)
     client = make_app(one_worker, steps).test_client()
@@ -155,7 +155,7 @@ def test_events_of_a_photo_that_is_ready(client: FlaskClient, sample: bytes) -> 
 
 
 def test_signs_of_life_and_an_end(
-    make_app: Callable[..., Api],
+    make_app: Callable[..., OpenApiApp],
     one_worker: Settings,
     gate: Gate,
     monkeypatch: pytest.MonkeyPatch,
@@ -174,7 +174,7 @@ def test_most_threads_never_wait() -> None:
 
 
 def test_all_seats_are_taken(
-    make_app: Callable[..., Api], one_worker: Settings, gate: Gate
+    make_app: Callable[..., OpenApiApp], one_worker: Settings, gate: Gate
 ) -> None:
     app = make_app(one_worker, gate)  # 6 threads: 2 may wait
     client = app.test_client()
@@ -193,20 +193,20 @@ def test_all_seats_are_taken(
     for stream in (streams[1], again):
         stream.close()
         stream.close()  # gives back one seat, however often
-    jobs: Jobs = app.extensions["jobs"]
+    jobs: ThreadEngine = app.extensions["jobs"]
     room = Listeners(jobs, 1)
     _, leave = room.stream(name, str)
-    with pytest.raises(NoSeatError):
+    with pytest.raises(TooManyWaitingError):
         room.stream(name, str)
     leave()
     leave()
     room.stream(name, str)
-    with pytest.raises(NoSeatError):
+    with pytest.raises(TooManyWaitingError):
         room.stream(name, str)
 
 
 def test_listeners_leave_when_the_service_stops(
-    make_app: Callable[..., Api], one_worker: Settings, gate: Gate
+    make_app: Callable[..., OpenApiApp], one_worker: Settings, gate: Gate
 ) -> None:
     app = make_app(one_worker, gate)
     name = post(app.test_client(), encoded(noise(20, 20, seed=8)))

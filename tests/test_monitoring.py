@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from app import VERSION
 from pipeline import MODELS_FAILED, Pipeline
 from settings import Settings
@@ -74,7 +74,7 @@ def reason(client: FlaskClient) -> str:
 
 
 def test_not_ready_while_the_models_load(
-    make_app: Callable[..., Api], settings: Settings, monkeypatch: pytest.MonkeyPatch
+    make_app: Callable[..., OpenApiApp], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Pipeline] = []
     load = Pipeline._load
@@ -90,7 +90,7 @@ def test_not_ready_while_the_models_load(
 
 
 def test_not_ready_while_the_queue_is_full(
-    make_app: Callable[..., Api], tmp_path: Path, gate: Gate
+    make_app: Callable[..., OpenApiApp], tmp_path: Path, gate: Gate
 ) -> None:
     client = make_app(Settings(data_dir=tmp_path, workers=1, queue=2), gate).test_client()
     hashes = [post(client, encoded(noise(20, 20, seed=0)))]
@@ -170,7 +170,7 @@ def test_clients_cannot_add_time_series(client: FlaskClient) -> None:
     assert "nothing" not in text
 
 
-def test_metrics_of_jobs(make_app: Callable[..., Api], settings: Settings, gate: Gate,
+def test_metrics_of_jobs(make_app: Callable[..., OpenApiApp], settings: Settings, gate: Gate,
                          caplog: pytest.LogCaptureFixture, sample: bytes) -> None:  # fmt: skip
     client = make_app(settings, gate).test_client()
     zero = metrics(client)
@@ -218,7 +218,9 @@ def test_metrics_of_the_process(client: FlaskClient) -> None:
     assert 0 < now["process_start_time_seconds"][()] < time.time()
 
 
-def test_two_apps_count_for_themselves(make_app: Callable[..., Api], settings: Settings) -> None:
+def test_two_apps_count_for_themselves(
+    make_app: Callable[..., OpenApiApp], settings: Settings
+) -> None:
     first, second = (
         make_app(settings.model_copy(update={"data_dir": settings.data_dir / name})).test_client()
         for name in ("one", "two")

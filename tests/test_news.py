@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from jobs.waiters import News
+from jobs.waiters import JobWaiters
 
 CHANGE, END = False, True  # what somebody waits for
 
@@ -16,7 +16,7 @@ class Board:
     """Some who wait, each in a thread, and how often each has looked."""
 
     def __init__(self) -> None:
-        self.news = News(threading.RLock())
+        self.news = JobWaiters(threading.RLock())
         self.looks: dict[tuple[str, bool], int] = {}
         self._over = False
         self._looked = threading.Semaphore(0)
@@ -82,6 +82,6 @@ def test_an_end_wakes_all_who_wait_for_that_photo(board: Board) -> None:
 
 
 def test_the_time_is_over() -> None:
-    news = News(threading.RLock())
+    news = JobWaiters(threading.RLock())
     with news.lock:
         news.wait("a", lambda: False, 0.01, only_end=True)

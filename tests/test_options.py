@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from options import (
     DEFAULT_CONFIDENCE,
-    KNOBS,
     OF_MASKS,
     OF_OVERLAYS,
+    OPTION_SPECS,
     OptionError,
     Options,
     parse,
@@ -44,7 +44,7 @@ def test_only_the_confidence_is_always_sent() -> None:
         "min_confidence": "0",
     }
     assert parse({}) == Options()
-    assert KNOBS["min_confidence"].schema["default"] == DEFAULT_CONFIDENCE
+    assert OPTION_SPECS["min_confidence"].schema["default"] == DEFAULT_CONFIDENCE
 
 
 def test_which_options_change_outlines() -> None:
@@ -97,7 +97,7 @@ def test_pictures_have_some_of_the_options(names: tuple[str, ...]) -> None:
     )
     with pytest.raises(OptionError) as caught:
         parse({"normalized": ["true"]}, names)
-    offered = ", ".join(name for name in KNOBS if name in names)
+    offered = ", ".join(name for name in OPTION_SPECS if name in names)
     assert str(caught.value) == f"There is no option 'normalized'; there are {offered}."
 
 
@@ -107,8 +107,8 @@ def test_values_from_python_are_checked_as_well() -> None:
 
 
 def test_every_option_is_described() -> None:
-    assert list(KNOBS) == list(Options.__dataclass_fields__)
-    for knob in KNOBS.values():
+    assert list(OPTION_SPECS) == list(Options.__dataclass_fields__)
+    for knob in OPTION_SPECS.values():
         assert knob.description
         assert knob.schema["type"]
 

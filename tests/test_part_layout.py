@@ -10,7 +10,7 @@ from car_classification import TypeClassifier, type_probabilities
 from img_to_segments import PartSegmenter
 from pipeline import Pipeline
 from segment_interface import decode_image
-from vision.part_layout import lay_out, placement, softmax
+from vision.part_layout import place_label_map, placement, softmax
 
 SIZE = (32, 48)
 
@@ -31,7 +31,7 @@ def test_a_part_keeps_its_place(factor: int, dtype: type) -> None:
     f = factor
     cells = block(40 * f, 60 * f, slice(10 * f, 18 * f), slice(30 * f, 42 * f), dtype)
     box = (6.0 * f, 4.0 * f, 54.0 * f, 36.0 * f)  # of the grid's proportions
-    grid = lay_out(cells, placement(box, SIZE), SIZE)
+    grid = place_label_map(cells, placement(box, SIZE), SIZE)
     assert grid.shape == (3, *SIZE)
     assert grid.dtype == np.float32
     expected = block(*SIZE, slice(6, 14), slice(24, 36))
@@ -40,7 +40,9 @@ def test_a_part_keeps_its_place(factor: int, dtype: type) -> None:
 
 def test_around_the_photo_is_background() -> None:
     cells = block(8, 8, slice(0, 8), slice(0, 8))
-    grid = lay_out(cells, placement((0.0, 0.0, 8.0, 8.0), SIZE), SIZE)  # a square amid 48 x 32
+    grid = place_label_map(
+        cells, placement((0.0, 0.0, 8.0, 8.0), SIZE), SIZE
+    )  # a square amid 48 x 32
     assert (grid[2][2:-2, 10:38] == 1).all()  # the edge is drawn soft
     assert (grid[2][:, :6] == 0).all()
     assert (grid[0][:, :6] == 1).all()
@@ -49,7 +51,7 @@ def test_around_the_photo_is_background() -> None:
 
 def test_a_box_beyond_the_photo() -> None:
     cells = block(20, 30, slice(0, 20), slice(0, 30))
-    grid = lay_out(cells, placement((-30.0, -20.0, 30.0, 20.0), SIZE), SIZE)
+    grid = place_label_map(cells, placement((-30.0, -20.0, 30.0, 20.0), SIZE), SIZE)
     assert grid[2][20:, 28:].min() == pytest.approx(1)
     assert grid[2][:12, :20].max() == 0
 

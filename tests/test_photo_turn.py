@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from car_classification import CarView
-from img_to_segments import Cells
+from img_to_segments import CoarseSegmentation
 from photo_turn import Look, best_look
 from vision.labels import TYPE_NAMES, label_of
 
@@ -18,12 +18,14 @@ def look(quarters: int, upright: float, confidence: float = 0.9, size: int = 10)
     view = CarView(
         dict.fromkeys(TYPE_NAMES, 0.125), 0.125, 0.0, 0.0, (upright, 1 - upright, 0.0, 0.0)
     )
-    return Look(quarters, Cells(logits, labels, logits, {label_of("hood"): confidence}), view)
+    return Look(
+        quarters, CoarseSegmentation(logits, labels, logits, {label_of("hood"): confidence}), view
+    )
 
 
 def nothing(quarters: int) -> Look:
     zeros = np.zeros((19, 20, 20), np.float32)
-    return Look(quarters, Cells(zeros, np.zeros((20, 20), np.uint8), zeros, {}), None)
+    return Look(quarters, CoarseSegmentation(zeros, np.zeros((20, 20), np.uint8), zeros, {}), None)
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ import pytest
 import pipeline as pipeline_module
 from car_classification import TYPE_NAMES, CarType, CarView
 from exports import FORMATS, export
-from img_to_segments import PART_NAMES, Cells, Segmentation
+from img_to_segments import PART_NAMES, CoarseSegmentation, Segmentation
 from options import PLAIN
 from photo_result import Analysis, Result, outline
-from pipeline import ModelsError, Pipeline
+from pipeline import ModelsNotLoadedError, Pipeline
 from segment_interface import Photo, decode_image, decode_photo
 from settings import network_threads
 from vision.labels import label_of, name_of
-from vision.runtimes.choose import Choice
+from vision.runtimes.choose import RuntimeConfig
 
 
 def test_the_parts_of_the_sample(pipeline: Pipeline, sample: bytes) -> None:
@@ -82,7 +82,7 @@ class FakeClassifier:
     def __call__(self, *_: object) -> CarView:
         return self.view
 
-    def type_of(self, view: CarView, cells: Cells) -> CarType | None:
+    def type_of(self, view: CarView, cells: CoarseSegmentation) -> CarType | None:
         return view.best if view.best.confidence > 0.3 else None
 
     def has_two_doors(self, view: CarView) -> bool:
@@ -119,7 +119,9 @@ def test_parts_follow_the_type(
     for name, (left, right) in places.items():
         labels[20:50, left:right] = label_of(name)
     probabilities = np.zeros((1 + len(PART_NAMES), 60, 90), np.float32)
-    cells = Cells(probabilities, labels, probabilities, {label_of(n): 0.9 for n in places})
+    cells = CoarseSegmentation(
+        probabilities, labels, probabilities, {label_of(n): 0.9 for n in places}
+    )
     monkeypatch.setattr(segment, "cells", lambda *_: cells)
     found = {name_of(label): value for label, value in cells.confidences.items()}
     monkeypatch.setattr(segment, "enlarge", lambda *_: Segmentation(labels.copy(), found))
@@ -148,11 +150,11 @@ def test_what_the_type_network_throws_is_not_lost(
 
 
 def test_models_that_do_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(folder: Path, runtime: Choice) -> None:
+    def fail(folder: Path, runtime: RuntimeConfig) -> None:
         raise OSError("secret path")
 
     monkeypatch.setattr(pipeline_module, "PartSegmenter", fail)
     broken = Pipeline(threads=network_threads())
-    with pytest.raises(ModelsError, match="could not load its models") as caught:
+    with pytest.raises(ModelsNotLoadedError, match="could not load its models") as caught:
         broken.analyse(np.zeros((9, 9, 3), np.uint8))
     assert "secret" not in str(caught.value)

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from helpers import Server
 from pydantic import SecretStr
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from settings import Settings
 
 UNKNOWN = "0" * 64
@@ -34,7 +34,7 @@ def posts(client: FlaskClient, address: str, count: int = 3) -> list[int]:
     return [status(client, "POST", "/", address) for _ in range(count)]
 
 
-def test_photos_are_limited(make_app: Callable[..., Api], limited: Settings) -> None:
+def test_photos_are_limited(make_app: Callable[..., OpenApiApp], limited: Settings) -> None:
     client = make_app(limited).test_client()
     assert posts(client, "127.0.0.1") == [415, 415, 429]
     answer = client.post("/", headers={"Origin": "http://localhost:3000"})
@@ -45,7 +45,7 @@ def test_photos_are_limited(make_app: Callable[..., Api], limited: Settings) -> 
 
 
 def test_results_are_limited_at_ten_times_as_many(
-    make_app: Callable[..., Api], limited: Settings
+    make_app: Callable[..., OpenApiApp], limited: Settings
 ) -> None:
     client = make_app(limited).test_client()
     paths = [f"/{UNKNOWN}/{name}" for name in ("segments", "mask.png", "masks/hood.png")]
@@ -55,7 +55,7 @@ def test_results_are_limited_at_ten_times_as_many(
 
 
 def test_asking_where_a_photo_stands_is_never_limited(
-    make_app: Callable[..., Api], limited: Settings
+    make_app: Callable[..., OpenApiApp], limited: Settings
 ) -> None:
     client = make_app(limited).test_client()
     for method, path, expected in (
@@ -70,7 +70,9 @@ def test_asking_where_a_photo_stands_is_never_limited(
         assert {status(client, method, path) for _ in range(45)} == {expected}, path
 
 
-def test_addresses_are_counted_apart(make_app: Callable[..., Api], limited: Settings) -> None:
+def test_addresses_are_counted_apart(
+    make_app: Callable[..., OpenApiApp], limited: Settings
+) -> None:
     client = make_app(limited).test_client()
     assert posts(client, "10.0.0.1") == posts(client, "10.0.0.2") == [415, 415, 429]
     # Of IPv6 a customer has 2 ** 64 addresses.
@@ -80,7 +82,7 @@ def test_addresses_are_counted_apart(make_app: Callable[..., Api], limited: Sett
     assert posts(client, "::ffff:10.0.0.3") == posts(client, "::ffff:10.0.0.4")
 
 
-def test_keys_are_counted_apart(make_app: Callable[..., Api], limited: Settings) -> None:
+def test_keys_are_counted_apart(make_app: Callable[..., OpenApiApp], limited: Settings) -> None:
     keys = ("first-key-0123456789", "second-key-0123456789")
     config = limited.model_copy(update={"api_keys": tuple(map(SecretStr, keys))})
     client = make_app(config).test_client()
@@ -92,7 +94,7 @@ def test_keys_are_counted_apart(make_app: Callable[..., Api], limited: Settings)
 
 @pytest.mark.parametrize(("proxies", "expected"), [(0, [415, 415, 429]), (1, [415, 415, 415])])
 def test_forwarded_addresses_count_only_from_a_trusted_proxy(
-    make_app: Callable[..., Api], limited: Settings, proxies: int, expected: list[int]
+    make_app: Callable[..., OpenApiApp], limited: Settings, proxies: int, expected: list[int]
 ) -> None:
     client = make_app(limited.model_copy(update={"trusted_proxies": proxies})).test_client()
     seen = [
@@ -120,17 +122,21 @@ def test_forwarded_addresses_get_through_the_real_server(
     assert server.stop(signal.SIGTERM) == 0
 
 
-def test_two_apps_have_nothing_in_common(make_app: Callable[..., Api], limited: Settings) -> None:
+def test_two_apps_have_nothing_in_common(
+    make_app: Callable[..., OpenApiApp], limited: Settings
+) -> None:
     for name in ("one", "two"):
         config = limited.model_copy(update={"data_dir": limited.data_dir / name})
         assert posts(make_app(config).test_client(), "10.0.0.1") == [415, 415, 429]
 
 
-def test_there_is_no_limit_on_loopback(app: Api) -> None:
+def test_there_is_no_limit_on_loopback(app: OpenApiApp) -> None:
     assert posts(app.test_client(), "127.0.0.1", 80) == [415] * 80
 
 
-def test_what_is_counted_is_forgotten(make_app: Callable[..., Api], settings: Settings) -> None:
+def test_what_is_counted_is_forgotten(
+    make_app: Callable[..., OpenApiApp], settings: Settings
+) -> None:
     app = make_app(settings.model_copy(update={"rate_limit": "5/second"}))
     client = app.test_client()
     for number in range(300):
@@ -144,7 +150,9 @@ def test_what_is_counted_is_forgotten(make_app: Callable[..., Api], settings: Se
         time.sleep(0.05)
 
 
-def test_the_document_names_the_limit(make_app: Callable[..., Api], limited: Settings) -> None:
+def test_the_document_names_the_limit(
+    make_app: Callable[..., OpenApiApp], limited: Settings
+) -> None:
     paths = make_app(limited).api_doc["paths"]
     assert "429" in paths["/"]["post"]["responses"]
     assert "429" in paths["/batch"]["post"]["responses"]

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from helpers import REPOSITORY, SAMPLE, Server, clean_environment
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from api.schema import ResultAnswer
 from car_classification import TYPE_NAMES
 from exports import FORMATS
 from img_to_segments import PART_NAMES
-from options import KNOBS
+from options import OPTION_SPECS
 from poligons_from_seg import DEFAULT_TOLERANCE
 from settings import Settings
 
@@ -143,7 +143,7 @@ def test_the_targets_that_are_named_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_every_route_is_described(app: Api) -> None:
+def test_every_route_is_described(app: OpenApiApp) -> None:
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith(("/docs/", "/ui/")):
             continue  # files of the two pages
@@ -163,10 +163,10 @@ def test_every_format_and_option_is_described() -> None:
     for row, entry in zip(rows, FORMATS.values(), strict=True):
         assert (f"`{entry.media_type.partition(';')[0]}` *" in row) == entry.negotiable
     (options,) = re.findall(r"^### Options\n(.*?)^##", README, re.MULTILINE | re.DOTALL)
-    defaults = {name: knob.schema.get("default") for name, knob in KNOBS.items()}
+    defaults = {name: knob.schema.get("default") for name, knob in OPTION_SPECS.items()}
     defaults |= {"tolerance": DEFAULT_TOLERANCE, "file_name": "<image_hash>.png"}
     described = re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", options, re.MULTILINE)
-    assert [name for name, _ in described] == list(KNOBS)
+    assert [name for name, _ in described] == list(OPTION_SPECS)
     for name, default in described:
         value = defaults[name]
         text = f"{value:g}" if isinstance(value, int | float) and value is not False else str(value)

@@ -15,12 +15,12 @@ from helpers import encoded, noise, post, wait
 from PIL import Image
 from unsure import SURE, UNSURE, Unsure
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from app import create_app
 from exports import FORMATS
 from exports.palette import PART_COLOURS
 from img_to_segments import PART_NAMES
-from options import DEFAULT_CONFIDENCE, KNOBS, OF_MASKS, OF_OVERLAYS, Options
+from options import DEFAULT_CONFIDENCE, OF_MASKS, OF_OVERLAYS, OPTION_SPECS, Options
 from pipeline import Pipeline
 from segment_interface import decode_photo
 from settings import Settings
@@ -110,7 +110,7 @@ def test_options_change_the_answer(service: FlaskClient, car: str) -> None:
 
 
 def test_other_answers_need_no_network(
-    make_app: Callable[..., Api], gate: Gate, sample: bytes
+    make_app: Callable[..., OpenApiApp], gate: Gate, sample: bytes
 ) -> None:
     client = make_app(stages=gate).test_client()
     gate.open.set()
@@ -186,7 +186,7 @@ def test_masks_that_are_not_there(service: FlaskClient, car: str) -> None:
 
 
 @pytest.fixture
-def doubtful(make_app: Callable[..., Api]) -> tuple[FlaskClient, str]:
+def doubtful(make_app: Callable[..., OpenApiApp]) -> tuple[FlaskClient, str]:
     """A service that is unsure of a part, and the address of a photo with this part."""
     client = make_app(stages=Unsure()).test_client()
     image_hash = post(client, encoded(noise(40, 60)))
@@ -224,7 +224,7 @@ def test_the_status_counts_what_is_given(doubtful: tuple[FlaskClient, str]) -> N
 
 
 def test_written_masks_leave_unsure_parts_out(
-    make_app: Callable[..., Api], settings: Settings
+    make_app: Callable[..., OpenApiApp], settings: Settings
 ) -> None:
     client = make_app(settings.model_copy(update={"write_masks": True}), Unsure()).test_client()
     image_hash = post(client, encoded(noise(40, 60)))
@@ -273,7 +273,9 @@ PICTURES = ["mask.png", "masks/hood.png", "overlay.png", "segments?format=svg"]
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_photos_that_are_not_ready(make_app: Callable[..., Api], gate: Gate, name: str) -> None:
+def test_photos_that_are_not_ready(
+    make_app: Callable[..., OpenApiApp], gate: Gate, name: str
+) -> None:
     client = make_app(stages=gate).test_client()
     assert client.get(f"/{'0' * 64}/{name}").status_code == 404
     image_hash = post(client, encoded(noise(40, 40)))
@@ -291,7 +293,7 @@ def test_pictures_of_a_photo_without_a_car(client: FlaskClient, name: str) -> No
     assert not pixels.any()
 
 
-def test_the_document_has_every_option_and_format(app: Api) -> None:
+def test_the_document_has_every_option_and_format(app: OpenApiApp) -> None:
     document = app.test_client().get("/openapi.json").get_json()
 
     def parameters_of(name: str) -> dict[str, Any]:
@@ -299,7 +301,7 @@ def test_the_document_has_every_option_and_format(app: Api) -> None:
         return {entry["name"]: entry for entry in given if entry["in"] == "query"}
 
     parameters = parameters_of("segments")
-    assert set(parameters) == {"format", *KNOBS}
+    assert set(parameters) == {"format", *OPTION_SPECS}
     assert parameters["format"]["schema"]["enum"] == list(FORMATS)
     assert parameters["tolerance"]["schema"]["maximum"] == 1000
     assert parameters["min_confidence"]["schema"]["default"] == DEFAULT_CONFIDENCE

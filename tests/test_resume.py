@@ -28,7 +28,7 @@ from PIL import Image
 
 import segment
 from cli import segmenters
-from cli.run_log import FOLDER, Ledger
+from cli.run_log import FOLDER, RunLog
 from exports import FORMATS
 from photo_result import Analysis, Stage
 from pipeline import Pipeline
@@ -210,7 +210,7 @@ def test_a_folder_is_for_one_run_at_a_time(
     folder: Path, counting: Counting, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with Ledger(out):
+    with RunLog(out):
         ended = run(folder, "--out", out)
     assert ended.exit_code == 1
     assert "Another run writes into" in ended.stderr

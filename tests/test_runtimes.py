@@ -21,17 +21,17 @@ from car_classification import TypeClassifier
 from img_to_segments import PartSegmenter
 from segment_interface import decode_image
 from settings import Settings, SettingsError
-from vision.model_files import MANIFEST, MODELS, ModelError, normalise, read_description
+from vision.model_files import MANIFEST, MODELS, ModelFileError, normalise, read_description
 from vision.part_layout import softmax
 from vision.runtimes import choose as runtimes
-from vision.runtimes.base import Crowd, Runtime
-from vision.runtimes.choose import Choice, Name, RuntimeMissingError, choose
+from vision.runtimes.base import ActiveCalls, Runtime
+from vision.runtimes.choose import Name, RuntimeConfig, RuntimeMissingError, choose
 
 SHAPES = [(384, 512), (512, 384), (32, 32), (96, 64), (160, 1280)]  # height, width
 
 
 def load(network: str, runtime: Name, threads: int = 1) -> Runtime:
-    return Choice(runtime, threads).load(read_description(network))
+    return RuntimeConfig(runtime, threads).load(read_description(network))
 
 
 def pictures(height: int, width: int) -> list[NDArray[np.uint8]]:
@@ -55,7 +55,7 @@ def test_parts_are_those_of_torch(height: int, width: int) -> None:
 
 def test_types_are_those_of_torch() -> None:
     rgb = decode_image(SAMPLE.read_bytes(), 50_000_000)
-    onnx, torch = (TypeClassifier(runtime=Choice(name)) for name in ("onnx", "torch"))
+    onnx, torch = (TypeClassifier(runtime=RuntimeConfig(name)) for name in ("onnx", "torch"))
     box = (10.0, 20.0, 280.0, 190.0)
     for picture in (rgb, noise(200, 300)):
         assert np.abs(onnx.logits(picture, box) - torch.logits(picture, box)).max() < 1e-3
@@ -70,7 +70,7 @@ def test_types_are_those_of_torch() -> None:
 
 def test_the_whole_photo_has_the_same_labels() -> None:
     rgb = decode_image(SAMPLE.read_bytes(), 50_000_000)
-    one, other = (PartSegmenter(runtime=Choice(name))(rgb) for name in ("onnx", "torch"))
+    one, other = (PartSegmenter(runtime=RuntimeConfig(name))(rgb) for name in ("onnx", "torch"))
     assert (one.labels == other.labels).mean() >= 0.999
     assert one.confidences == pytest.approx(other.confidences, abs=1e-3)
 
@@ -95,7 +95,7 @@ def test_the_number_of_threads_changes_no_bit(network: str) -> None:
         batch = normalise(pictures(192, 288)[0], read_description(network))
     single = load(network, "onnx")(batch)
     for threads, calls in ((2, 1), (3, 1), (2, 3), (4, 2)):
-        choice = Choice("onnx", threads, calls)
+        choice = RuntimeConfig("onnx", threads, calls)
         several = choice.load(read_description(network))
         assert np.array_equal(several(batch), single)
         with ExitStack() as stack:
@@ -105,7 +105,7 @@ def test_the_number_of_threads_changes_no_bit(network: str) -> None:
 
 
 def test_a_crowd_counts_who_is_in_it() -> None:
-    crowd = Crowd()
+    crowd = ActiveCalls()
     with crowd, crowd:
         assert crowd.size == 2
     assert crowd.size == 0
@@ -170,14 +170,14 @@ def test_what_is_chosen(
     monkeypatch: pytest.MonkeyPatch,
     installed: set[str],
     special: str,
-    wish: runtimes.Wish,
+    wish: runtimes.RuntimeSetting,
     name: Name | None,
 ) -> None:
     monkeypatch.setattr(runtimes, "_installed", installed.__contains__)
     monkeypatch.setattr(runtimes, "_torch_sees_a_card", lambda: "card" in special)
     monkeypatch.setattr(runtimes, "cpu_has_bfloat16", lambda: "bfloat16" in special)
     if name is not None:
-        assert choose(wish, 3, 2) == Choice(name, 3, 2)
+        assert choose(wish, 3, 2) == RuntimeConfig(name, 3, 2)
         return
     with pytest.raises(RuntimeMissingError, match=r"is (not )?installed"):
         choose(wish)
@@ -205,8 +205,8 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, runtime: Name) -
     weights = read_description("parts").weights
     other = read_description("types").weights
     renamed(models, weights, (models / other).read_bytes())
-    with pytest.raises(ModelError, match=f"models/{weights} does not fit the network"):
-        Choice(runtime).load(read_description("parts", models), models)
+    with pytest.raises(ModelFileError, match=f"models/{weights} does not fit the network"):
+        RuntimeConfig(runtime).load(read_description("parts", models), models)
 
 
 def test_weights_in_another_order_are_refused(tmp_path: Path) -> None:
@@ -220,8 +220,8 @@ def test_weights_in_another_order_are_refused(tmp_path: Path) -> None:
     assert data.count(first) == data.count(second) == 1
     swapped = data.replace(first, b'"bn?.weight"').replace(second, first)
     renamed(models, weights, swapped.replace(b'"bn?.weight"', second))
-    with pytest.raises(ModelError, match="does not fit the network"):
-        Choice("onnx").load(read_description("types", models), models)
+    with pytest.raises(ModelFileError, match="does not fit the network"):
+        RuntimeConfig("onnx").load(read_description("types", models), models)
 
 
 def in_environment(

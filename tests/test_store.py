@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from benchmarks.cluster_parts import RedisServer
 from car_classification import CarType
 from img_to_segments import PART_NAMES
-from jobs.cluster.redis_client import RedisCalls
-from jobs.cluster.result_store import RedisStore
+from jobs.cluster.redis_client import RedisClient
+from jobs.cluster.result_store import RedisResultStore
 from jobs.sqlite_store import SqliteStore
-from jobs.store import Ending, MemoryStore, Store, StoreError, Unfinished
+from jobs.store import Ending, MemoryStore, PendingJob, Store, StoreError
 from photo_result import Analysis, Result
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -46,16 +46,16 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         made = SqliteStore(tmp_path / "results.sqlite")
     else:
         server: RedisServer = request.getfixturevalue("empty_redis")
-        made = RedisStore(RedisCalls(server.url), keep_seconds=100)
+        made = RedisResultStore(RedisClient(server.url), keep_seconds=100)
     yield made
     made.close()
 
 
 def test_a_photo_is_unfinished_until_it_ends(store: Store) -> None:
     number = store.add(A, "")
-    assert store.unfinished() == [Unfinished(A, number, 0)]
+    assert store.unfinished() == [PendingJob(A, number, 0)]
     store.begin(number)
-    assert store.unfinished() == [Unfinished(A, number, 1)]
+    assert store.unfinished() == [PendingJob(A, number, 1)]
     assert store.load(A) is None
     assert store.end(number, READY)
     assert store.unfinished() == []
@@ -82,7 +82,7 @@ def test_an_earlier_try_changes_nothing(store: Store) -> None:
     assert not store.end(first, READY)
     assert store.load(A) is None
     store.begin(first)
-    assert store.unfinished() == [Unfinished(A, second, 0)]
+    assert store.unfinished() == [PendingJob(A, second, 0)]
 
 
 def test_what_is_dropped_stays_dropped(store: Store) -> None:
@@ -160,7 +160,7 @@ def test_old_and_surplus_photos_expire(store: Store) -> None:
     assert store.expire(before=0, keep=2) == [C]
     assert not store.owns(C, "ann")
     assert sorted(store.expire(before=time.time() + 1, keep=100)) == [A, B]
-    assert store.unfinished() == [Unfinished("d" * 64, waiting, 0)]
+    assert store.unfinished() == [PendingJob("d" * 64, waiting, 0)]
 
 
 def test_threads_share_a_store(store: Store) -> None:
@@ -193,7 +193,7 @@ def test_the_file_remembers(tmp_path: Path) -> None:
     second = SqliteStore(path)
     assert second.load(A) == READY
     assert second.owns(A, "ann")
-    assert second.unfinished() == [Unfinished(B, number, 1)]
+    assert second.unfinished() == [PendingJob(B, number, 1)]
     assert second.add(C, "") > number
     second.close()
 
@@ -300,7 +300,7 @@ def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         assert store.load(A) == old
         assert store.load(B) == ERROR
         assert store.ended() == {A: replace(old, result=None), B: ERROR}
-        assert store.unfinished() == [Unfinished(C, 8, 1)]
+        assert store.unfinished() == [PendingJob(C, 8, 1)]
         assert store.ready("ann") == store.ready("bob") == [A]
         assert store.owns(C, "ann")
         store.close()

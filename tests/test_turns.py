@@ -11,9 +11,9 @@ from helpers import encoded, noise
 
 from benchmarks.cluster_parts import RedisServer
 from jobs.cluster.queue import RedisQueue
-from jobs.cluster.redis_client import RedisCalls
-from jobs.cluster.result_store import RedisStore
-from jobs.cluster.runner import ClusterWork, Overseer
+from jobs.cluster.redis_client import RedisClient
+from jobs.cluster.result_store import RedisResultStore
+from jobs.cluster.runner import ParentMonitor, RedisJobRunner
 from jobs.job import WAITING, JobReport, Limits
 from photo_result import Analysis, Result, Stage
 from segment_interface import Photo
@@ -29,12 +29,14 @@ class Turns:
     """A worker process and its parent, without Celery."""
 
     def __init__(self, redis: RedisServer) -> None:
-        calls = RedisCalls(redis.url)
-        self.store, self.queue = RedisStore(calls, 60), RedisQueue(calls, 60.0, 60)
+        calls = RedisClient(redis.url)
+        self.store, self.queue = RedisResultStore(calls, 60), RedisQueue(calls, 60.0, 60)
         self.redis: Any = redis.client
         self.reports: list[JobReport] = []
-        self.work = ClusterWork(Blank(), self.store, self.queue, LIMITS, on_end=self.reports.append)
-        self.overseer = Overseer(self.store, self.queue, LIMITS, on_end=self.reports.append)
+        self.work = RedisJobRunner(
+            Blank(), self.store, self.queue, LIMITS, on_end=self.reports.append
+        )
+        self.overseer = ParentMonitor(self.store, self.queue, LIMITS, on_end=self.reports.append)
 
     def post(self, *widths: int) -> list[str]:
         """Let photos wait; gives names that serve as their hashes."""

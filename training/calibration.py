@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from img_to_segments import EDGE
+from img_to_segments import CONFIDENCE_CLIP
 
 FOLDS = 5
 BINS = 10
@@ -55,7 +55,7 @@ class Platt:
 
 def logit(confidence: Array) -> Array:
     """log(p / (1 - p)), with p kept EDGE away from 0 and 1."""
-    p = np.clip(confidence, EDGE, 1.0 - EDGE)
+    p = np.clip(confidence, CONFIDENCE_CLIP, 1.0 - CONFIDENCE_CLIP)
     result: Array = np.log(p / (1.0 - p))
     return result
 

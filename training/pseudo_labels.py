@@ -22,7 +22,7 @@ from training.corrections import lid_of
 from training.parts_data import FLIPPED, IGNORE, area_of, photos_in, read_rgb
 from training.precision import mixed_precision
 from vision.model_files import MODELS, ModelDescription, read_description
-from vision.runtimes.choose import Choice
+from vision.runtimes.choose import RuntimeConfig
 
 Probabilities = NDArray[np.float32]
 Teacher = Callable[[NDArray[np.uint8]], Probabilities]
@@ -119,7 +119,7 @@ class LabelRun:
 
 def label_photos(options: LabelRun) -> None:
     """Label all photos; goes on where it was stopped."""
-    torch_ = Choice("torch", options.threads)  # it alone computes in bfloat16
+    torch_ = RuntimeConfig("torch", options.threads)  # it alone computes in bfloat16
     teacher = flip_averaged(
         [
             PartSegmenter(_at_size(folder, longest), folder, torch_)

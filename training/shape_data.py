@@ -22,7 +22,7 @@ from car_classification import with_margin
 from img_to_segments import PartSegmenter
 from training.parts_data import FLIPPED, read_rgb, widen
 from training.type_data import NO_CAR, TypeSample, jitter, shift
-from vision.part_layout import Box, lay_out, placement
+from vision.part_layout import Box, place_label_map, placement
 
 LABELS = 19
 TURNS = 4  # quarter turns that a photo may have been turned by, none among them
@@ -104,12 +104,12 @@ def network_input(
     box = with_margin(layout.box, margin)
     matrix = placement(box, size)
     if rng is None:
-        return lay_out(layout.probabilities, matrix, size), False
+        return place_label_map(layout.probabilities, matrix, size), False
     centre = np.array(size[::-1]) / 2
     turned, mirrors = jitter(np.eye(2), rng)
     matrix = turned @ matrix
     matrix[:, 2] += centre - turned @ centre + shift(size, rng)
-    grid = lay_out(layout.probabilities, matrix, size)
+    grid = place_label_map(layout.probabilities, matrix, size)
     if mirrors:
         grid = grid[FLIPPED[:LABELS]]
     if rng.random() < 0.5:  # parts that the part network does not find

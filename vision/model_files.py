@@ -20,7 +20,7 @@ DESCRIPTIONS = ("parts", "shapes", "types")
 RESULTS = 2
 
 
-class ModelError(Exception):
+class ModelFileError(Exception):
     """A file of `models/` is missing, changed, or does not fit; the message names it."""
 
 
@@ -69,7 +69,7 @@ def read_description(name: str, folder: Path = MODELS) -> ModelDescription:
             thresholds=fields["thresholds"],
         )
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"models/{name}.json can't be used: {error!r}") from error
+        raise ModelFileError(f"models/{name}.json can't be used: {error!r}") from error
 
 
 def models_version(folder: Path = MODELS) -> str:
@@ -88,7 +88,7 @@ def models_version(folder: Path = MODELS) -> str:
     try:
         digest.update((folder / MANIFEST).read_bytes())
     except OSError as error:
-        raise ModelError(f"models/{MANIFEST} can't be read: {error!r}") from error
+        raise ModelFileError(f"models/{MANIFEST} can't be read: {error!r}") from error
     return digest.hexdigest()[:12]
 
 
@@ -102,9 +102,9 @@ def verified_bytes(file: str, folder: Path = MODELS) -> bytes:
         expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))[file]
         data = (folder / file).read_bytes()
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"models/{file} can't be read: {error!r}") from error
+        raise ModelFileError(f"models/{file} can't be read: {error!r}") from error
     if hashlib.sha256(data).hexdigest() != expected:
-        raise ModelError(f"models/{file} is not the file named in models/{MANIFEST}")
+        raise ModelFileError(f"models/{file} is not the file named in models/{MANIFEST}")
     return data
 
 
@@ -117,7 +117,7 @@ def verified_graph(description: ModelDescription, folder: Path = MODELS) -> tupl
     weights = verified_bytes(description.weights, folder)
     graph = verified_bytes(description.graph, folder)
     if weights_layout(weights).encode() not in graph:
-        raise ModelError(f"models/{description.weights} does not fit the network")
+        raise ModelFileError(f"models/{description.weights} does not fit the network")
     return graph, weights
 
 

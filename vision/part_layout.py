@@ -36,7 +36,7 @@ def placement(box: Box, size: tuple[int, int]) -> NDArray[np.float64]:
     return np.array([[scale, 0.0, across], [0.0, scale, down]])
 
 
-def lay_out(
+def place_label_map(
     probabilities: NDArray[np.float32] | NDArray[np.uint8],
     matrix: NDArray[np.float64],
     size: tuple[int, int],

@@ -71,19 +71,19 @@ class _Gaps:
         return found
 
 
-def parts_in(labels: NDArray[np.uint8]) -> list[int]:
+def labels_in(labels: NDArray[np.uint8]) -> list[int]:
     """The labels other than 0, the background, that are in a label map, ascending."""
     return (np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1).tolist()
 
 
-def parts_left(labels: NDArray[np.uint8], parts: Iterable[int]) -> list[int]:
+def labels_remaining(labels: NDArray[np.uint8], parts: Iterable[int]) -> list[int]:
     """Those of some parts that are in a label map of a photo's size, ascending."""
     # Nearly all are met on a few of the pixels; all pixels are searched for the others only.
-    met = set(parts_in(labels[::8, ::8]))
+    met = set(labels_in(labels[::8, ::8]))
     return sorted(part for part in parts if part in met or (labels == part).any())
 
 
-def enlarged_labels(
+def upsample_labels(
     logits: NDArray[np.float32], coarse: NDArray[np.uint8], height: int, width: int
 ) -> NDArray[np.uint8]:
     """Full-size argmax of the bilinearly enlarged logits, for the labels in `coarse`.
@@ -128,7 +128,7 @@ def _best(planes: NDArray[np.float32], near: NDArray[np.uint8], gaps: _Gaps) -> 
     """
     best = gaps.between(planes[0])
     labels = np.zeros(best.shape, np.uint8)
-    for label in parts_in(near):
+    for label in labels_in(near):
         here = (near == label).any(axis=1).nonzero()[0]
         score = gaps.chosen(here).between(planes[label])
         before = best[here]

@@ -70,7 +70,7 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-class Tasks:
+class TaskPublisher:
     """The tasks in the queue of Celery. Safe for several threads."""
 
     def __init__(self, app: Celery) -> None:

@@ -14,17 +14,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from jobs.cluster.celery_tasks import Tasks, make_celery
-from jobs.cluster.maintenance import Upkeep
+from jobs.cluster.celery_tasks import TaskPublisher, make_celery
+from jobs.cluster.maintenance import Maintenance
 from jobs.cluster.queue import Forgotten, RedisQueue, Row
-from jobs.cluster.redis_client import RedisCalls
-from jobs.cluster.result_store import RedisStore
-from jobs.job import ClosingError, JobReport, JobsHealth, Limits, Standing
+from jobs.cluster.redis_client import RedisClient
+from jobs.cluster.result_store import RedisResultStore
+from jobs.job import ClosingError, EngineHealth, JobReport, Limits, PhotoStatus
 from jobs.store import StoreError
 from photo_result import Result
 from segment_interface import decode_photo
 from settings import PREFIX, Settings, SettingsError
-from vision.model_files import ModelError, models_version
+from vision.model_files import ModelFileError, models_version
 
 log = logging.getLogger("carseg.cluster")
 
@@ -36,7 +36,7 @@ _RECENT = 100  # results that are kept unpacked
 _SLACK = 3600  # seconds after which Redis forgets by itself what was to be forgotten
 
 
-def connect(settings: Settings) -> tuple[RedisCalls, RedisStore, RedisQueue]:
+def connect(settings: Settings) -> tuple[RedisClient, RedisResultStore, RedisQueue]:
     """Redis as the settings say; nothing is asked of it yet. Raises SettingsError."""
     if settings.broker_url is None:
         raise ValueError("there is no broker")
@@ -45,12 +45,12 @@ def connect(settings: Settings) -> tuple[RedisCalls, RedisStore, RedisQueue]:
             f"{PREFIX}WRITE_MASKS: workers of {PREFIX}BROKER_URL write no files; masks are at "
             "/<image_hash>/mask.png."
         )
-    calls = RedisCalls(settings.broker_url.get_secret_value())
+    calls = RedisClient(settings.broker_url.get_secret_value())
     keep = settings.keep_days * 86_400 + _SLACK
-    return calls, RedisStore(calls, keep), RedisQueue(calls, settings.lease_seconds, keep)
+    return calls, RedisResultStore(calls, keep), RedisQueue(calls, settings.lease_seconds, keep)
 
 
-class ClusterJobs:
+class RedisEngine:
     """An `engine.Engine` whose photos are worked on in other processes.
 
     Args:
@@ -63,9 +63,9 @@ class ClusterJobs:
 
     def __init__(
         self,
-        store: RedisStore,
+        store: RedisResultStore,
         queue: RedisQueue,
-        tasks: Tasks,
+        tasks: TaskPublisher,
         limits: Limits,
         *,
         model_version: str,
@@ -78,7 +78,7 @@ class ClusterJobs:
         self._closing = threading.Event()
         self._results: OrderedDict[tuple[str, int], Result] = OrderedDict()
         self._lock = threading.Lock()
-        self._upkeep = Upkeep(store, queue, tasks, limits, on_end=on_end)
+        self._upkeep = Maintenance(store, queue, tasks, limits, on_end=on_end)
 
     def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
         """See `Engine.accept`."""
@@ -96,23 +96,23 @@ class ClusterJobs:
         self._tasks.put()
         return digest, is_new
 
-    def find(self, digest: str, owner: str = "") -> Standing | None:
+    def find(self, digest: str, owner: str = "") -> PhotoStatus | None:
         """See `Engine.find`."""
         for _ in range(3):  # in between it may be forgotten or posted anew
             row = self._queue.standing(digest, owner)
             if row is None:
                 return None
             if row.state != "Ready":
-                return Standing(row.state, row.message, None, row.position, row.stage)
+                return PhotoStatus(row.state, row.message, None, row.position, row.stage)
             result = self._result(digest, row)
             if result is not None:
-                return Standing(row.state, row.message, result)
+                return PhotoStatus(row.state, row.message, result)
         raise StoreError(NO_RESULT)
 
-    def find_many(self, digests: Sequence[str], owner: str = "") -> list[Standing | None]:
+    def find_many(self, digests: Sequence[str], owner: str = "") -> list[PhotoStatus | None]:
         """See `Engine.find_many`."""
         return [
-            row and Standing(row.state, row.message, None, row.position, row.stage)
+            row and PhotoStatus(row.state, row.message, None, row.position, row.stage)
             for row in self._queue.standings(digests, owner)
         ]
 
@@ -133,18 +133,18 @@ class ClusterJobs:
         return result
 
     def wait(
-        self, digest: str, seen: Standing | None, seconds: float, owner: str = ""
-    ) -> Standing | None:
+        self, digest: str, seen: PhotoStatus | None, seconds: float, owner: str = ""
+    ) -> PhotoStatus | None:
         """See `Engine.wait`."""
         return self._wait(digest, lambda now: now != seen, seconds, owner)
 
-    def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> Standing | None:
+    def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> PhotoStatus | None:
         """See `Engine.wait_for_end`."""
         return self._wait(digest, lambda now: False, seconds, owner)
 
     def _wait(
-        self, digest: str, enough: Callable[[Standing], bool], seconds: float, owner: str
-    ) -> Standing | None:
+        self, digest: str, enough: Callable[[PhotoStatus], bool], seconds: float, owner: str
+    ) -> PhotoStatus | None:
         """Ask Redis again and again, a few times a second."""
         deadline = time.monotonic() + seconds
         while True:
@@ -170,7 +170,7 @@ class ClusterJobs:
         """What is counted of jobs, as in `job_counts`."""
         return self._queue.counts()
 
-    def health(self) -> JobsHealth:
+    def health(self) -> EngineHealth:
         """See `Engine.health`. Raises StoreError where Redis can't be reached."""
         load = self._queue.load()
         try:
@@ -178,7 +178,7 @@ class ClusterJobs:
             trouble = None if load.workers else NO_WORKER
         except StoreError as error:
             trouble = str(error)
-        return JobsHealth(
+        return EngineHealth(
             waiting=load.waiting,
             limit=self._limits.queue,
             running=load.running,
@@ -213,28 +213,28 @@ def open_cluster(
     limits: Limits,
     on_end: Callable[[JobReport], None],
     model_version: str | None = None,
-) -> ClusterJobs:
+) -> RedisEngine:
     """Return the engine that the settings ask for.
 
     Args:
         settings, limits: those of the service.
-        on_end: see `ClusterJobs`.
-        model_version: see `ClusterJobs`; None for that of the files in `models/`.
+        on_end: see `RedisEngine`.
+        model_version: see `RedisEngine`; None for that of the files in `models/`.
 
     Raises:
         SettingsError: Redis does not answer, or the description of a model can't be read.
     """
     try:
         version = models_version() if model_version is None else model_version
-    except ModelError as error:
+    except ModelFileError as error:
         raise SettingsError(f"{error}.") from None
     calls, store, queue = connect(settings)
     require(calls)
-    tasks = Tasks(make_celery(settings))
-    return ClusterJobs(store, queue, tasks, limits, model_version=version, on_end=on_end)
+    tasks = TaskPublisher(make_celery(settings))
+    return RedisEngine(store, queue, tasks, limits, model_version=version, on_end=on_end)
 
 
-def require(calls: RedisCalls) -> None:
+def require(calls: RedisClient) -> None:
     """Raise SettingsError if Redis can't be used; say in the log how it should be set up."""
     reason = calls.trouble()
     if reason is not None:

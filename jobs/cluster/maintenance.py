@@ -7,16 +7,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from jobs.cluster.celery_tasks import Tasks
+from jobs.cluster.celery_tasks import TaskPublisher
 from jobs.cluster.queue import RedisQueue
-from jobs.cluster.result_store import RedisStore
+from jobs.cluster.result_store import RedisResultStore
 from jobs.job import TWICE, JobReport, Limits
 from jobs.store import StoreError
 
 log = logging.getLogger("carseg.cluster")
 
 
-class Upkeep:
+class Maintenance:
     """A thread that looks for lapsed leases, missing tasks and old results.
 
     Args:
@@ -28,9 +28,9 @@ class Upkeep:
 
     def __init__(
         self,
-        store: RedisStore,
+        store: RedisResultStore,
         queue: RedisQueue,
-        tasks: Tasks,
+        tasks: TaskPublisher,
         limits: Limits,
         *,
         on_end: Callable[[JobReport], None],

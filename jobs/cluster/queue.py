@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jobs.cluster import scripts
-from jobs.cluster.redis_client import FULL, RedisCalls
+from jobs.cluster.redis_client import FULL, RedisClient
 from jobs.cluster.result_store import PREFIX
 from jobs.job import ATTEMPTS, LOST, RUNNING, TWICE, WAITING, QueueFullError
 from jobs.store import State, StoreError
@@ -81,7 +81,7 @@ class RedisQueue:
         keep_seconds: after which Redis forgets what has ended.
     """
 
-    def __init__(self, calls: RedisCalls, lease: float, keep_seconds: float) -> None:
+    def __init__(self, calls: RedisClient, lease: float, keep_seconds: float) -> None:
         self._calls, self.lease = calls, lease
         self._keep_seconds = max(1, int(keep_seconds))
 
@@ -204,7 +204,7 @@ class RedisQueue:
         return Load(*self._calls.run(scripts.HEALTH, self.lease))
 
     def counts(self) -> dict[str, float]:
-        """What was counted of the jobs that ended, as `RedisStore.end` was told."""
+        """What was counted of the jobs that ended, as `RedisResultStore.end` was told."""
         found = self._calls.ask(lambda redis: redis.hgetall(f"{PREFIX}counts"))
         return {name.decode(): float(value) for name, value in found.items()}  # type: ignore[union-attr]
 

@@ -40,7 +40,7 @@ def connection_options() -> dict[str, Any]:
     return {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "retry": retry}
 
 
-class RedisCalls:
+class RedisClient:
     """A pool of connections. Safe for several threads, but not across a fork.
 
     Args:

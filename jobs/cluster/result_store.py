@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.cluster import scripts
-from jobs.cluster.redis_client import FULL, RedisCalls
+from jobs.cluster.redis_client import FULL, RedisClient
 from jobs.job import WAITING
-from jobs.store import Ended, Ending, StoreError, Unfinished
+from jobs.store import Ended, Ending, PendingJob, StoreError
 
 PREFIX = "carseg:"
 
 _ENDING = ("state", "message", "version")  # fields of a photo that say how it ended
 
 
-class RedisStore:
+class RedisResultStore:
     """A `store.Store` in Redis; what else is known of a photo there is in `queue`.
 
     Args:
@@ -25,7 +25,7 @@ class RedisStore:
 
     lasting = True
 
-    def __init__(self, calls: RedisCalls, keep_seconds: float) -> None:
+    def __init__(self, calls: RedisClient, keep_seconds: float) -> None:
         self._calls = calls
         self.keep_seconds = max(1, int(keep_seconds))
 
@@ -117,15 +117,15 @@ class RedisStore:
         found = sorted(self._calls.ask(question), key=lambda row: row[0])
         return {digest: ending for _, digest, ending in found}
 
-    def unfinished(self) -> list[Unfinished]:
-        def question(redis: Any) -> list[Unfinished]:
+    def unfinished(self) -> list[PendingJob]:
+        def question(redis: Any) -> list[PendingJob]:
             rows = redis.zrange(f"{PREFIX}unfinished", 0, -1, withscores=True)
             with redis.pipeline(transaction=False) as pipe:
                 for digest, _ in rows:
                     pipe.hget(f"{PREFIX}photo:{digest.decode()}", "attempts")
                 attempts = pipe.execute()
             return [
-                Unfinished(digest.decode(), int(number), int(tried or 0))
+                PendingJob(digest.decode(), int(number), int(tried or 0))
                 for (digest, number), tried in zip(rows, attempts, strict=True)
             ]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import count
 
 from jobs.cluster.queue import Claim, RedisQueue
-from jobs.cluster.result_store import RedisStore
+from jobs.cluster.result_store import RedisResultStore
 from jobs.counts import counted
 from jobs.job import LOST, TWICE, Job, JobReport, Limits, Outcome
 from jobs.outcome import TOO_SLOW, CancelledError, attempt
@@ -23,7 +23,7 @@ log = logging.getLogger("carseg.cluster")
 _RETRY = 0.5  # seconds between two tries to deliver a result
 
 
-class ClusterWork:
+class RedisJobRunner:
     """The work on all photos that this process claims, one at a time.
 
     Args:
@@ -36,7 +36,7 @@ class ClusterWork:
     def __init__(
         self,
         stages: Analyser,
-        store: RedisStore,
+        store: RedisResultStore,
         queue: RedisQueue,
         limits: Limits,
         *,
@@ -44,7 +44,7 @@ class ClusterWork:
     ) -> None:
         self._stages, self._store, self._queue = stages, store, queue
         self._limits, self._on_end = limits, on_end
-        self._lease = Lease(queue)
+        self._lease = LeaseRenewer(queue)
 
     def run(self, name: str, seconds: float, is_stopping: Callable[[], bool]) -> None:
         """Bring photos to their ends, while some wait, each time the one that waits for longest.
@@ -112,7 +112,7 @@ class ClusterWork:
             time.sleep(_RETRY)
 
 
-class Lease:
+class LeaseRenewer:
     """A thread that renews the lease on one photo at a time, again and again.
 
     Attributes:
@@ -137,16 +137,16 @@ class Lease:
                 log.exception("A lease is not renewed")
 
 
-class Overseer:
+class ParentMonitor:
     """Ends what the processes that work could not, from the parent of these processes.
 
     Args:
-        store, queue, limits, on_end: as in `ClusterWork`.
+        store, queue, limits, on_end: as in `RedisJobRunner`.
     """
 
     def __init__(
         self,
-        store: RedisStore,
+        store: RedisResultStore,
         queue: RedisQueue,
         limits: Limits,
         *,

@@ -18,14 +18,14 @@ from celery import Celery, Task, signals
 from celery.exceptions import Reject, WorkerLostError
 from celery.worker.request import Request
 
-from jobs.cluster.celery_tasks import TASK, Tasks, make_celery, turn
+from jobs.cluster.celery_tasks import TASK, TaskPublisher, make_celery, turn
 from jobs.cluster.engine import connect, require
-from jobs.cluster.maintenance import Upkeep
-from jobs.cluster.runner import ClusterWork, Overseer
+from jobs.cluster.maintenance import Maintenance
+from jobs.cluster.runner import ParentMonitor, RedisJobRunner
 from jobs.job import Limits, log_job
 from jobs.store import StoreError
 from logs import configure_log
-from pipeline import Analyser, ModelsError, Pipeline
+from pipeline import Analyser, ModelsNotLoadedError, Pipeline
 from settings import PREFIX, Settings, SettingsError, load_settings, network_threads, usable_cores
 from vision.runtimes.choose import RuntimeMissingError, choose
 
@@ -52,7 +52,7 @@ def load_models(settings: Settings) -> Pipeline:
             threads = min(threads, usable_cores() // processes)
         pipeline = Pipeline(threads, runtime=settings.runtime)
     except RuntimeMissingError as error:
-        raise ModelsError(str(error)) from None
+        raise ModelsNotLoadedError(str(error)) from None
     pipeline.wait()
     return pipeline
 
@@ -79,7 +79,7 @@ def create(load: Load = load_models) -> Celery:
     calls, store, queue = connect(settings)
     require(calls)
     app = make_celery(settings)
-    _add_task(app, settings, limits, load, Overseer(store, queue, limits, on_end=log_job))
+    _add_task(app, settings, limits, load, ParentMonitor(store, queue, limits, on_end=log_job))
 
     def set_up_log(**_: object) -> None:
         configure_log(settings)
@@ -88,7 +88,7 @@ def create(load: Load = load_models) -> Celery:
 
     def begin(sender: Any, **_: object) -> None:
         name = f"{sender.hostname}:{os.getpid()}"
-        upkeep = Upkeep(store, queue, Tasks(app), limits, on_end=log_job, worker=name)
+        upkeep = Maintenance(store, queue, TaskPublisher(app), limits, on_end=log_job, worker=name)
         signals.worker_shutdown.connect(lambda **_: upkeep.close(), weak=False)
 
     signals.setup_logging.connect(set_up_log, weak=False)
@@ -97,10 +97,10 @@ def create(load: Load = load_models) -> Celery:
 
 
 def _add_task(
-    app: Celery, settings: Settings, limits: Limits, load: Load, overseer: Overseer
+    app: Celery, settings: Settings, limits: Limits, load: Load, overseer: ParentMonitor
 ) -> None:
     """Add the one task, and what its processes need."""
-    works: list[ClusterWork] = []  # the one of this process
+    works: list[RedisJobRunner] = []  # the one of this process
     stopping = RawValue(c_bool, False)  # told by the parent to the processes that it has forked
 
     def stop(**_: object) -> None:
@@ -109,8 +109,8 @@ def _add_task(
     def begin(**_: object) -> None:
         store, queue = connect(settings)[1:]
         try:
-            works[:] = [ClusterWork(load(settings), store, queue, limits, on_end=log_job)]
-        except ModelsError:  # photos are left to others, not ended in Error
+            works[:] = [RedisJobRunner(load(settings), store, queue, limits, on_end=log_job)]
+        except ModelsNotLoadedError:  # photos are left to others, not ended in Error
             log.exception("This worker stops: it has no models")
             os.kill(os.getppid(), signal.SIGTERM)
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from car_classification import CarType
-from exports.scene import Scene, scene_of
+from exports.annotation import ImageAnnotation, annotate
 from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE, Options
 from photo_result import Analysis, Result
@@ -86,27 +86,27 @@ def result(request: pytest.FixtureRequest) -> Result:
 
 
 @pytest.fixture
-def scene(result: Result) -> Scene:
-    return scene_of(HASH, result, Options(file_name="car & co.png"))
+def scene(result: Result) -> ImageAnnotation:
+    return annotate(HASH, result, Options(file_name="car & co.png"))
 
 
 @pytest.fixture
-def drawn_scene(drawn: Result) -> Scene:
-    return scene_of(HASH, drawn, Options())
+def drawn_scene(drawn: Result) -> ImageAnnotation:
+    return annotate(HASH, drawn, Options())
 
 
 @pytest.fixture
-def empty() -> Scene:
+def empty() -> ImageAnnotation:
     """A photo without a car."""
     result = Result.of(Analysis(None, np.zeros((HEIGHT, WIDTH), np.uint8), {}), "drawn")
-    return scene_of(HASH, result, Options())
+    return annotate(HASH, result, Options())
 
 
 def iou(one: Mask, other: Mask) -> float:
     return float(np.count_nonzero(one & other) / np.count_nonzero(one | other))
 
 
-CheckMasks = Callable[[Scene, dict[str, Mask], float], None]
+CheckMasks = Callable[[ImageAnnotation, dict[str, Mask], float], None]
 
 
 def border(mask: Mask) -> int:
@@ -124,7 +124,7 @@ def check_masks() -> CheckMasks:
     pixels along the outline may be drawn otherwise.
     """
 
-    def check(scene: Scene, masks: dict[str, Mask], share: float) -> None:
+    def check(scene: ImageAnnotation, masks: dict[str, Mask], share: float) -> None:
         assert list(masks) == [part.name for part in scene.parts]
         labels = scene.labels()
         for part in scene.parts:

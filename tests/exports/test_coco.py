@@ -11,8 +11,8 @@ import pytest
 from pycocotools import mask as coder
 from pycocotools.coco import COCO
 
+from exports.annotation import ImageAnnotation
 from exports.coco import merge, run_lengths, write, write_rle
-from exports.scene import Scene
 from img_to_segments import PART_NAMES
 
 pytest_plugins = ["scenes"]
@@ -35,27 +35,27 @@ def masks(dataset: Any, image_id: int = 1) -> dict[str, Any]:
 
 
 def test_polygons_are_read_as_they_are_meant(
-    scene: Scene, tmp_path: Path, check_masks: Any
+    scene: ImageAnnotation, tmp_path: Path, check_masks: Any
 ) -> None:
     dataset = read(write(scene), tmp_path)
     check_masks(scene, masks(dataset), share=0.1)
 
 
-def test_polygons_where_there_is_no_hole(scene: Scene) -> None:
+def test_polygons_where_there_is_no_hole(scene: ImageAnnotation) -> None:
     annotations = json.loads(write(scene))["annotations"]
     for part, annotation in zip(scene.parts, annotations, strict=True):
         has_holes = any(polygon.holes for polygon in part.polygons)
         assert isinstance(annotation["segmentation"], dict if has_holes else list)
 
 
-def test_run_lengths_are_the_exact_masks(scene: Scene, tmp_path: Path) -> None:
+def test_run_lengths_are_the_exact_masks(scene: ImageAnnotation, tmp_path: Path) -> None:
     dataset = read(write_rle(scene), tmp_path)
     labels = scene.labels()
     for name, mask in masks(dataset).items():
         assert np.array_equal(mask, labels == PART_NAMES.index(name) + 1)
 
 
-def test_it_describes_photo_and_parts(scene: Scene, tmp_path: Path) -> None:
+def test_it_describes_photo_and_parts(scene: ImageAnnotation, tmp_path: Path) -> None:
     dataset = read(write(scene), tmp_path)
     image = dataset.imgs[1]
     assert (image["file_name"], image["width"], image["height"]) == (
@@ -69,7 +69,9 @@ def test_it_describes_photo_and_parts(scene: Scene, tmp_path: Path) -> None:
         assert annotation["score"] == part.confidence
 
 
-def test_merged_datasets_keep_photos_apart(scene: Scene, empty: Scene, tmp_path: Path) -> None:
+def test_merged_datasets_keep_photos_apart(
+    scene: ImageAnnotation, empty: ImageAnnotation, tmp_path: Path
+) -> None:
     dataset = read(merge([write(scene), write(empty), write(scene)]), tmp_path)
     assert sorted(dataset.imgs) == [1, 2, 3]
     assert len(dataset.anns) == 2 * len(scene.parts)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import xmlschema
 
+from exports.annotation import ImageAnnotation
 from exports.cvat import merge, run_lengths, write
-from exports.scene import Scene
 from poligons_from_seg import Polygon, rasterize
 
 pytest_plugins = ["scenes"]
@@ -41,7 +41,7 @@ def draw(image: ElementTree.Element) -> dict[str, Any]:
 
 
 def test_it_fits_the_schema_and_is_drawn_where_the_parts_are(
-    scene: Scene, check_masks: Any
+    scene: ImageAnnotation, check_masks: Any
 ) -> None:
     document = write(scene)
     SCHEMA.validate(document.decode())
@@ -50,7 +50,7 @@ def test_it_fits_the_schema_and_is_drawn_where_the_parts_are(
     check_masks(scene, draw(image), share=0.01)
 
 
-def test_the_schema_refuses_what_is_no_such_file(drawn_scene: Scene) -> None:
+def test_the_schema_refuses_what_is_no_such_file(drawn_scene: ImageAnnotation) -> None:
     document = write(drawn_scene).decode()
     for good, bad in (
         ('label="hood"', 'label="roof"'),
@@ -61,7 +61,7 @@ def test_the_schema_refuses_what_is_no_such_file(drawn_scene: Scene) -> None:
         assert not SCHEMA.is_valid(document.replace(good, bad))
 
 
-def test_merged_files_keep_photos_apart(scene: Scene, empty: Scene) -> None:
+def test_merged_files_keep_photos_apart(scene: ImageAnnotation, empty: ImageAnnotation) -> None:
     document = merge([write(scene), write(empty), write(scene)])
     SCHEMA.validate(document.decode())
     root = ElementTree.fromstring(document)

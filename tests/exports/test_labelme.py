@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from exports.annotation import ImageAnnotation
 from exports.labelme import write
-from exports.scene import Scene
 
 pytest_plugins = ["scenes"]
 
 
-def test_it_is_drawn_where_the_parts_are(scene: Scene, check_masks: Any) -> None:
+def test_it_is_drawn_where_the_parts_are(scene: ImageAnnotation, check_masks: Any) -> None:
     masks: dict[str, Any] = {}
     for shape in json.loads(write(scene))["shapes"]:
         picture = Image.new("1", (scene.width, scene.height))

@@ -11,15 +11,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from exports.annotation import ImageAnnotation
 from exports.labelstudio import LABELING_CONFIG, merge, write
-from exports.scene import Scene
 from img_to_segments import PART_NAMES
 from poligons_from_seg import Polygon, rasterize
 
 pytest_plugins = ["scenes"]
 
 
-def test_regions_fit_the_interface(scene: Scene) -> None:
+def test_regions_fit_the_interface(scene: ImageAnnotation) -> None:
     interface = ElementTree.fromstring(LABELING_CONFIG)
     control, picture = interface.find("PolygonLabels"), interface.find("Image")
     assert control is not None
@@ -36,7 +36,7 @@ def test_regions_fit_the_interface(scene: Scene) -> None:
         assert region["type"] == "polygonlabels"
 
 
-def test_points_are_in_percent_of_the_photo(scene: Scene, check_masks: Any) -> None:
+def test_points_are_in_percent_of_the_photo(scene: ImageAnnotation, check_masks: Any) -> None:
     (task,) = json.loads(write(scene))
     masks: dict[str, Any] = {}
     for region in task["predictions"][0]["result"]:
@@ -52,6 +52,6 @@ def test_points_are_in_percent_of_the_photo(scene: Scene, check_masks: Any) -> N
     check_masks(scene, masks, share=0.01)
 
 
-def test_merged_tasks(scene: Scene, empty: Scene) -> None:
+def test_merged_tasks(scene: ImageAnnotation, empty: ImageAnnotation) -> None:
     tasks = json.loads(merge([write(scene), write(empty)]))
     assert [len(task["predictions"][0]["result"]) > 0 for task in tasks] == [True, False]

@@ -10,8 +10,8 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
+from exports.annotation import ImageAnnotation
 from exports.palette import PART_COLOURS
-from exports.scene import Scene
 from exports.svg import write
 
 pytest_plugins = ["scenes"]
@@ -23,7 +23,7 @@ def layers(document: bytes) -> dict[str, ElementTree.Element]:
     return {layer.attrib["id"]: layer for layer in ElementTree.fromstring(document).iter(f"{SVG}g")}
 
 
-def test_it_is_drawn_where_the_parts_are(scene: Scene, check_masks: Any) -> None:
+def test_it_is_drawn_where_the_parts_are(scene: ImageAnnotation, check_masks: Any) -> None:
     root = ElementTree.fromstring(write(scene))
     masks = {}
     for name in layers(write(scene)):
@@ -41,7 +41,7 @@ def test_it_is_drawn_where_the_parts_are(scene: Scene, check_masks: Any) -> None
     check_masks(scene, masks, share=0.1)
 
 
-def test_each_layer_has_a_title(scene: Scene) -> None:
+def test_each_layer_has_a_title(scene: ImageAnnotation) -> None:
     found = layers(write(scene))
     assert list(found) == [part.name for part in scene.parts]
     for part in scene.parts:

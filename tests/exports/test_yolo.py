@@ -9,14 +9,14 @@ import numpy as np
 import supervision
 from PIL import Image
 
-from exports.scene import Scene
+from exports.annotation import ImageAnnotation
 from exports.yolo import data_file, write
 from img_to_segments import PART_NAMES
 
 pytest_plugins = ["scenes"]
 
 
-def load(document: bytes, folder: Path, scene: Scene) -> Any:
+def load(document: bytes, folder: Path, scene: ImageAnnotation) -> Any:
     for name in ("images", "labels"):
         (folder / name).mkdir()
     Image.new("RGB", (scene.width, scene.height)).save(folder / "images" / "car.png")
@@ -32,7 +32,9 @@ def load(document: bytes, folder: Path, scene: Scene) -> Any:
     return next(iter(dataset.annotations.values()))
 
 
-def test_it_is_read_as_it_is_meant(scene: Scene, tmp_path: Path, check_masks: Any) -> None:
+def test_it_is_read_as_it_is_meant(
+    scene: ImageAnnotation, tmp_path: Path, check_masks: Any
+) -> None:
     detections = load(write(scene), tmp_path, scene)
     assert len(detections) == sum(len(part.polygons) for part in scene.parts)
     masks: dict[str, Any] = {}
@@ -42,7 +44,7 @@ def test_it_is_read_as_it_is_meant(scene: Scene, tmp_path: Path, check_masks: An
     check_masks(scene, masks, share=0.7)
 
 
-def test_coordinates_are_within_the_photo(scene: Scene) -> None:
+def test_coordinates_are_within_the_photo(scene: ImageAnnotation) -> None:
     for row in write(scene).decode().splitlines():
         number, *values = row.split()
         assert 0 <= int(number) < len(PART_NAMES)
@@ -51,6 +53,6 @@ def test_coordinates_are_within_the_photo(scene: Scene) -> None:
         assert all(0 <= float(value) <= 1 for value in values)
 
 
-def test_a_photo_without_a_car_has_no_rows(empty: Scene, tmp_path: Path) -> None:
+def test_a_photo_without_a_car_has_no_rows(empty: ImageAnnotation, tmp_path: Path) -> None:
     assert write(empty) == b""
     assert len(load(write(empty), tmp_path, empty)) == 0

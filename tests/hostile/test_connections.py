@@ -15,7 +15,7 @@ import pytest
 import requests
 from helpers import Server, body, encoded, noise
 
-from server.request_body import Bodies, Body
+from server.request_body import Body, BodyBudget
 
 CONNECTIONS = 600
 SECONDS = 2.0
@@ -211,7 +211,7 @@ def test_unfinished_small_uploads_do_not_fill_the_memory(impatient: Server) -> N
 
 
 def test_bodies_share_the_memory() -> None:
-    bodies = Bodies(limit=100_000, memory=40_000)
+    bodies = BodyBudget(limit=100_000, memory=40_000)
     with ExitStack() as stack:
 
         def body(size: int) -> Body:

@@ -24,7 +24,7 @@ from mutations import mutations, seeds
 from numpy.typing import NDArray
 from PIL import Image
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from segment_interface import ImageError, decode_base64, decode_image
 from vision.image_file import orientation
 
@@ -32,7 +32,7 @@ LIMIT = 1_000_000
 
 
 @pytest.fixture
-def blank(make_app: Callable[..., Api]) -> FlaskClient:
+def blank(make_app: Callable[..., OpenApiApp]) -> FlaskClient:
     """A service that finds no car in anything."""
     return make_app(stages=Blank()).test_client()
 

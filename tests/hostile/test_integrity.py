@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import REPOSITORY, encoded, noise, post, wait
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from pipeline import MODELS_FAILED, Pipeline
 from vision.model_files import MANIFEST, MODELS, read_description
 
@@ -93,7 +93,7 @@ TYPES = read_description("types").weights
     ],
 )
 def test_changed_models_are_not_used(
-    make_app: Callable[..., Api],
+    make_app: Callable[..., OpenApiApp],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     file: str,
@@ -110,7 +110,9 @@ def test_changed_models_are_not_used(
     assert str(tmp_path) not in client.get(f"/{image_hash}/status").text
 
 
-def test_models_that_did_not_change_are_used(make_app: Callable[..., Api], tmp_path: Path) -> None:
+def test_models_that_did_not_change_are_used(
+    make_app: Callable[..., OpenApiApp], tmp_path: Path
+) -> None:
     shutil.copytree(MODELS, tmp_path / "models")
     client = make_app(stages=Pipeline(folder=tmp_path / "models")).test_client()
     wait(client, post(client, encoded(noise(30, 40))))

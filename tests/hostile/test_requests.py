@@ -17,7 +17,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from settings import Settings
 
 PNG = body(encoded(noise(8, 9)))["image"]
@@ -26,7 +26,7 @@ REFUSALS = range(400, 500)
 
 
 @pytest.fixture
-def app(make_app: Callable[..., Api]) -> Api:
+def app(make_app: Callable[..., OpenApiApp]) -> OpenApiApp:
     return make_app(stages=Blank())
 
 
@@ -200,7 +200,7 @@ def test_odd_headers(server: Server, headers: dict[str, str], statuses: tuple[in
 
 
 def test_nothing_appears_outside_the_data_folder(
-    make_app: Callable[..., Api], settings: Settings, tmp_path: Path
+    make_app: Callable[..., OpenApiApp], settings: Settings, tmp_path: Path
 ) -> None:
     data_dir = tmp_path / "inner" / "data"
     client = make_app(

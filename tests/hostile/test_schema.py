@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from api.openapi import Api
+from api.openapi import OpenApiApp
 from app import create_app
 from settings import Settings
 
@@ -27,7 +27,7 @@ KNOWN = encoded(noise(20, 30))
 
 
 @pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenApiApp]:
     """An app with one photo that is Ready."""
     folder = tmp_path_factory.mktemp("schema")
     app = create_app(Settings(data_dir=folder), pipeline=Blank(), status={}, segments={})
@@ -38,7 +38,9 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 @pytest.mark.parametrize("hash_is_known", [False, True])
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_the_document_is_true(described: Api, mode: GenerationMode, hash_is_known: bool) -> None:
+def test_the_document_is_true(
+    described: OpenApiApp, mode: GenerationMode, hash_is_known: bool
+) -> None:
     # Data that fits the document may still be no picture, and a hash may be unknown.
     excluded: list[Any] = [positive_data_acceptance]
     if hash_is_known:
@@ -62,7 +64,7 @@ def test_the_document_is_true(described: Api, mode: GenerationMode, hash_is_know
         ask()
 
 
-def operations(app: Api) -> list[Any]:
+def operations(app: OpenApiApp) -> list[Any]:
     """All operations of the document."""
     document = schemathesis.openapi.from_wsgi("/openapi.json", app)
     results: list[Any] = list(document.get_all_operations())

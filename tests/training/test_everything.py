@@ -14,7 +14,7 @@ from tiny import write_data
 
 from training.everything import RUNS, Knobs, OtherKnobsError, plan, run_plan
 from vision.model_files import read_description
-from vision.runtimes.choose import Choice
+from vision.runtimes.choose import RuntimeConfig
 
 
 def command(data: Path, folder: Path) -> list[str]:
@@ -63,7 +63,9 @@ def test_killed_and_gone_on(tmp_path: Path) -> None:
 def check_models(folder: Path) -> None:
     for name in ("parts", "types", "shapes"):
         for runtime in ("onnx", "torch"):
-            Choice(runtime).load(read_description(name, folder), folder)  # checks the manifest
+            RuntimeConfig(runtime).load(
+                read_description(name, folder), folder
+            )  # checks the manifest
     for name, figure in (("parts", "miou"), ("types", "type_accuracy")):
         metrics = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["metrics"]
         assert 0 <= metrics[figure] <= 1

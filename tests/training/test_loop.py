@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training.export import export_weights
 from training.loop import Batch, LoopOptions, run
-from vision.model_files import ModelDescription, ModelError
+from vision.model_files import ModelDescription, ModelFileError
 from vision.runtimes.torch_runtime import load_network
 
 
@@ -102,10 +102,10 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ModelError, match=r"tiny\.safetensors is not the file"):
+    with pytest.raises(ModelFileError, match=r"tiny\.safetensors is not the file"):
         load_network(description(), tmp_path)
     path.unlink()
-    with pytest.raises(ModelError, match="can't be read"):
+    with pytest.raises(ModelFileError, match="can't be read"):
         load_network(description(), tmp_path)
 
 
@@ -114,5 +114,5 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
     network = build_network("pyramid", {"backbone": "tf_efficientnet_lite0", "classes": 5})
     export_weights(network.state_dict(), "tiny.safetensors", tmp_path)
-    with pytest.raises(ModelError, match="does not fit"):
+    with pytest.raises(ModelFileError, match="does not fit"):
         load_network(description(), tmp_path)

@@ -13,7 +13,7 @@ import torch
 from training.export import export_checkpoint, export_graph, export_weights, read_fields
 from vision.model_files import MODELS, read_description
 from vision.networks import build_network
-from vision.runtimes.choose import Choice
+from vision.runtimes.choose import RuntimeConfig
 
 NAMES = ("parts", "types", "shapes")
 
@@ -47,7 +47,9 @@ def test_what_is_exported_gives_the_same_answers(tmp_path: Path, name: str) -> N
         1, description.options.get("labels", 3), fields.get("height", 192), fields.get("width", 288)
     )  # fmt: skip
     batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    one, other = (Choice(runtime).load(description, folder)(batch) for runtime in ("onnx", "torch"))
+    one, other = (
+        RuntimeConfig(runtime).load(description, folder)(batch) for runtime in ("onnx", "torch")
+    )
     scale = np.abs(other).max()
     assert np.abs(one - other).max() < 1e-4 * max(1.0, scale)
 

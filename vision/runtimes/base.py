@@ -17,7 +17,7 @@ class Runtime(Protocol):
         ...
 
 
-class Crowd:
+class ActiveCalls:
     """Counts what is worked on at this moment, in `with` blocks of any threads."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Crowd:
         """How many blocks are entered."""
         return self._size
 
-    def __enter__(self) -> Crowd:
+    def __enter__(self) -> ActiveCalls:
         with self._lock:
             self._size += 1
         return self

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from vision.model_files import MODELS, ModelDescription
-from vision.runtimes.base import Crowd, Runtime
+from vision.runtimes.base import ActiveCalls, Runtime
 
 Name = Literal["onnx", "torch", "openvino"]
-Wish = Literal["auto", "onnx", "torch", "openvino"]
+RuntimeSetting = Literal["auto", "onnx", "torch", "openvino"]
 
 _PACKAGES: dict[Name, str] = {"onnx": "onnxruntime", "torch": "torch", "openvino": "openvino"}
 _CPU = Path("/proc/cpuinfo")
@@ -28,7 +28,7 @@ class RuntimeMissingError(Exception):
 
 
 @dataclass(frozen=True)
-class Choice:
+class RuntimeConfig:
     """A runtime that is there.
 
     Attributes:
@@ -43,7 +43,7 @@ class Choice:
     name: Name
     threads: int = 1
     calls: int = 1
-    crowd: Crowd = field(default_factory=Crowd, compare=False, repr=False)
+    crowd: ActiveCalls = field(default_factory=ActiveCalls, compare=False, repr=False)
 
     def load(self, description: ModelDescription, folder: Path = MODELS) -> Runtime:
         """Load the described network. Raises ModelError if a file of it can't be used."""
@@ -60,19 +60,19 @@ class Choice:
         return OnnxRuntime(description, folder, self.threads, self.calls, self.crowd)
 
 
-def choose(wish: Wish = "auto", threads: int = 1, calls: int = 1) -> Choice:
+def choose(wish: RuntimeSetting = "auto", threads: int = 1, calls: int = 1) -> RuntimeConfig:
     """Find the runtime to use.
 
     Args:
         wish: `auto` takes the fastest that is installed and right for the machine.
-        threads, calls: see `Choice`.
+        threads, calls: see `RuntimeConfig`.
 
     Raises:
         RuntimeMissingError: what is wished for is not installed.
     """
     if wish != "auto" and not _installed(wish):
         raise RuntimeMissingError(f"the package {_PACKAGES[wish]} is not installed")
-    return Choice(_best() if wish == "auto" else wish, threads, calls)
+    return RuntimeConfig(_best() if wish == "auto" else wish, threads, calls)
 
 
 def _best() -> Name:

@@ -13,8 +13,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from vision.model_files import ModelDescription, ModelError, verified_graph
-from vision.runtimes.base import Crowd
+from vision.model_files import ModelDescription, ModelFileError, verified_graph
+from vision.runtimes.base import ActiveCalls
 
 
 class OnnxRuntime:
@@ -31,7 +31,7 @@ class OnnxRuntime:
         folder: Path,
         threads: int,
         calls: int,
-        crowd: Crowd,
+        crowd: ActiveCalls,
     ) -> None:
         """Load; see `runtimes.Choice` for the arguments.
 
@@ -45,7 +45,7 @@ class OnnxRuntime:
             self._wide = _session(graph, files, max(threads, calls))
             self._narrow = _session(graph, files, 1) if calls > 1 else self._wide
         except Exception as error:  # its exceptions have no base class of their own
-            raise ModelError(f"models/{description.graph} can't be used") from error
+            raise ModelFileError(f"models/{description.graph} can't be used") from error
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `runtimes.Runtime`."""

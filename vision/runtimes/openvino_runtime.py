@@ -13,7 +13,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from vision.model_files import ModelDescription, ModelError, verified_graph
+from vision.model_files import ModelDescription, ModelFileError, verified_graph
 
 
 class OpenvinoRuntime:
@@ -45,7 +45,7 @@ class OpenvinoRuntime:
             try:
                 self._compiled = core.compile_model(core.read_model(path), "CPU", options)
             except RuntimeError as error:
-                raise ModelError(f"models/{description.graph} can't be used") from error
+                raise ModelFileError(f"models/{description.graph} can't be used") from error
         self._of_thread = threading.local()
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:

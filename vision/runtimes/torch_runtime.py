@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load
 from torch import nn
 
-from vision.model_files import MODELS, ModelDescription, ModelError, verified_bytes
+from vision.model_files import MODELS, ModelDescription, ModelFileError, verified_bytes
 from vision.networks import build_network
 
 
@@ -35,11 +35,11 @@ def load_network(description: ModelDescription, folder: Path = MODELS) -> nn.Mod
             strict=False,
         )
     except RuntimeError as error:
-        raise ModelError(f"models/{description.weights} does not fit the network") from error
+        raise ModelFileError(f"models/{description.weights} does not fit the network") from error
     # Batch norm counts its batches in training; inference has no use for that.
     missing = [key for key in keys.missing_keys if not key.endswith("num_batches_tracked")]
     if missing or keys.unexpected_keys:
-        raise ModelError(f"models/{description.weights} does not fit the network")
+        raise ModelFileError(f"models/{description.weights} does not fit the network")
     network.requires_grad_(False)
     return network.eval().to(memory_format=torch.channels_last)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from exports.rings import keyhole, number
+from exports.coordinates import keyhole, number
 from poligons_from_seg import Polygon, mask_to_polygons, polygon_area, rasterize
 
 

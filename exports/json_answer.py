@@ -6,21 +6,21 @@ import json
 from typing import Any
 
 from car_classification import CarType
-from exports.rings import scaled
-from exports.scene import Scene
+from exports.annotation import ImageAnnotation
+from exports.coordinates import scaled
 from photo_result import Part, rounded
 from poligons_from_seg import Ring
 
 
-def dumped(document: Any) -> bytes:
+def to_json_bytes(document: Any) -> bytes:
     """JSON as short as possible, with a line break at the end."""
     return (json.dumps(document, separators=(",", ":")) + "\n").encode()
 
 
-def write(scene: Scene) -> bytes:
+def write(scene: ImageAnnotation) -> bytes:
     """The document that `schema.ResultAnswer` describes."""
     parts = [_part(part, scene) for part in scene.parts]
-    return dumped(
+    return to_json_bytes(
         {
             "image_hash": scene.image_hash,
             "width": scene.width,
@@ -39,14 +39,14 @@ def write(scene: Scene) -> bytes:
     )
 
 
-def points(ring: Ring, scene: Scene) -> Ring | list[list[float]]:
+def points(ring: Ring, scene: ImageAnnotation) -> Ring | list[list[float]]:
     """A ring in pixels, or from 0 to 1 where the scene asks for that."""
     if scene.normalized:
         return rounded(scaled(ring, 1 / scene.width, 1 / scene.height), 6)
     return ring  # has two decimals at most, see `poligons_from_seg`
 
 
-def box(part: Part, scene: Scene) -> list[float]:
+def box(part: Part, scene: ImageAnnotation) -> list[float]:
     """[x, y, width, height] in the same unit."""
     x, y, width, height = part.bbox
     if scene.normalized:
@@ -62,7 +62,7 @@ def box(part: Part, scene: Scene) -> list[float]:
     return [x, y, width, height]
 
 
-def _part(part: Part, scene: Scene) -> dict[str, Any]:
+def _part(part: Part, scene: ImageAnnotation) -> dict[str, Any]:
     return {
         "name": part.name,
         "confidence": part.confidence,

@@ -10,8 +10,8 @@ import pytest
 
 from api.schema import ResultAnswer
 from exports import FORMATS, export
-from exports.answer import write
-from exports.scene import Scene, scene_of
+from exports.annotation import ImageAnnotation, annotate
+from exports.json_answer import write
 from options import Options
 from photo_result import NO_CAR, Result
 
@@ -20,7 +20,7 @@ pytest_plugins = ["scenes"]
 HASH = "ab" * 32
 
 
-def test_it_has_the_documented_shape(scene: Scene) -> None:
+def test_it_has_the_documented_shape(scene: ImageAnnotation) -> None:
     document = ResultAnswer.model_validate_json(write(scene), strict=False)
     assert [part.name for part in document.parts] == [part.name for part in scene.parts]
     assert list(document.segments) == [part.name for part in scene.parts]
@@ -30,8 +30,8 @@ def test_it_has_the_documented_shape(scene: Scene) -> None:
 
 
 def test_normalised_coordinates_are_the_same_points(drawn: Result) -> None:
-    plain = json.loads(write(scene_of(HASH, drawn, Options())))
-    normalised = json.loads(write(scene_of(HASH, drawn, Options(normalized=True))))
+    plain = json.loads(write(annotate(HASH, drawn, Options())))
+    normalised = json.loads(write(annotate(HASH, drawn, Options(normalized=True))))
     size = np.array([drawn.width, drawn.height])
     for one, other in zip(plain["parts"], normalised["parts"], strict=True):
         assert np.allclose(np.array(other["bbox"]).reshape(2, 2) * size,
@@ -43,7 +43,7 @@ def test_normalised_coordinates_are_the_same_points(drawn: Result) -> None:
                 assert np.max(scaled) <= 1
 
 
-def test_a_photo_without_a_car(empty: Scene) -> None:
+def test_a_photo_without_a_car(empty: ImageAnnotation) -> None:
     document = json.loads(write(empty))
     assert document["type"] is None
     assert document["segments"] == {}
@@ -53,7 +53,7 @@ def test_a_photo_without_a_car(empty: Scene) -> None:
 
 
 def test_it_says_more_of_the_photo(unsure: Result) -> None:
-    document = json.loads(write(scene_of(HASH, unsure, Options())))
+    document = json.loads(write(annotate(HASH, unsure, Options())))
     assert (document["rotation"], document["other_cars"]) == (90, True)
     assert (document["width"], document["height"]) == (unsure.width, unsure.height)
     assert document["model_version"] == unsure.model_version != ""
@@ -63,11 +63,11 @@ def test_it_says_more_of_the_photo(unsure: Result) -> None:
 
 def test_parts_without_a_type(unsure: Result) -> None:
     close_up = replace(unsure, type=None)
-    document = json.loads(write(scene_of(HASH, close_up, Options())))
+    document = json.loads(write(annotate(HASH, close_up, Options())))
     assert document["type"] is None
     assert len(document["parts"]) > 1
     assert "type of the car cannot be told" in document["message"]
-    nothing_sure = json.loads(write(scene_of(HASH, close_up, Options(min_confidence=1))))
+    nothing_sure = json.loads(write(annotate(HASH, close_up, Options(min_confidence=1))))
     assert nothing_sure["parts"] == []
     assert nothing_sure["message"] != NO_CAR
 
@@ -80,7 +80,7 @@ def test_every_format_writes_the_same_bytes_each_time(name: str, drawn: Result) 
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_can_write_a_photo_without_a_car(name: str, empty: Scene) -> None:
+def test_every_format_can_write_a_photo_without_a_car(name: str, empty: ImageAnnotation) -> None:
     chosen = FORMATS[name]
     document = chosen.write(empty)
     assert b"hood" not in document or chosen.name in ("coco", "coco-rle", "cvat")  # their labels

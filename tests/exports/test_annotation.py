@@ -10,7 +10,7 @@ import shapely
 from scenes import DOUBTFUL
 
 from exports import FORMATS, export
-from exports.scene import Scene, scene_of
+from exports.annotation import ImageAnnotation, annotate
 from img_to_segments import PART_NAMES
 from options import Options
 from photo_result import Analysis, Result
@@ -21,11 +21,11 @@ pytest_plugins = ["scenes"]
 HASH = "ab" * 32
 
 
-def names(scene: Scene) -> list[str]:
+def names(scene: ImageAnnotation) -> list[str]:
     return [part.name for part in scene.parts]
 
 
-def vertices(scene: Scene) -> int:
+def vertices(scene: ImageAnnotation) -> int:
     return sum(
         len(ring)
         for part in scene.parts
@@ -35,14 +35,14 @@ def vertices(scene: Scene) -> int:
 
 
 def test_without_options_the_kept_polygons_are_shown(result: Result) -> None:
-    scene = scene_of(HASH, result, Options())
+    scene = annotate(HASH, result, Options())
     assert scene.parts == result.sure_parts()
     assert scene.file_name == f"{HASH}.png"
 
 
 def test_by_default_parts_are_sure(unsure: Result) -> None:
     sure = [part for part in unsure.parts if part.name not in DOUBTFUL]
-    scene = scene_of(HASH, unsure, Options())
+    scene = annotate(HASH, unsure, Options())
     assert len(sure) == len(unsure.parts) - len(DOUBTFUL)
     assert scene.parts == sure
     assert scene.message.startswith(f"{len(sure)} parts were found.")
@@ -51,11 +51,11 @@ def test_by_default_parts_are_sure(unsure: Result) -> None:
     kept = {PART_NAMES.index(name) + 1 for name in names(scene)}
     labels = unsure.labels()
     assert np.array_equal(scene.labels(), np.where(np.isin(labels, list(kept)), labels, 0))
-    everything = scene_of(HASH, unsure, Options(min_confidence=0))
+    everything = annotate(HASH, unsure, Options(min_confidence=0))
     assert everything.parts == unsure.parts
     assert everything.message.startswith(f"{len(unsure.parts)} parts were found.")
     assert np.array_equal(everything.labels(), labels)
-    nothing = scene_of(HASH, unsure, Options(min_confidence=1))
+    nothing = annotate(HASH, unsure, Options(min_confidence=1))
     assert nothing.parts == []
     assert not nothing.labels().any()
     assert nothing.message.startswith("No part was found with enough confidence.")
@@ -77,7 +77,7 @@ def test_every_format_leaves_unsure_parts_out(unsure: Result, form: str, options
 
 
 def test_the_exact_outline_gives_the_mask_back(result: Result) -> None:
-    scene = scene_of(HASH, result, Options(tolerance=0))
+    scene = annotate(HASH, result, Options(tolerance=0))
     labels = result.labels()
     for part in scene.parts:
         mask = labels == PART_NAMES.index(part.name) + 1
@@ -85,20 +85,20 @@ def test_the_exact_outline_gives_the_mask_back(result: Result) -> None:
 
 
 def test_more_tolerance_means_fewer_vertices(result: Result) -> None:
-    counts = [vertices(scene_of(HASH, result, Options(tolerance=value))) for value in (0, 1, 3, 10)]
+    counts = [vertices(annotate(HASH, result, Options(tolerance=value))) for value in (0, 1, 3, 10)]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] > 2 * counts[1] > 2 * counts[3]
 
 
 def test_no_ring_has_more_vertices_than_allowed(result: Result) -> None:
-    scene = scene_of(HASH, result, Options(tolerance=0.5, max_vertices=12))
+    scene = annotate(HASH, result, Options(tolerance=0.5, max_vertices=12))
     for part in scene.parts:
         for polygon in part.polygons:
             assert len(polygon.exterior) <= 12
 
 
 def test_small_pieces_are_left_out(drawn: Result) -> None:
-    scene = scene_of(HASH, drawn, Options(min_area=100))
+    scene = annotate(HASH, drawn, Options(min_area=100))
     assert names(scene) == [
         part.name for part in drawn.parts if part.name not in ("left_mirror", "right_mirror")
     ]
@@ -113,15 +113,15 @@ def test_small_pieces_are_left_out(drawn: Result) -> None:
 
 
 def test_a_piece_of_just_the_area_stays(drawn: Result) -> None:
-    assert "right_mirror" in names(scene_of(HASH, drawn, Options(min_area=72)))
-    assert "right_mirror" not in names(scene_of(HASH, drawn, Options(min_area=73)))
+    assert "right_mirror" in names(annotate(HASH, drawn, Options(min_area=72)))
+    assert "right_mirror" not in names(annotate(HASH, drawn, Options(min_area=73)))
 
 
 @pytest.mark.parametrize("topology", ["independent", "shared"])
 def test_parts_with_little_confidence_are_left_out(drawn: Result, topology: str) -> None:
     limit = drawn.parts[3].confidence
     options = Options(min_confidence=limit, topology=topology)  # type: ignore[arg-type]
-    scene = scene_of(HASH, drawn, options)
+    scene = annotate(HASH, drawn, options)
     assert names(scene) == [part.name for part in drawn.parts if part.confidence >= limit]
     assert len(scene.parts) == len(drawn.parts) - 3
     assert len(np.unique(scene.labels())) == len(scene.parts) + 1
@@ -129,7 +129,7 @@ def test_parts_with_little_confidence_are_left_out(drawn: Result, topology: str)
 
 
 def test_shared_borders_have_no_gap_and_no_overlap(drawn: Result) -> None:
-    scene = scene_of(HASH, drawn, Options(topology="shared", tolerance=2))
+    scene = annotate(HASH, drawn, Options(topology="shared", tolerance=2))
     covered = sum(
         rasterize(part.polygons, drawn.height, drawn.width).astype(int) for part in scene.parts
     )

@@ -17,7 +17,7 @@ from photo_result import Part, Result, outline
 
 
 @dataclass(frozen=True)
-class Scene:
+class ImageAnnotation:
     """The parts of one photo, ready to be written in any format.
 
     Attributes:
@@ -46,7 +46,7 @@ class Scene:
     model_version: str = ""
 
 
-def scene_of(image_hash: str, result: Result, options: Options) -> Scene:
+def annotate(image_hash: str, result: Result, options: Options) -> ImageAnnotation:
     """Show a result as the options ask; nothing is computed by a network.
 
     The polygons that the plain answer has are kept with the result; others come from its label
@@ -57,7 +57,7 @@ def scene_of(image_hash: str, result: Result, options: Options) -> Scene:
     if options.changes_outlines:
         kept = labels()
         parts, labels = _outlined(kept, parts, options), lambda: kept
-    return Scene(
+    return ImageAnnotation(
         image_hash=image_hash,
         file_name=options.file_name or f"{image_hash}.png",
         width=result.width,
