@@ -31,7 +31,7 @@ class Result:
 
     Attributes:
         width, height: size of the upright photo in pixels.
-        type, rotation, other_cars: as in `pipeline.Analysis`.
+        type, rotation, other_cars, car_seen: as in `pipeline.Analysis`.
         parts: all parts of any confidence, as `pipeline.outline` gives them by default.
         packed_labels: the label map, compressed; see `labels`.
         model_version: of the models that made it, see `model_files.models_version`.
@@ -45,6 +45,7 @@ class Result:
     model_version: str
     rotation: int = 0
     other_cars: bool = False
+    car_seen: bool = False
 
     @classmethod
     def of(cls, analysis: Analysis, model_version: str) -> Result:
@@ -59,6 +60,7 @@ class Result:
             model_version=model_version,
             rotation=analysis.rotation,
             other_cars=analysis.other_cars,
+            car_seen=analysis.car_seen,
         )
 
     def labels(self) -> NDArray[np.uint8]:
@@ -90,7 +92,7 @@ class Result:
         Args:
             count: parts that are delivered; None for the parts that are delivered by default.
         """
-        if self.type is None and not self.parts:
+        if self.type is None and not self.parts and not self.car_seen:
             return NO_CAR
         count = len(self.sure_parts()) if count is None else count
         if count == 0:
@@ -103,8 +105,8 @@ class Result:
             sentences.append(
                 f"The photo is not upright: turn it {self.rotation} degrees clockwise."
             )
-        if self.other_cars:
-            sentences.append("There are other cars of similar size; the parts of one are given.")
+        if self.other_cars and count:
+            sentences.append("There are other cars of similar size in the photo.")
         return " ".join(sentences)
 
     def exteriors(self) -> Segments:
@@ -135,6 +137,7 @@ class Result:
             model_version=fields.get("model_version", FIRST_VERSION),
             rotation=fields.get("rotation", 0),
             other_cars=fields.get("other_cars", False),
+            car_seen=fields.get("car_seen", False),
         )
         if "model_version" in fields or not has_lid(result.parts):
             return result

@@ -58,6 +58,7 @@ class Analysis:
         outlines: those of the labels with the default tolerance, where they are known already.
         rotation: degrees clockwise, 0, 90, 180 or 270, by which the photo would stand upright.
         other_cars: there are more cars of similar size, whose parts are left out.
+        car_seen: the photo shows a car, or a piece of one, though no part is found.
     """
 
     type: CarType | None
@@ -66,6 +67,7 @@ class Analysis:
     outlines: dict[int, Outline] | None = None
     rotation: int = 0
     other_cars: bool = False
+    car_seen: bool = False
 
     def parts(self) -> list[Part]:
         """The parts with their polygons, as `outline` gives them by default."""
@@ -210,7 +212,8 @@ class Pipeline:
                 if best is not look:
                     look, drawing = best, None
             if not classify.sees_car(look.view, look.cells):
-                return Analysis(None, np.zeros(photo.size, np.uint8), {})
+                car_seen = classify.sees_close_up(photo.pixels)
+                return Analysis(None, np.zeros(photo.size, np.uint8), {}, car_seen=car_seen)
             at("polygons")
             drawing = drawing or _draw(segment, look.cells.turned(look.quarters), photo.size)
             return _finish(drawing, look, classify)
@@ -259,11 +262,13 @@ def _draw(segment: PartSegmenter, cells: Cells, size: tuple[int, int]) -> _Drawi
     segmentation = segment.enlarge(cells, *size)
     outlines = label_map_to_outlines(segmentation.labels)
     cell = size[0] * size[1] / cells.labels.size  # pixels of a cell
+    thresholds = segment.description.thresholds
+    least = thresholds["piece"] * cell
     pieces = {
         label: [polygon.exterior for polygon in outline.polygons]
         for label, outline in outlines.items()
     }
-    if remove_specks(segmentation.labels, pieces, cell):
+    if remove_specks(segmentation.labels, pieces, least, thresholds["island"]):
         outlines = label_map_to_outlines(segmentation.labels)
     return _Drawing(segmentation, outlines)
 
