@@ -107,7 +107,7 @@ class TypeClassifier:
             cells: the parts; wheels alone, as of a bus, have no type.
         """
         sure = {label for label, value in cells.confidences.items() if value >= DEFAULT_CONFIDENCE}
-        known = view.certainty >= self.description.thresholds["known"] and sure != {WHEEL}
+        known = view.certainty >= self.description.thresholds["known"] and sure - {WHEEL}
         return view.best if known else None
 
     def sees_car(self, view: CarView | None, cells: CoarseSegmentation) -> bool:
@@ -122,13 +122,27 @@ class TypeClassifier:
         thresholds = self.description.thresholds
         surest = max(cells.confidences.values())
         certain = view.certainty >= thresholds["known"]
-        if surest < DEFAULT_CONFIDENCE and not (certain and view.no_car < thresholds["no_car"]):
-            return False
+        if surest < DEFAULT_CONFIDENCE:
+            large = cells.area >= thresholds["large"] and view.no_car < thresholds["close_up"]
+            return large or (certain and view.no_car < thresholds["no_car"])
         if view.no_car >= thresholds["no_car"] and surest < thresholds["sure_part"]:
             return False
         # A lone wheel close up is the wheel of a car; a small one is that of a motorcycle.
         lone_wheel = set(cells.confidences) == {WHEEL} and cells.area < thresholds["lone_wheel"]
         return certain or not lone_wheel
+
+    def sees_close_up(self, rgb: NDArray[np.uint8]) -> bool:
+        """Return True if a photo without parts shows a piece of a car, such as a door.
+
+        Args:
+            rgb: (H, W, 3) uint8, the whole photo.
+        """
+        height, width = rgb.shape[:2]
+        picture = self.logits(rgb, (0.0, 0.0, float(width), float(height)))
+        *types, no_car = softmax(picture[: len(TYPE_NAMES) + 1]).tolist()
+        thresholds = self.description.thresholds
+        # a close-up has no certain type; a truck without parts often has one
+        return bool(no_car < thresholds["close_up"] and max(types) < thresholds["known"])
 
     def has_two_doors(self, view: CarView) -> bool:
         """Return True if a car has no back doors, most likely."""

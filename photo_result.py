@@ -48,6 +48,7 @@ class Analysis:
         outlines: those of the labels with the default tolerance, where they are known already.
         rotation: degrees clockwise, 0, 90, 180 or 270, by which the photo would stand upright.
         other_cars: there are more cars of similar size, whose parts are left out.
+        car_seen: the photo shows a car, or a piece of one, though no part is found.
     """
 
     type: CarType | None
@@ -56,6 +57,7 @@ class Analysis:
     outlines: dict[int, Outline] | None = None
     rotation: int = 0
     other_cars: bool = False
+    car_seen: bool = False
 
     def parts(self) -> list[Part]:
         """The parts with their polygons, as `outline` gives them by default."""
@@ -126,7 +128,7 @@ class Result:
 
     Attributes:
         width, height: size of the upright photo in pixels.
-        type, rotation, other_cars: as in `pipeline.Analysis`.
+        type, rotation, other_cars, car_seen: as in `pipeline.Analysis`.
         parts: all parts of any confidence, as `pipeline.outline` gives them by default.
         packed_labels: the label map, compressed; see `labels`.
         model_version: of the models that made it, see `model_files.models_version`.
@@ -140,6 +142,7 @@ class Result:
     model_version: str
     rotation: int = 0
     other_cars: bool = False
+    car_seen: bool = False
 
     @classmethod
     def of(cls, analysis: Analysis, model_version: str) -> Result:
@@ -154,6 +157,7 @@ class Result:
             model_version=model_version,
             rotation=analysis.rotation,
             other_cars=analysis.other_cars,
+            car_seen=analysis.car_seen,
         )
 
     def labels(self) -> NDArray[np.uint8]:
@@ -185,7 +189,7 @@ class Result:
         Args:
             count: parts that are delivered; None for the parts that are delivered by default.
         """
-        if self.type is None and not self.parts:
+        if self.type is None and not self.parts and not self.car_seen:
             return NO_CAR
         count = len(self.sure_parts()) if count is None else count
         if count == 0:
@@ -198,8 +202,8 @@ class Result:
             sentences.append(
                 f"The photo is not upright: turn it {self.rotation} degrees clockwise."
             )
-        if self.other_cars:
-            sentences.append("There are other cars of similar size; the parts of one are given.")
+        if self.other_cars and count:
+            sentences.append("There are other cars of similar size in the photo.")
         return " ".join(sentences)
 
     def exteriors(self) -> Segments:
@@ -230,6 +234,7 @@ class Result:
             model_version=fields.get("model_version", FIRST_VERSION),
             rotation=fields.get("rotation", 0),
             other_cars=fields.get("other_cars", False),
+            car_seen=fields.get("car_seen", False),
         )
         if "model_version" in fields or not _has_lid(result.parts):
             return result

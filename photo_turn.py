@@ -8,14 +8,17 @@ import numpy as np
 
 from car_classification import CarView
 from img_to_segments import CoarseSegmentation
+from options import DEFAULT_CONFIDENCE
+from vision.labels import WHEEL
 
 QUARTERS = (1, 2, 3)
 
-# Of 369 validation photos each in three turns all are read right with these, and of 482 close-ups,
-# damaged cars and photos without a car 3 are wrongly turned.
+# Looked at on 1,573 upright photos and close-ups of which 1 is turned with these, and on 170 photos
+# in other turns, of which 8 are not found.
 _UPRIGHT = 0.5  # probability of the layout network from which a photo is not looked at again
 _SURE = 0.5  # mean confidence of the parts, likewise
-_TURNED = 0.8  # probability of the layout network from which another turn may win
+_TURNED = 0.6  # probability of the layout network from which another turn may win
+_SURE_TURNED = 0.3  # mean confidence of the parts, likewise
 _BETTER = 1.2  # times as sure as upright another turn must be
 
 
@@ -50,6 +53,14 @@ class Look:
         return self.mean_confidence * self.cells.area * self.view.turned[0]
 
     @property
+    def is_clear(self) -> bool:
+        """Return True if the photo stands upright for sure; a wheel looks the same in all turns."""
+        confidences = self.cells.confidences.items()
+        shows_up = any(sure >= DEFAULT_CONFIDENCE and part != WHEEL for part, sure in confidences)
+        likely = self.view is not None and self.view.turned[0] >= _TURNED
+        return likely and shows_up and self.mean_confidence >= _SURE_TURNED
+
+    @property
     def is_doubtful(self) -> bool:
         """Return True if the photo may be turned: no part, unsure parts, or parts lying oddly."""
         if self.view is None:
@@ -60,6 +71,4 @@ class Look:
 def best_look(first: Look, others: list[Look]) -> Look:
     """Return the surest look; the first one unless another is clearly surer."""
     other = max(others, key=lambda look: look.score)
-    if other.view is None or other.view.turned[0] < _TURNED:
-        return first
-    return other if other.score > _BETTER * first.score else first
+    return other if other.is_clear and other.score > _BETTER * first.score else first

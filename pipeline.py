@@ -160,7 +160,8 @@ class Pipeline:
                 if best is not look:
                     look, drawing = best, None
             if not classify.sees_car(look.view, look.cells):
-                return Analysis(None, np.zeros(photo.size, np.uint8), {})
+                car_seen = classify.sees_close_up(photo.pixels)
+                return Analysis(None, np.zeros(photo.size, np.uint8), {}, car_seen=car_seen)
             at("polygons")
             drawing = drawing or _draw(segment, look.cells.turned(look.quarters), photo.size)
             return _finish(drawing, look, classify)
@@ -212,11 +213,13 @@ def _draw(segment: PartSegmenter, cells: CoarseSegmentation, size: tuple[int, in
     segmentation = segment.enlarge(cells, *size)
     outlines = label_map_to_outlines(segmentation.labels)
     cell = size[0] * size[1] / cells.labels.size  # pixels of a cell
+    thresholds = segment.description.thresholds
+    least = thresholds["piece"] * cell
     pieces = {
         label: [polygon.exterior for polygon in outline.polygons]
         for label, outline in outlines.items()
     }
-    if remove_specks(segmentation.labels, pieces, cell):
+    if remove_specks(segmentation.labels, pieces, least, thresholds["island"]):
         outlines = label_map_to_outlines(segmentation.labels)
     return _Drawing(segmentation, outlines)
 

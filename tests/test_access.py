@@ -273,7 +273,7 @@ def test_an_open_service_warns(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         make_app(settings.model_copy(update=change))
-    lines = [record.getMessage() for record in caplog.records if record.name == "access"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "carseg.api"]
     assert len(lines) == warned
     assert all("CARSEG_API_KEYS" in line for line in lines)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from car_classification import CarView
 from img_to_segments import CoarseSegmentation
 from photo_turn import Look, best_look
-from vision.labels import TYPE_NAMES, label_of
+from vision.labels import TYPE_NAMES, WHEEL, label_of
 
 
 def look(quarters: int, upright: float, confidence: float = 0.9, size: int = 10) -> Look:
@@ -40,6 +42,14 @@ def test_surest_turn_wins() -> None:
     others = [look(1, 0.2), look(2, 0.1), look(3, 0.95)]
     assert best_look(look(0, 0.1), others).quarters == 3
     assert best_look(nothing(0), others).quarters == 3
+
+
+def test_lone_wheel_is_not_turned() -> None:
+    turned = look(3, 0.95)
+    wheel = replace(turned.cells, confidences={WHEEL: 0.9})
+    assert (
+        best_look(nothing(0), [nothing(1), nothing(2), replace(turned, cells=wheel)]).view is None
+    )
 
 
 def test_upright_stays_where_no_turn_is_clearly_surer() -> None:

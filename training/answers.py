@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from img_to_segments import PART_NAMES
-from photo_result import Analysis, Part, Result
+from photo_result import NO_CAR, Analysis, Part, Result
 from pipeline import Pipeline
 from poligons_from_seg import rasterize
 from segment_interface import Photo, decode_photo
@@ -41,6 +41,7 @@ class Answer:
         confidences: of all parts, also of those that are not delivered by default.
         delivered: names of the parts that are delivered by default.
         rotation: degrees clockwise by which the photo would stand upright.
+        message: of the answer.
     """
 
     photo: ValidationPhoto
@@ -48,6 +49,7 @@ class Answer:
     confidences: dict[str, float]
     delivered: frozenset[str]
     rotation: int
+    message: str
 
     @property
     def type(self) -> str | None:
@@ -56,8 +58,8 @@ class Answer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether neither a part nor a type is given."""
-        return not self.delivered and self.scores is None
+        """Return True if the message says that there is no car."""
+        return self.message == NO_CAR
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,7 @@ def _answer(photo: ValidationPhoto, result: Result) -> Answer:
         {part.name: part.confidence for part in result.parts},
         frozenset(part.name for part in result.sure_parts()),
         result.rotation,
+        result.message(),
     )
 
 

@@ -155,7 +155,7 @@ def car_rows(found: Sequence[Answer]) -> Rows:
             four,
             _has_back_door,
         )
-        + _share("cars_missed", "cars missed: no part is given", found, lambda a: not a.delivered)
+        + _share("cars_missed", "cars said to show no car", found, _is_empty)
         + _share("type_unknown", "cars given no type", found, lambda a: a.type is None)
         + _share(
             "upright_turned", "upright photos said to be turned", found, lambda a: a.rotation != 0

@@ -6,18 +6,28 @@ are in two separate places belong to two cars.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.labels import PART_NAMES, WHEEL
+from vision.labels import PART_NAMES, WHEEL, label_of
 
 # Parts that are this close, as a share of the diagonal around all parts, may touch each other.
 # Of 835 photos none of a lone car is split; of 29 pairs of photos joined side by side 24 are.
 _GAP = 0.03
 _ALIKE = 0.02  # a second piece counts from this share of the first one's area
+# Parts that touch may still be those of two cars. A car has one of each of these, in one piece.
+_WHOLE = tuple(
+    label_of(name)
+    for name in (
+        "hood", "front_glass", "back_glass", "front_bumper", "back_bumper", "tailgate",
+        "front_left_light", "front_right_light", "back_left_light", "back_right_light",
+    )
+)  # fmt: skip
+_SECOND = 0.15  # share of the first piece from which a second one counts
+_SECOND_CELLS = 12  # cells from which it counts
 _SIMILAR = 0.15  # other cars are mentioned from this share of the largest car's area
 
 
@@ -52,7 +62,7 @@ def largest_car(labels: NDArray[np.uint8]) -> LargestCar:
     twice = (areas > _ALIKE * areas[main]) & (areas[main] > 0) & once
     others = [group for group in range(count) if group != main and twice[group].any()]
     if not others:
-        return alone
+        return replace(alone, has_rivals=_touches_another(labels))
     nearer = _distances(groups == main) > _distances(np.isin(groups, others))
     drop = others + [
         group
@@ -63,6 +73,25 @@ def largest_car(labels: NDArray[np.uint8]) -> LargestCar:
     kept = np.where(dropped, np.uint8(0), labels)
     elsewhere = _distances(dropped) < _distances(kept > 0)
     return LargestCar(kept, elsewhere, bool(areas[drop].sum() > _SIMILAR * areas[main].sum()))
+
+
+def _touches_another(labels: NDArray[np.uint8]) -> bool:
+    """Return True if at least two parts that a car has once are in two large, separate pieces."""
+    _, _, width, height = cv2.boundingRect(labels)
+    gap = max(2.0, _GAP * float(np.hypot(width, height)))
+    return sum(_is_twice(labels == label, gap) for label in _WHOLE) >= 2
+
+
+def _is_twice(mask: NDArray[np.bool_], gap: float) -> bool:
+    """Return True if a part has a second large piece that is not just cut off by a pole."""
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if len(areas) < 2:
+        return False
+    second, first = np.argsort(areas)[-2:]
+    if areas[second] < max(_SECOND_CELLS, _SECOND * areas[first]):
+        return False
+    return bool(_distances(pieces == first + 1)[pieces == second + 1].min() > gap)
 
 
 def _groups(labels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:

@@ -12,7 +12,7 @@ Ring = Sequence[tuple[float, float]]
 
 
 def remove_specks(
-    labels: NDArray[np.uint8], pieces: Mapping[int, Sequence[Ring]], limit: float
+    labels: NDArray[np.uint8], pieces: Mapping[int, Sequence[Ring]], limit: float, share: float
 ) -> bool:
     """Give small pieces of a part to the label around them, in place.
 
@@ -22,16 +22,18 @@ def remove_specks(
         labels: (H, W) uint8 label map.
         pieces: outer ring of each piece of each label, the largest first, in pixel corners.
         limit: pixels; smaller pieces are removed.
+        share: of the largest piece of a part; smaller pieces are removed, too.
 
     Returns:
         True if the map has changed.
     """
     changed = False
     for label, rings in pieces.items():
+        most = max(limit, share * _area(rings[0]))
         for ring in reversed(rings[1:]):  # the smallest first
-            if _area(ring) >= limit:
+            if _area(ring) >= most:
                 break
-            changed |= _remove(labels, label, ring, limit)
+            changed |= _remove(labels, label, ring, most)
     return changed
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
-from photo_result import outline
+from photo_result import NO_CAR, outline
 from training.answers import Answer, PartsAnswer
 from training.everything import write_metrics
 from training.figures import (
@@ -33,7 +33,14 @@ def typed(true: str | None, given: str | None, confidence: float = 0.9, key: str
     scores = None
     if given is not None:
         scores = dict.fromkeys(TYPE_NAMES, (1 - confidence) / 7) | {given: confidence}
-    return Answer(ValidationPhoto(Path("x.jpg"), "cars", key, true), scores, {}, frozenset(), 0)
+    return Answer(
+        ValidationPhoto(Path("x.jpg"), "cars", key, true),
+        scores,
+        {},
+        frozenset(),
+        0,
+        "" if scores else NO_CAR,
+    )
 
 
 CARS = [

@@ -9,7 +9,7 @@ import pytest
 
 from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
-from photo_result import outline
+from photo_result import NO_CAR, outline
 from training.answers import (
     SIZES,
     Answer,
@@ -45,7 +45,8 @@ def answer(
     of: ValidationPhoto, *parts: str, car_type: str | None = "sedan", rotation: int = 0
 ) -> Answer:
     scores = None if car_type is None else dict.fromkeys(TYPE_NAMES, 0.0) | {car_type: 1.0}
-    return Answer(of, scores, dict.fromkeys(parts, 0.9), frozenset(parts), rotation)
+    message = "Found." if scores or parts else NO_CAR
+    return Answer(of, scores, dict.fromkeys(parts, 0.9), frozenset(parts), rotation, message)
 
 
 def counted(rows: Rows) -> dict[str, str]:
@@ -72,7 +73,7 @@ def test_cars() -> None:
 
 def test_parts_that_are_delivered_with_no_confidence() -> None:
     parts = {"hood": 0.04, "wheel": 0.05, "trunk": 0.01}
-    found = Answer(photo("a"), None, parts, frozenset(("hood", "wheel")), 0)
+    found = Answer(photo("a"), None, parts, frozenset(("hood", "wheel")), 0, "")
     assert counted(car_rows([found]))["low_confidence"] == "1 of 2"
 
 

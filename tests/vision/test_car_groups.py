@@ -73,3 +73,12 @@ def test_part_behind_a_pole() -> None:
     assert np.array_equal(found.labels, labels)
     assert not found.has_rivals
     assert not found.elsewhere.any()
+
+
+def test_cars_that_touch() -> None:
+    """They can't be told apart, but the answer says that there are others."""
+    both = np.hstack([car(42), car()])
+    both[24:32, 38:50] = label_of("wheel")  # no gap
+    found = largest_car(both)
+    assert np.array_equal(found.labels, both)
+    assert found.has_rivals

@@ -9,12 +9,12 @@ from poligons_from_seg import label_map_to_outlines
 from vision.specks import remove_specks
 
 
-def removed(labels: NDArray[np.uint8], limit: float) -> bool:
+def removed(labels: NDArray[np.uint8], limit: float, share: float = 0.0) -> bool:
     pieces = {
         label: [polygon.exterior for polygon in outline.polygons]
         for label, outline in label_map_to_outlines(labels).items()
     }
-    return remove_specks(labels, pieces, limit)
+    return remove_specks(labels, pieces, limit, share)
 
 
 def door() -> NDArray[np.uint8]:
@@ -65,3 +65,11 @@ def test_part_that_touches_the_box_of_a_speck() -> None:
     expected = door()
     assert removed(labels, 50)
     assert np.array_equal(labels, expected) or np.array_equal(labels[:50], expected[:50])
+
+
+def test_pieces_by_their_share() -> None:
+    labels = door()
+    labels[20:30, 50:60] = 9
+    assert not removed(labels, 50, 0.05)
+    assert removed(labels, 50, 0.1)
+    assert np.array_equal(labels, door())
