@@ -182,7 +182,7 @@ def test_metrics_of_jobs(make_app: Callable[..., OpenApiApp], settings: Settings
         gate.error = RuntimeError("the network broke")
         wait(client, bad := post(client, encoded(noise(30, 30))), "Error")
         wait_for = time.monotonic() + 60
-        while len([r for r in caplog.records if r.name == "carseg.jobs"]) < 2:
+        while len([r for r in caplog.records if r.getMessage() == "Job ended"]) < 2:
             assert time.monotonic() < wait_for
             time.sleep(0.01)
     now = metrics(client)
@@ -197,7 +197,7 @@ def test_metrics_of_jobs(make_app: Callable[..., OpenApiApp], settings: Settings
     assert sum(now["carseg_stage_seconds_sum"].values()) > 0
     assert now["carseg_job_wait_seconds_count"][()] == 2
 
-    lines = {r.fields["job"]: r.fields for r in caplog.records if r.name == "carseg.jobs"}  # type: ignore[attr-defined]
+    lines = {r.fields["job"]: r.fields for r in caplog.records if r.getMessage() == "Job ended"}  # type: ignore[attr-defined]
     assert set(lines) == {good, bad}
     assert lines[good]["outcome"] == "ready"
     assert lines[good]["seconds"] >= lines[good]["parts_seconds"] > 0

@@ -202,8 +202,8 @@ def test_a_kill_leaves_whole_transactions(tmp_path: Path) -> None:
     """Rows and owners of a writer that was killed are whole, as many as it said it had written."""
     path = tmp_path / "results.sqlite"
     script = (
-        "import sys; from pathlib import Path; from sqlite_store import SqliteStore\n"
-        "from store import Ending\n"
+        "import sys; from pathlib import Path; from jobs.sqlite_store import SqliteStore\n"
+        "from jobs.store import Ending\n"
         "store = SqliteStore(Path(sys.argv[1]))\n"
         "i = 0\n"
         "while True:\n"
