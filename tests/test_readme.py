@@ -182,7 +182,7 @@ def test_links_and_map_lead_somewhere() -> None:
     for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", README):
         assert (REPOSITORY / link).exists(), link
     (tree,) = re.findall(r"^```\n(app\.py.*?)^```", README, re.MULTILINE | re.DOTALL)
-    for name in re.findall(r"\b(\w+\.py|^\w+/)", tree, re.MULTILINE):
+    for name in re.findall(r"\b([\w/]+\.py|^\w+/)", tree, re.MULTILINE):
         assert (REPOSITORY / name).exists(), name
     modules = {path.name for path in REPOSITORY.glob("*.py") if not path.name.startswith("_")}
     assert modules - set(re.findall(r"\w+\.py", tree)) <= {"demo.py"}
