@@ -23,7 +23,7 @@ WITH_INTERVAL = {
         "calibration error of the confidences": "parts_ece",
         "two-door cars given a back door": "two_door_back_door",
         "annotated back door is kept": "four_door_kept",
-        "cars missed": "cars_missed",
+        "cars said to show no car": "cars_missed",
         "in which it is named": "close_ups",
     },
     "types": {
@@ -74,7 +74,7 @@ ROWS = {  # of the README's table
     "body type right, Stanford Cars": "type_accuracy",
     "body type right, photos of streets, sellers and owners": "street_accuracy",
     "two-door cars given a back door": "two_door_back_door",
-    "cars missed": "cars_missed",
+    "cars said to show no car": "cars_missed",
     "photos without a road vehicle said to show no car": "empty_told",
     "motorcycles and other vehicles given a body type": "other_vehicles_typed",
     "parts kept when the photo is turned by 90 degrees": "turned_90",

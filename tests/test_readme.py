@@ -182,8 +182,8 @@ def test_links_and_map_lead_somewhere() -> None:
     for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", README):
         assert (REPOSITORY / link).exists(), link
     (tree,) = re.findall(r"^```\n(app\.py.*?)^```", README, re.MULTILINE | re.DOTALL)
-    for name in re.findall(r"\b\w+\.py|^\w+/", tree, re.MULTILINE):
-        assert (REPOSITORY / name).exists() or name == "demo.py", name
+    for name in re.findall(r"\b[\w/]+\.py|^\w+/", tree, re.MULTILINE):
+        assert (REPOSITORY / name).exists(), name
     modules = {path.name for path in REPOSITORY.glob("*.py")}
     packages = {f"{path.parent.name}/" for path in REPOSITORY.glob("*/__init__.py")}
     assert modules <= set(re.findall(r"\w+\.py", tree))

@@ -79,11 +79,14 @@ def _touches_another(labels: NDArray[np.uint8]) -> bool:
     """Return True if at least two parts that a car has once are in two large, separate pieces."""
     _, _, width, height = cv2.boundingRect(labels)
     gap = max(2.0, _GAP * float(np.hypot(width, height)))
-    return sum(_is_twice(labels == label, gap) for label in _WHOLE) >= 2
+    present = np.bincount(labels.ravel(), minlength=1 + len(PART_NAMES)) > 0
+    return sum(_is_twice(labels == label, gap) for label in _WHOLE if present[label]) >= 2
 
 
 def _is_twice(mask: NDArray[np.bool_], gap: float) -> bool:
     """Return True if a part has a second large piece that is not just cut off by a pole."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    mask = np.ascontiguousarray(mask[y : y + height, x : x + width])
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     if len(areas) < 2:
