@@ -1,1 +1,1 @@
-"""Accept photos, queue them, run the work, remember the results."""
+"""Accept photos, queue them, process them and store the results."""

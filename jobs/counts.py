@@ -1,7 +1,7 @@
-"""What is counted of jobs, and as which numbers a cluster keeps that.
+"""Turn jobs into the counters that a cluster keeps in Redis.
 
-Redis adds the numbers up for all workers, in the same step in which a job ends: none is lost or
-counted twice, and each web process shows those of the whole cluster.
+Redis adds up the counters of all workers. It does so in the step that ends the job, so no job is
+lost or counted twice. Each web process shows the counters of the whole cluster.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _BOUNDS = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
 
 
 def counted(report: JobReport) -> dict[str, float]:
-    """What one job adds to the numbers."""
+    """Return the increments that one job adds to the counters, by counter name."""
     numbers = {f"jobs:{report.outcome}": 1.0, **_observed("wait", report.waited)}
     for stage, seconds in report.stages.items():
         numbers |= _observed(f"stage:{stage}", seconds)
     if report.outcome == "ready":
-        numbers["mean"] = report.seconds  # which Redis averages over the last ones
+        numbers["mean"] = report.seconds  # Redis keeps a moving average of it
     return numbers
 
 
@@ -36,11 +36,15 @@ def _observed(name: str, seconds: float) -> dict[str, float]:
 def histogram(
     numbers: Mapping[str, float], name: str
 ) -> tuple[list[tuple[str, float]], float] | None:
-    """Jobs up to each bound, and the sum of their seconds; None if there are none.
+    """Return the histogram of one duration.
 
     Args:
-        numbers: of all jobs.
-        name: `wait`, or `stage:` and a stage.
+        numbers: counters of all jobs, as summed up from `counted`.
+        name: `wait`, or `stage:` followed by a stage of `STAGES`.
+
+    Returns:
+        (bound in seconds, number of jobs up to that bound) for each bound, and the sum of all
+        durations in seconds. None if no job was counted.
     """
     if f"{name}:sum" not in numbers:
         return None

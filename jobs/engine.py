@@ -1,6 +1,7 @@
-"""What the routes need of whatever takes photos and has them worked on.
+"""Define the interface between the routes and the job engines.
 
-`jobs.Jobs` does it in threads of this process, `cluster.ClusterJobs` with Celery workers.
+`jobs.thread_engine.ThreadEngine` processes photos in threads of this process,
+`jobs.cluster.engine.RedisEngine` with Celery workers.
 """
 
 from __future__ import annotations
@@ -12,88 +13,104 @@ from jobs.job import EngineHealth, PhotoStatus
 
 
 class Engine(Protocol):
-    """All photos that a service knows, and those who work on them. Safe for several threads.
+    """Job engine of the service: all its photos and the workers that process them.
 
-    Every method may raise `store.StoreError`. An `owner` is whose photos a call is about; "" where
-    all see everything.
+    All methods are safe to call from several threads. Every method may raise
+    `jobs.store.StoreError`. Calls with an `owner` only concern the photos of that owner; the
+    owner "" sees all photos.
     """
 
     def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
-        """Take a photo, unless it is known and need not be worked on anew.
+        """Queue a photo, unless its job is pending or its result is still valid.
 
-        One that ended in Error is, and one whose result was made by other models than those in
-        use now: it waits again for all its owners, and the earlier result is gone.
+        A photo is queued again if it ended in Error, or if other models than the current ones
+        made its result. This applies to all its owners, and deletes the earlier result.
 
         Args:
-            data: the file.
-            owner: whose photo it is.
+            data: the image file.
+            owner: owner that posts the photo.
 
         Returns:
-            The SHA-256 of the bytes in hex, and whether it is new to this owner.
+            The SHA-256 of the bytes in hex, and True if the photo is new to this owner or is
+            queued again.
 
         Raises:
-            ImageError: the bytes are no picture that we take.
-            QueueFullError: too many wait.
+            ImageError: the bytes are not an image that the service accepts.
+            QueueFullError: the queue is full.
             ClosingError: the service is stopping.
         """
         ...
 
     def find(self, digest: str, owner: str = "") -> PhotoStatus | None:
-        """Where a photo stands, None if it is unknown to this owner."""
+        """Return the status of a photo; None if this owner does not know it."""
         ...
 
     def find_many(self, digests: Sequence[str], owner: str = "") -> list[PhotoStatus | None]:
-        """Where many photos stand, each as `find` tells it, but without results."""
+        """Return the statuses of many photos, in the order of `digests`.
+
+        Each is the same as from `find`, but without the result.
+        """
         ...
 
     def wait(
         self, digest: str, seen: PhotoStatus | None, seconds: float, owner: str = ""
     ) -> PhotoStatus | None:
-        """Where a photo stands, as soon as that is not `seen`, or when the time is over.
+        """Wait until the status of a photo differs from `seen`, and return the status.
 
-        Returns at once where nothing more will happen to it, and while the service stops.
+        Return at once if the status can no longer change, and while the service stops.
+
+        Args:
+            digest: hash of the photo.
+            seen: status that the caller already has.
+            seconds: timeout, after which the current status is returned.
+            owner: owner that asks.
         """
         ...
 
     def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> PhotoStatus | None:
-        """Where a photo stands, as soon as it is Ready or Error, or when the time is over.
+        """Wait until a photo is Ready or Error, and return its status.
 
-        Returns at once where it is unknown to this owner, and while the service stops.
+        Return at once if this owner does not know the photo, and while the service stops.
+
+        Args:
+            digest: hash of the photo.
+            seconds: timeout, after which the current status is returned.
+            owner: owner that asks.
         """
         ...
 
     def ready(self, owner: str = "") -> list[str]:
-        """Hashes of the photos that are Ready, in the order in which they were taken."""
+        """Return the hashes of the photos that are Ready, in the order of acceptance."""
         ...
 
     def forget(self, digest: str, owner: str = "") -> bool:
-        """Cancel a photo that waits or is worked on, and forget what is known of it.
+        """Delete a photo with its result, and cancel its job.
 
-        What several owners have posted stays with the others.
+        A photo of several owners stays with the other owners.
 
         Returns:
-            Whether it was known to this owner.
+            True if this owner knew the photo.
         """
         ...
 
     def health(self) -> EngineHealth:
-        """How full and how well the service is."""
+        """Return the load and the problems of the service."""
         ...
 
     @property
     def stuck(self) -> int:
-        """Jobs that were given up and still hold a thread of this process."""
+        """Number of timed-out jobs that still occupy a thread of this process."""
         ...
 
     @property
     def is_closing(self) -> bool:
-        """Whether the service is stopping."""
+        """True while the service is stopping."""
         ...
 
     def resume(self) -> int:
-        """Take up the photos that an earlier run of the service left; returns how many."""
+        """Queue the photos that an earlier run left unfinished; return their number."""
         ...
 
     def close(self) -> None:
-        """Take no more photos, and wait for those that this process works on."""
+        """Stop accepting photos, and wait for the running jobs of this process."""
         ...

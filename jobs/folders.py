@@ -1,4 +1,4 @@
-"""The two folders: `img/` with the photos that wait or are worked on, `seg_img/` with masks."""
+"""Manage the two folders: `img/` with the uploads of pending photos, `seg_img/` with masks."""
 
 from __future__ import annotations
 
@@ -25,14 +25,20 @@ _UNFINISHED = ".masks-"
 
 
 class Uploads:
-    """Photos as they came, each under its hash. A file with that name is always whole."""
+    """Folder of the uploaded files, each named `<hash>.png`.
+
+    A file with such a name is always complete.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @contextmanager
     def draft(self, data: bytes) -> Iterator[Path]:
-        """Write the bytes under another name, for `keep`; removed afterwards if not kept."""
+        """Write the bytes to a temporary file, and yield its path for `keep`.
+
+        The file is removed at the end of the context unless `keep` renamed it.
+        """
         with tempfile.NamedTemporaryFile(dir=self.folder, prefix=_TEMPORARY, delete=False) as file:
             temporary = Path(file.name)
             try:
@@ -43,26 +49,34 @@ class Uploads:
                 temporary.unlink(missing_ok=True)
 
     def keep(self, draft: Path, digest: str) -> None:
-        """Give a draft its final name."""
+        """Rename a draft to the final name of its photo."""
         draft.replace(self._path(digest))
 
     def has(self, digest: str) -> bool:
-        """Whether the photo is there."""
+        """Return True if the upload of a photo exists."""
         return self._path(digest).exists()
 
     def read(self, digest: str) -> bytes:
-        """The bytes of a photo. Raises OSError if it is gone."""
+        """Return the bytes of an upload.
+
+        Raises:
+            OSError: the file no longer exists or cannot be read.
+        """
         return self._path(digest).read_bytes()
 
     def remove(self, digest: str) -> None:
-        """Remove a photo; a failure is logged, and made up for at the next start."""
+        """Remove an upload; on failure log it, and leave the file to the next start."""
         try:
             self._path(digest).unlink(missing_ok=True)
         except OSError:
             log.exception("The upload of job %s could not be removed", digest)
 
     def tidy(self) -> list[str]:
-        """Remove what a sudden end left behind; gives the hashes of whole photos, oldest first."""
+        """Remove temporary and damaged files that a crash left.
+
+        Returns:
+            Hashes of the complete uploads, oldest first.
+        """
         for leftover in self.folder.glob(f"{_TEMPORARY}*"):
             leftover.unlink(missing_ok=True)
         found = [path for path in self.folder.glob("*.png") if _UPLOAD_NAME.fullmatch(path.name)]
@@ -76,7 +90,7 @@ class Uploads:
         return whole
 
     def check(self) -> None:
-        """Raise OSError where nothing could be written now."""
+        """Raise OSError if the folder is not writable now."""
         with tempfile.TemporaryFile(dir=self.folder) as file:
             file.write(b"writable?")
 
@@ -85,15 +99,19 @@ class Uploads:
 
 
 class Masks:
-    """One PNG per part of a photo: `<folder>/<hash>/<part>.png`, 255 where the part is."""
+    """Folder of the mask files: `<folder>/<hash>/<part>.png`, 255 inside the part, 0 outside."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def write(self, digest: str, labels: NDArray[np.uint8]) -> None:
-        """Write the masks of a label map (H, W) uint8.
+        """Write the masks of a photo.
 
-        A photo's folder appears when it is complete, and replaces one that is there.
+        The folder of the photo appears only once it is complete. It replaces an earlier folder.
+
+        Args:
+            digest: hash of the photo.
+            labels: label map (H, W) uint8; 0 is background, n is `PART_NAMES[n - 1]`.
         """
         unfinished = Path(tempfile.mkdtemp(dir=self.folder, prefix=_UNFINISHED))
         try:
@@ -101,7 +119,7 @@ class Masks:
                 mask = np.where(labels == label, np.uint8(255), np.uint8(0))
                 path = unfinished / f"{PART_NAMES[label - 1]}.png"
                 path.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
-            unfinished.chmod(0o755)  # mkdtemp's folders are for their owner alone
+            unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner can read
             self.remove(digest)
             unfinished.rename(self.folder / digest)
         except BaseException:
@@ -109,10 +127,10 @@ class Masks:
             raise
 
     def remove(self, digest: str) -> None:
-        """Remove the masks of a photo, where there are some."""
+        """Remove the masks of a photo, if any."""
         shutil.rmtree(self.folder / digest, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove what a sudden end left behind."""
+        """Remove incomplete folders that a crash left."""
         for leftover in self.folder.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""One photo on its way: what the service tells about it, and what it keeps while it works."""
+"""Define jobs, their limits, and the statuses and reports made from them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ RUNNING = "Being processed."
 LOST = "The photo was lost before work on it began; post it again."
 TWICE = "The service stopped twice while it worked on this photo; post it to try once more."
 
-ATTEMPTS = 2  # at a photo on which the service dies
+ATTEMPTS = 2  # starts of a job before it is given up as one that crashes the service
 
 
 class ClosingError(Exception):
-    """The service is stopping and takes no more photos."""
+    """The service is stopping and accepts no more photos."""
 
 
 class QueueFullError(Exception):
-    """As many photos wait as may; the message is safe to show.
+    """The queue is full. The message may be shown to clients.
 
     Attributes:
-        retry_after: whole seconds after which there is room again, most likely.
+        retry_after: estimated whole seconds until the queue has room again.
     """
 
     def __init__(self, limit: int, retry_after: int) -> None:
@@ -43,27 +43,31 @@ class QueueFullError(Exception):
 
     @classmethod
     def until_half(cls, limit: int, waiting: int, seconds: float, workers: int) -> QueueFullError:
-        """To come again when half of them are done.
+        """Build the error, with a retry time at which half the queue should be done.
 
         Args:
-            limit, waiting: photos that may wait, and that do.
-            seconds: that one takes.
-            workers: photos that are worked on at the same time.
+            limit: maximum number of photos in the queue.
+            waiting: number of photos in the queue now.
+            seconds: mean seconds per photo.
+            workers: number of photos processed concurrently.
+
+        Returns:
+            The error; its `retry_after` is between 1 and 300 seconds.
         """
         return cls(limit, min(300, max(1, math.ceil(seconds * waiting / workers / 2))))
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one service may use.
+    """Limits of one service.
 
     Attributes:
-        workers: photos worked on at the same time.
-        max_pixels: largest photo.
-        queue: photos that may wait.
-        job_seconds: longest time to work on one photo.
-        keep_days: age at which photos that have ended are forgotten.
-        keep_results: how many that have ended are kept at most.
+        workers: number of photos processed concurrently.
+        max_pixels: maximum number of pixels of a photo.
+        queue: maximum number of photos in the queue.
+        job_seconds: timeout of one job, in seconds.
+        keep_days: days after which a finished photo is deleted.
+        keep_results: maximum number of finished photos; older ones are deleted.
     """
 
     workers: int
@@ -75,28 +79,28 @@ class Limits:
 
 
 class PhotoStatus(NamedTuple):
-    """Where one photo stood at the moment of the question."""
+    """Status of one photo at the time of the call."""
 
     state: State
     message: str
-    result: Result | None  # there if the state is Ready
-    position: int | None = None  # in the queue while Uploaded; 1 is next
-    stage: Stage | None = None  # what is being done while Processing
+    result: Result | None  # None unless the state is Ready
+    position: int | None = None  # in the queue, only while Uploaded; 1 is next
+    stage: Stage | None = None  # current stage, only while Processing
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is Ready or Error."""
+        """True if the photo is Ready or Error."""
         return self.state in ("Ready", "Error")
 
 
 @dataclass(frozen=True)
 class JobReport:
-    """How one job ended, for logs and metrics.
+    """Outcome and durations of one job, for logs and metrics.
 
     Attributes:
         waited: seconds in the queue.
-        seconds: from the begin of the work to its end.
-        stages: seconds of each stage that was begun.
+        seconds: seconds from the start of the work to its end.
+        stages: seconds of each stage that was started.
     """
 
     digest: str
@@ -109,14 +113,16 @@ class JobReport:
 
 @dataclass(frozen=True)
 class EngineHealth:
-    """How full and how well the service is.
+    """Load and problems of the service.
 
     Attributes:
-        waiting, limit: photos in the queue, and how many may be there.
-        running: photos being worked on.
-        stuck: jobs that were given up and still hold a thread.
-        trouble: why photos can't be taken or results not be kept, in one sentence; or None.
-        workers: worker processes that are there; None where threads of this process work.
+        waiting: number of photos in the queue.
+        limit: maximum number of photos in the queue.
+        running: number of photos being processed.
+        stuck: number of timed-out jobs that still occupy a thread.
+        trouble: one sentence on why photos cannot be accepted or results cannot be stored;
+            None if they can.
+        workers: number of live worker processes; None if threads of this process do the work.
     """
 
     waiting: int
@@ -129,13 +135,19 @@ class EngineHealth:
 
 @dataclass(eq=False)
 class Job:
-    """A try of a photo while it changes; read and written under the lock of `ThreadEngine`.
+    """Mutable state of one try to process a photo.
+
+    `jobs.thread_engine.ThreadEngine` reads and writes its jobs under its lock only.
 
     Attributes:
-        number: of the try in the store.
-        ticket: of the task in the queue.
-        claimed: someone has begun to end it: the worker, its time limit, or whoever cancelled it.
-        unsaved: it has ended, but the store does not know yet.
+        number: number of the job in the store.
+        ticket: ticket of the job in the `jobs.worker_pool.WorkerPool`.
+        waiting: decoded photo until a worker takes it; None if the worker has to decode it.
+        claimed: True once the worker, the timeout or a cancellation has begun to end the job.
+        unsaved: True if the job has ended but the store does not have its outcome yet.
+        accepted: time at which the job was queued, of `time.monotonic`.
+        started: time at which a worker took the job; None while it waits.
+        marks: each stage that was started, with its start time.
     """
 
     digest: str
@@ -150,10 +162,10 @@ class Job:
     unsaved: bool = False
     accepted: float = field(default_factory=time.monotonic)
     started: float | None = None
-    marks: list[tuple[str, float]] = field(default_factory=list)  # stage, when it began
+    marks: list[tuple[str, float]] = field(default_factory=list)
 
     def report(self, outcome: Outcome, message: str) -> JobReport:
-        """How it ended, now."""
+        """Return the report of a job that ends now."""
         now = time.monotonic()
         begun = now if self.started is None else self.started
         ends = [*(when for _, when in self.marks[1:]), now]
@@ -168,7 +180,7 @@ class Job:
 
 
 def log_job(report: JobReport) -> None:
-    """One line for a job that ended: its hash, outcome, and where the seconds went."""
+    """Log one line for a job that ended: its hash, its outcome and its durations in seconds."""
     fields: dict[str, Any] = {
         "job": report.digest,
         "outcome": report.outcome,

@@ -1,4 +1,4 @@
-"""What the work on one photo can end in, whoever does it."""
+"""Run the work on one photo and map any failure to an outcome."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ TOO_SLOW = "The photo took longer than {:g} seconds; work on it was given up."
 
 
 class CancelledError(Exception):
-    """Nobody waits for this job any more."""
+    """The result of the running job is no longer needed."""
 
 
 def attempt(digest: str, work: Callable[[], Result]) -> tuple[Outcome, str, Result | None] | None:
-    """Do the work on one photo, whatever comes of it.
+    """Run the work on one photo without letting an exception escape.
 
     Args:
-        digest: its hash, for the log.
-        work: does it.
+        digest: hash of the photo, for the log.
+        work: function that returns the result of the photo.
 
     Returns:
-        Outcome, message for people, and result if there is one; None where it was cancelled.
+        The outcome, the message for clients, and the result or None. None instead of the tuple
+        if the work raised `CancelledError`.
     """
     try:
         result = work()
@@ -40,7 +41,7 @@ def attempt(digest: str, work: Callable[[], Result]) -> tuple[Outcome, str, Resu
     except MemoryError:
         log.exception("Job %s failed", digest)
         return "error", OUT_OF_MEMORY, None
-    except BaseException:  # whatever a model may throw, even SystemExit
+    except BaseException:  # a model may raise anything, even SystemExit
         log.exception("Job %s failed", digest)
         return "error", UNEXPECTED, None
     return "ready", result.message(), result

@@ -1,4 +1,4 @@
-"""What a worker does with one photo: from Uploaded to Ready or Error, and the store's knowledge."""
+"""Run jobs from Uploaded to Ready or Error, and store their outcomes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ log = logging.getLogger("carseg.jobs")
 
 
 class JobRunner:
-    """The work on all photos, under the lock of `jobs.Jobs` where it touches what is known.
+    """Runner of all jobs of one `jobs.thread_engine.ThreadEngine`.
+
+    It takes the lock of the engine whenever it reads or changes the job table or a job.
 
     Attributes:
-        seconds: that a job takes, averaged over the last ones.
+        seconds: moving average of the seconds that a job takes, over the jobs that ended Ready.
     """
 
     def __init__(
@@ -40,13 +42,17 @@ class JobRunner:
         write_masks: bool,
         on_end: Callable[[JobReport], None],
     ) -> None:
-        """
+        """Create a runner that shares the state of its engine.
+
         Args:
-            stages: the networks.
-            store, known, uploads, masks: what the service knows and has.
-            news: told of each change; has the lock over `known`.
-            limits: see `Limits`.
-            write_masks: write one PNG per part.
+            stages: pipeline that analyses a photo.
+            store: store of the outcomes.
+            known: table of all photos and jobs.
+            news: waiters to wake on each change; holds the lock that guards `known`.
+            limits: limits of the service.
+            uploads: folder of the uploaded files.
+            masks: folder of the mask files.
+            write_masks: True to write one PNG per part.
             on_end: called once for each job that has ended.
         """
         self._stages, self._store, self._known, self._limits = stages, store, known, limits
@@ -56,9 +62,9 @@ class JobRunner:
         self.seconds = 0.5
 
     def run(self, job: Job) -> None:
-        """From Uploaded to Ready or Error."""
+        """Run a job from Uploaded to Ready or Error, unless it is being ended already."""
         if not threading.main_thread().is_alive():
-            return  # the process ends; the file stays for the next start
+            return  # the process is exiting; the upload stays for the next start
         with self._lock:
             if job.claimed:
                 return
@@ -68,7 +74,7 @@ class JobRunner:
             self._news.moved()
         try:
             self._store.begin(job.number)
-        except StoreError:  # a full disk; the work can go on
+        except StoreError:  # for example a full disk; the job can still run
             log.exception("The attempt of job %s could not be counted", job.digest)
         ended = attempt(job.digest, lambda: self._work(job, photo))
         if ended is not None:
@@ -92,14 +98,14 @@ class JobRunner:
         return result
 
     def overrun(self, job: Job) -> None:
-        """A job is over its time."""
+        """End a job that exceeded its timeout."""
         self._end(job, "timeout", TOO_SLOW.format(self._limits.job_seconds))
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None = None) -> None:
-        """Ready or Error; nothing if something else has ended the job already."""
+        """End a job as Ready or Error, unless it is being ended already."""
         with self._lock:
             if job.claimed:
-                if self._known.job(job.digest) in (job, None):  # no later try has masks of its own
+                if self._known.job(job.digest) in (job, None):  # no later job has written masks
                     self._masks.remove(job.digest)
                 return
             job.claimed = True
@@ -111,13 +117,13 @@ class JobRunner:
             else:
                 job.unsaved = not saved
                 self._known.end(job, message, result, segments)
-                if saved:  # else the upload is what the next start would have
+                if saved:  # otherwise the next start needs the upload
                     self._uploads.remove(job.digest)
                 self._news.ended(job.digest)
         self.report(job, outcome, message)
 
     def _save(self, job: Job, message: str, result: Result | None) -> bool:
-        """Tell the store how a job ended; False where it can't take it now."""
+        """Store the outcome of a job; return False if the store fails."""
         if result is None:
             ending = Ending("Error", message)
         else:
@@ -139,7 +145,7 @@ class JobRunner:
             log.exception("The end of job %s could not be reported", job.digest)
 
     def save_unsaved(self) -> None:
-        """Tell the store what it could not take before."""
+        """Store the outcomes that an earlier call could not store."""
         with self._lock:
             jobs = self._known.unsaved()
         for job in jobs:

@@ -1,8 +1,8 @@
-"""A store that survives the process: one SQLite file in WAL mode.
+"""Keep photos in one SQLite file in WAL mode, which survives the process.
 
-With the write-ahead log a transaction is in the file as a whole or not at all, also after
-`kill -9` at any moment. It is not forced to the disk each time (`synchronous=NORMAL`): after a
-loss of power the last moments may be missing, and what is there is still whole.
+The write-ahead log makes each transaction atomic, even after `kill -9` at any moment. Commits are
+not synced to disk each time (`synchronous=NORMAL`). After a power failure the last transactions
+may be missing, but the file stays consistent.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CREATE TABLE owners (
 ) WITHOUT ROWID;
 CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), time REAL NOT NULL);
 """
-# What makes a file of an earlier version one of the next, by the earlier one.
+# SQL that migrates a file to the next version, by the version of the file.
 _MIGRATIONS = {1: "ALTER TABLE photos ADD COLUMN model_version TEXT NOT NULL DEFAULT '';"}
 
 _FULL = "The disk of the service is full; nothing was stored. Try again later."
@@ -46,13 +46,13 @@ _BROKEN = "The service can't write its results; its log says why."
 
 
 class SqliteStore:
-    """A `store.Store` in a file, which it alone may use.
+    """Implementation of `jobs.store.Store` in a file that no other process may use.
 
     Args:
-        path: the file; created where it is missing.
+        path: the file; created if it is missing.
 
     Raises:
-        StoreError: another process uses it, it is damaged, or a newer version wrote it.
+        StoreError: another process uses the file, it is damaged, or a newer version wrote it.
     """
 
     lasting = True
@@ -61,7 +61,7 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, timeout=0, check_same_thread=False)
         try:
-            self._db.isolation_level = None  # transactions are begun by us
+            self._db.isolation_level = None  # this class begins its transactions explicitly
             for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL",
                            "foreign_keys=ON", "journal_size_limit=16777216"):  # fmt: skip
                 self._db.execute(f"PRAGMA {pragma}")
@@ -81,7 +81,7 @@ class SqliteStore:
             changes = _SCHEMA
         else:
             changes = "".join(_MIGRATIONS[earlier] for earlier in range(version, _VERSION))
-        # A write in any case, so that a second process learns at once that the file is taken.
+        # Always write, so that a second process fails at once on a file in use.
         self._db.executescript(
             f"BEGIN IMMEDIATE; {changes} PRAGMA user_version={_VERSION}; COMMIT;"
         )

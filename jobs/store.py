@@ -1,7 +1,7 @@
-"""What the service remembers of each photo: the interface, and the store that keeps it in memory.
+"""Define the interface of stores, and a store in memory.
 
-`sqlite_store.py` has the one that survives the process. A store knows photos by their hash and
-each try of a photo by its number: who still works on an earlier try changes nothing.
+`jobs.sqlite_store.SqliteStore` is the store that survives the process. Photos are keyed by hash,
+jobs by number, so a late result of an earlier job is ignored.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ AWAY = "The service can't reach Redis at the moment; try again in a few seconds.
 
 
 class StoreError(Exception):
-    """The store can't do what it was asked to; the message is safe to show.
+    """The store cannot do the call. The message may be shown to clients.
 
     Attributes:
-        full: there is no room on its disk.
-        away: it can't be reached now; it is worth trying again.
+        full: True if the disk of the store is full.
+        away: True if the store is not reachable now; a retry may succeed.
     """
 
     def __init__(self, message: str, *, full: bool = False, away: bool = False) -> None:
@@ -34,12 +34,12 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Ending:
-    """How a photo ended: Ready with its packed result, or Error without one.
+    """Stored outcome of a photo: Ready with its packed result, or Error without a result.
 
     Attributes:
-        result: None also where it was not asked for.
-        model_version: of the models that made the result; "" for an Error, and for a result from
-            before results had one.
+        result: packed result; None for an Error, and from methods that do not load results.
+        model_version: version of the models that made the result. It is "" for an Error, and for
+            results of releases that did not store a version.
     """
 
     state: Ended
@@ -50,11 +50,11 @@ class Ending:
 
 @dataclass(frozen=True)
 class PendingJob:
-    """A photo that was accepted and has not ended.
+    """Row of a photo that was accepted and has not ended.
 
     Attributes:
-        number: of its try.
-        attempts: how often work on it has begun.
+        number: number of its job.
+        attempts: number of times that the job was started.
     """
 
     digest: str
@@ -63,83 +63,114 @@ class PendingJob:
 
 
 class Store(Protocol):
-    """Safe to call from several threads. Each method is done as a whole or not at all.
+    """Store of photos, their owners and their outcomes.
 
-    Every method may raise StoreError. An `owner` is a name for whoever posted a photo; a photo
-    may have several.
+    All methods are atomic, and safe to call from several threads. Every method may raise
+    `StoreError`. An `owner` is the name of a client that posted a photo; a photo may have several
+    owners.
 
     Attributes:
-        lasting: what it remembers survives the process.
+        lasting: True if the content survives the process.
     """
 
     lasting: bool
 
     def add(self, digest: str, owner: str) -> int:
-        """Remember a photo as accepted and give its number.
+        """Add a photo as accepted, and return the number of its job.
 
-        One that has ended begins anew: its ending is forgotten, its owners stay.
+        A known photo gets a new number: its earlier outcome is deleted, its owners stay.
         """
         ...
 
     def share(self, digest: str, owner: str) -> bool:
-        """Give a known photo one more owner; False where it was one already."""
+        """Add an owner to a known photo.
+
+        Returns:
+            True if the owner was added; False if the photo had this owner or is unknown.
+        """
         ...
 
     def owns(self, digest: str, owner: str) -> bool:
-        """Whether a photo is known and belongs to `owner`."""
+        """Return True if a photo is known and belongs to `owner`."""
         ...
 
     def disown(self, digest: str, owner: str) -> int:
-        """Take an owner away from a photo; gives how many are left."""
+        """Remove an owner from a photo, and return the number of owners left."""
         ...
 
     def begin(self, number: int) -> None:
-        """Count one attempt."""
+        """Count one start of a job."""
         ...
 
     def end(self, number: int, ending: Ending) -> bool:
-        """Remember how a try ended; False where the photo was dropped or begun anew since."""
+        """Store the outcome of a job.
+
+        Returns:
+            True if it was stored; False if the photo was dropped or added again since.
+        """
         ...
 
     def load(self, digest: str) -> Ending | None:
-        """How a photo ended; None while it has not, or is unknown."""
+        """Return the outcome of a photo; None if it is unknown or has not ended."""
         ...
 
     def outcomes(
         self, digests: Sequence[str], owner: str | None = None
     ) -> dict[str, Ending | None]:
-        """How photos ended, without their results, which costs much less than to load them.
+        """Return the outcomes of many photos without their results.
 
-        Of many photos those that are known, or known to one owner; None where they have not ended.
+        This costs much less than `load`, which reads the results.
+
+        Args:
+            digests: hashes of the photos.
+            owner: return only the photos of this owner; None for all photos.
+
+        Returns:
+            Hash -> outcome of each known photo; None if the photo has not ended.
         """
         ...
 
     def drop(self, digest: str) -> None:
-        """Forget a photo."""
+        """Delete a photo."""
         ...
 
     def ready(self, owner: str | None = None) -> list[str]:
-        """Hashes of the photos that are Ready, of one owner or all, in order of their numbers."""
+        """Return the hashes of the photos that are Ready, in the order of their numbers.
+
+        Args:
+            owner: return only the photos of this owner; None for all photos.
+        """
         ...
 
     def ended(self) -> dict[str, Ending]:
-        """Endings of all photos that have ended, without results, in order of their numbers."""
+        """Return the outcomes of all ended photos, in the order of their numbers.
+
+        They come without results.
+        """
         ...
 
     def unfinished(self) -> list[PendingJob]:
-        """The photos that have not ended, in order of their numbers."""
+        """Return the photos that have not ended, in the order of their numbers."""
         ...
 
     def expire(self, before: float, keep: int) -> list[str]:
-        """Forget photos that ended before a time (Unix), and all ended but the last `keep`."""
+        """Delete old outcomes together with their photos.
+
+        Args:
+            before: Unix time; photos that ended earlier are deleted.
+            keep: maximum number of ended photos; the oldest ones beyond it are deleted.
+
+        Returns:
+            Hashes of the deleted photos.
+        """
         ...
 
     def check(self) -> None:
-        """Raise StoreError where nothing could be written now."""
+        """Raise StoreError if the store is not writable now."""
         ...
 
     def close(self) -> None:
-        """Let go of files; nothing else may be called afterwards."""
+        """Close the files of the store; no other method may be called afterwards."""
         ...
 
 
@@ -153,13 +184,13 @@ class _Row:
 
 
 class MemoryStore:
-    """A `Store` that ends with the process."""
+    """Implementation of `Store` in memory, lost at the end of the process."""
 
     lasting = False
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rows: dict[str, _Row] = {}  # in order of their numbers
+        self._rows: dict[str, _Row] = {}  # in the order of their numbers
         self._digests: dict[int, str] = {}
         self._last = 0
 
@@ -259,10 +290,10 @@ class MemoryStore:
             return gone
 
     def check(self) -> None:
-        """Memory is always there."""
+        """Do nothing: memory is always writable."""
 
     def close(self) -> None:
-        """There is nothing to let go."""
+        """Do nothing: there are no files to close."""
 
     def _by_number(self, number: int) -> _Row | None:
         digest = self._digests.get(number)

@@ -1,11 +1,15 @@
-"""Accept photos, work on each once, remember the results, clean up.
+"""Accept photos, process each once in a thread, store the results, and delete old ones.
 
-The life of a job: POST -> a row in the store and `img/<hash>.png` (the bytes as they came) ->
-Uploaded -> a worker takes it: Processing -> Ready or Error -> the store has the result, and then
-the file is removed. What an earlier run of the service did not end is taken up at the start.
+The steps of a job:
 
-One lock guards all state, the two public dicts included. The dicts are what is known without
-the store: the states of all photos, the polygons of those that were Ready last.
+1. POST adds a row to the store and writes the upload to `img/<hash>.png`: Uploaded.
+2. A worker takes the job from the queue: Processing.
+3. The job ends, and the store gets its outcome: Ready or Error. Then the upload is removed.
+
+Jobs that an earlier run of the service left unfinished are queued again at the start.
+
+One lock guards all state, including the two public dicts. The dicts can be read without the
+store. They hold the states of all photos, and the polygons of the photos that became Ready last.
 """
 
 from __future__ import annotations
@@ -45,12 +49,12 @@ log = logging.getLogger("carseg.jobs")
 
 NO_ROOM = "The disk of the service is full; nothing was stored. Try again later."
 
-_UPKEEP = 5.0  # seconds between two rounds of upkeep
-_CHECKED = 5.0  # seconds for which a check of disk and store holds
+_UPKEEP = 5.0  # seconds between two runs of `_upkeep`
+_CHECKED = 5.0  # seconds for which a check of the disk and the store is cached
 
 
 class ThreadEngine:
-    """All photos this service knows, and the workers that work on them."""
+    """Job engine whose workers are threads of this process; see `jobs.engine.Engine`."""
 
     def __init__(
         self,
@@ -65,17 +69,18 @@ class ThreadEngine:
         processed_segments: dict[str, Segments],
         on_end: Callable[[JobReport], None] = lambda report: None,
     ) -> None:
-        """
+        """Create the engine and start its threads.
+
         Args:
-            stages: the networks, safe to call from several threads.
-            store: what remembers; closed by `close`.
-            limits: see `Limits`.
-            uploads: folder for the photos that wait or are worked on.
+            stages: pipeline that analyses a photo; safe to call from several threads.
+            store: store of the photos; `close` closes it.
+            limits: limits of the service.
+            uploads: folder for the uploads of pending photos.
             masks: folder for the mask files.
-            write_masks: write one PNG per part into it.
+            write_masks: True to write one PNG per part into `masks`.
             processing_status: filled with hash -> Uploaded, Processing, Ready or Error.
-            processed_segments: filled with hash -> part -> exteriors of its polygons, of the
-                photos that were Ready last.
+            processed_segments: filled with hash -> part -> exteriors of its polygons, for the
+                photos that became Ready last.
             on_end: called once for each job that has ended, from any thread.
         """
         self._store, self._limits, self._version = store, limits, stages.version
@@ -85,7 +90,7 @@ class ThreadEngine:
         self._closing = False
         self._stop = threading.Event()
         self._checked: tuple[float, str | None] = (-math.inf, None)
-        self._decoding = threading.BoundedSemaphore(limits.workers)  # bounds the memory of POST
+        self._decoding = threading.BoundedSemaphore(limits.workers)  # limits memory of POST
         self._workers: WorkerPool[Job] = WorkerPool(
             lambda job: self._work.run(job),
             lambda job: self._work.overrun(job),
@@ -106,25 +111,26 @@ class ThreadEngine:
         )
         threading.Thread(target=self._upkeep, name="upkeep", daemon=True).start()
 
-    # --- what the routes use
+    # --- called by the routes
 
     def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
-        """Take a photo, unless it is known and need not be worked on anew.
+        """Queue a photo, unless its job is pending or its result is still valid.
 
-        See `engine.Engine.accept`.
+        See `jobs.engine.Engine.accept`.
 
         Args:
-            data: the file.
-            owner: whose photo it is; "" where all see everything.
+            data: the image file.
+            owner: owner that posts the photo; the owner "" sees all photos.
 
         Returns:
-            The SHA-256 of the bytes in hex, and whether it is new to this owner.
+            The SHA-256 of the bytes in hex, and True if the photo is new to this owner or is
+            queued again.
 
         Raises:
-            ImageError: the bytes are no picture that we take.
-            QueueFullError: too many wait.
+            ImageError: the bytes are not an image that the service accepts.
+            QueueFullError: the queue is full.
             ClosingError: the service is stopping.
-            StoreError: it can't be remembered.
+            StoreError: the photo cannot be stored.
         """
         digest = hashlib.sha256(data).hexdigest()
         with self._lock:
@@ -147,7 +153,7 @@ class ThreadEngine:
                 raise StoreError(NO_ROOM, full=True) from error
 
     def find(self, digest: str, owner: str = "") -> PhotoStatus | None:
-        """Where a photo stands, None if it is unknown to this owner."""
+        """Return the status of a photo; None if this owner does not know it."""
         with self._lock:
             if not self._known.is_visible(digest, owner):
                 return None
@@ -155,14 +161,17 @@ class ThreadEngine:
         if standing is not None:
             return standing
         ending = self._store.load(digest)
-        if ending is None:  # dropped or posted anew in this moment
+        if ending is None:  # deleted or queued again since the check above
             with self._lock:
                 return self._known.standing(digest)
         result = None if ending.result is None else Result.unpack(ending.result)
         return PhotoStatus(ending.state, ending.message, result)
 
     def find_many(self, digests: Sequence[str], owner: str = "") -> list[PhotoStatus | None]:
-        """Where many photos stand, each as `find` tells it, but without results."""
+        """Return the statuses of many photos, in the order of `digests`.
+
+        Each is the same as from `find`, but without the result.
+        """
         with self._lock:
             asked = digests if owner else [d for d in digests if self._known.job(d) is None]
             told = self._store.outcomes(asked, owner or None)
@@ -176,9 +185,15 @@ class ThreadEngine:
     def wait(
         self, digest: str, seen: PhotoStatus | None, seconds: float, owner: str = ""
     ) -> PhotoStatus | None:
-        """Where a photo stands, as soon as that is not `seen`, or when the time is over.
+        """Wait until the status of a photo differs from `seen`, and return the status.
 
-        Returns at once while the service stops.
+        Return at once if the status can no longer change, and while the service stops.
+
+        Args:
+            digest: hash of the photo.
+            seen: status that the caller already has.
+            seconds: timeout, after which the current status is returned.
+            owner: owner that asks.
         """
         with self._lock:
             self._news.wait(
@@ -190,31 +205,36 @@ class ThreadEngine:
         return self.find(digest, owner)
 
     def wait_for_end(self, digest: str, seconds: float, owner: str = "") -> PhotoStatus | None:
-        """Where a photo stands, as soon as it is Ready or Error, or when the time is over.
+        """Wait until a photo is Ready or Error, and return its status.
 
-        Returns at once while the service stops.
+        Return at once if this owner does not know the photo, and while the service stops.
+
+        Args:
+            digest: hash of the photo.
+            seconds: timeout, after which the current status is returned.
+            owner: owner that asks.
         """
         with self._lock:
             self._news.wait(digest, lambda: self._has_ended(digest, owner), seconds, only_end=True)
         return self.find(digest, owner)
 
     def ready(self, owner: str = "") -> list[str]:
-        """Hashes of the photos that are Ready, in the order in which they were taken."""
+        """Return the hashes of the photos that are Ready, in the order of acceptance."""
         if owner:
             return self._store.ready(owner)
         with self._lock:
             return self._known.ready()
 
     def forget(self, digest: str, owner: str = "") -> bool:
-        """Cancel a photo that waits or is worked on, and forget what is known of it.
+        """Delete a photo with its result, and cancel its job.
 
-        What several owners have posted stays with the others.
+        A photo of several owners stays with the other owners.
 
         Returns:
-            Whether it was known to this owner.
+            True if this owner knew the photo.
 
         Raises:
-            StoreError: it can't be forgotten.
+            StoreError: the photo cannot be deleted from the store.
         """
         with self._lock:
             if not self._known.is_visible(digest, owner):
@@ -238,7 +258,7 @@ class ThreadEngine:
         return True
 
     def health(self) -> EngineHealth:
-        """How full and how well the service is."""
+        """Return the load and the problems of the service."""
         return EngineHealth(
             waiting=self._workers.waiting,
             limit=self._limits.queue,
@@ -249,18 +269,18 @@ class ThreadEngine:
 
     @property
     def stuck(self) -> int:
-        """Jobs that were given up and still hold a thread."""
+        """Number of timed-out jobs that still occupy a thread."""
         return self._workers.stuck
 
     @property
     def is_closing(self) -> bool:
-        """Whether the service is stopping."""
+        """True while the service is stopping."""
         return self._closing
 
     # --- start and stop
 
     def resume(self) -> int:
-        """Take up the photos that an earlier run of the service left; returns how many."""
+        """Queue the photos that an earlier run left unfinished; return their number."""
         self._masks.tidy()
         files = self._uploads.tidy()
         count = 0
@@ -281,17 +301,18 @@ class ThreadEngine:
                 self._uploads.remove(row.digest)
             for digest in set(files) - {row.digest for row in unfinished}:
                 if digest in self._known or not self._store.lasting:
-                    # It ended, and then there was no time to remove it; or nothing tells how
-                    # often it was tried, and a photo that ends the service must not do so again.
+                    # Either the job ended and the process died before it removed the upload. Or
+                    # the store has no count of attempts, and a photo that crashed the service
+                    # must not crash it again.
                     self._uploads.remove(digest)
-                else:  # from a service without this store
+                else:  # upload from a run of the service without this store
                     self._enqueue(digest, self._store.add(digest, ""), None)
                     count += 1
         self._expire()
         return count
 
     def close(self) -> None:
-        """Take no more photos, wait for those being processed, leave the others on disk."""
+        """Stop accepting photos, wait for the running jobs, and leave the queued ones on disk."""
         with self._lock:
             self._closing = True
             self._news.closing()
@@ -300,16 +321,16 @@ class ThreadEngine:
         self._work.save_unsaved()
         self._store.close()
 
-    # --- inside: under the lock
+    # --- internal; the caller holds the lock
 
     def _has_ended(self, digest: str, owner: str) -> bool:
-        """Whether nothing more will happen to a photo, as far as `owner` is concerned."""
+        """Return True if the status that `owner` sees of a photo can no longer change."""
         job = self._known.job(digest)
         ends = self._closing or job is None or job.state in ("Ready", "Error")
         return ends or not self._known.is_visible(digest, owner)
 
     def _join(self, digest: str, owner: str) -> bool:
-        """A known photo is posted: whether it is new to this owner."""
+        """Add an owner to a known photo; return True if the photo is new to that owner."""
         return bool(owner) and self._store.share(digest, owner)
 
     def _check_room(self) -> None:
@@ -322,10 +343,10 @@ class ThreadEngine:
             )
 
     def _remember(self, draft: Path, digest: str, owner: str) -> int:
-        """Keep an upload, add its row, and return the number of that.
+        """Keep an upload, add its row to the store, and return the number of the row.
 
-        An earlier result goes with the new row, so the upload of a known photo is kept first. That
-        of an unknown one comes second: without a row nothing says whose it is.
+        For a known photo the upload is kept first, because the new row deletes the earlier result.
+        For an unknown photo the row is added first, because an upload without a row has no owner.
         """
         if digest in self._known:
             was_there = self._uploads.has(digest)
@@ -346,7 +367,7 @@ class ThreadEngine:
 
     def _enqueue(self, digest: str, number: int, photo: Photo | None) -> None:
         job = Job(digest, number)
-        self._masks.remove(digest)  # those of an earlier result
+        self._masks.remove(digest)  # masks of an earlier result
         self._known.add(job, photo)
         job.ticket = self._workers.put(job)
 
@@ -354,7 +375,7 @@ class ThreadEngine:
         self._known.lose(digest)
         self._masks.remove(digest)
 
-    # --- inside: from time to time
+    # --- internal; periodic, or called by `health`
 
     def _upkeep(self) -> None:
         while not self._stop.wait(_UPKEEP):
@@ -365,7 +386,7 @@ class ThreadEngine:
                 log.exception("Upkeep failed; it is tried again")
 
     def _expire(self) -> None:
-        """Forget what is too old or too much."""
+        """Delete the ended photos beyond `keep_days` and `keep_results`."""
         limits = self._limits
         with self._lock:
             gone = self._store.expire(time.time() - limits.keep_days * 86_400, limits.keep_results)
@@ -373,7 +394,7 @@ class ThreadEngine:
                 self._lose(digest)
 
     def _trouble(self) -> str | None:
-        """Why photos can't be taken or results not be kept, as of a few seconds ago."""
+        """Return why photos cannot be accepted, or None; cached for 5 seconds."""
         if self._workers.stuck >= SPARE_THREADS:
             return "Too many jobs hang; the service must be started anew."
         when, trouble = self._checked

@@ -1,6 +1,6 @@
-"""Who waits for news of which photo: a change wakes only those whom it concerns.
+"""Let threads wait for changes of one photo.
 
-To wake all for each change of any photo cost 2 ms of every photo with eight clients that wait.
+Wake waiters per photo: waking all of them cost 2 ms per photo with eight clients waiting.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ class _Waiter:
 
 
 class JobWaiters:
-    """All who wait. Every method is called under `lock`.
+    """Waiting threads, by the photo that they wait for. Callers of all methods hold `lock`.
 
     Args:
-        lock: over all that is known of photos; let go while somebody waits.
+        lock: lock that guards the state of all photos; `wait` releases it while it waits.
     """
 
     def __init__(self, lock: threading.RLock) -> None:
         self.lock = lock
-        self._waiters: set[_Waiter] = set()  # few: `listeners.seats`
+        self._waiters: set[_Waiter] = set()  # few; `api.listeners.seats` limits them
 
     def wait(
         self, digest: str, enough: Callable[[], bool], seconds: float, *, only_end: bool
     ) -> None:
-        """Wait until `enough` says so, or the time is over.
+        """Wait until `enough` returns True or the timeout expires.
 
         Args:
-            digest: the photo that it is about.
-            enough: asked under the lock, at first and whenever there is news of the photo.
-            seconds: longest wait.
-            only_end: nothing but the end of the photo is news.
+            digest: hash of the photo.
+            enough: condition, called under the lock at the start and after each wake-up.
+            seconds: timeout of the wait.
+            only_end: True to wake up only at the end of the photo.
         """
         waiter = _Waiter(digest, only_end, threading.Condition(self.lock))
         self._waiters.add(waiter)
@@ -47,19 +47,22 @@ class JobWaiters:
             self._waiters.remove(waiter)
 
     def changed(self, digest: str) -> None:
-        """A photo has come further."""
+        """Wake the waiters of a photo whose status changed, but not those with `only_end`."""
         self._wake(lambda waiter: waiter.digest == digest and not waiter.only_end)
 
     def moved(self) -> None:
-        """Photos have other places in the queue."""
+        """Wake all waiters without `only_end`, because positions in the queue changed."""
         self._wake(lambda waiter: not waiter.only_end)
 
     def ended(self, digest: str) -> None:
-        """A photo is Ready or Error, or is not known any more, to one owner or to all."""
+        """Wake all waiters of a photo that ended or was deleted.
+
+        A deletion may concern one owner or all owners.
+        """
         self._wake(lambda waiter: waiter.digest == digest)
 
     def closing(self) -> None:
-        """Nobody may wait any more."""
+        """Wake all waiters, because the service stops."""
         self._wake(lambda waiter: True)
 
     def _wake(self, whom: Callable[[_Waiter], bool]) -> None:

@@ -1,8 +1,9 @@
-"""The queue and the threads that work on it, with a time limit for each job.
+"""Run queued tasks in threads, with a timeout for each task.
 
-Threads can't be stopped from outside. A job that is over its time is given up: its place goes to
-the next one on a spare thread, and what it still does is for nothing. There are few spare threads;
-a service that has used them up says so (`stuck`), and should be started anew.
+A thread cannot be stopped from outside. A task that exceeds its timeout is given up: the next task
+runs on a spare thread, and the result of the late task is ignored. There are 8 spare threads.
+`WorkerPool.stuck` counts the occupied ones. If all are occupied, no task starts until one of
+them is free, and the service should be restarted.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ class _Entry(Generic[Task]):
 
 
 class WorkerPool(Generic[Task]):
-    """Tasks wait in the order in which they came, and run some at a time.
+    """First-in, first-out queue of tasks, with the threads that run them.
 
     Args:
-        run: does a task in a worker thread; what it raises is logged, no more.
-        overrun: called, from another thread, for a task that is over its time.
-        count: tasks that run at the same time.
-        seconds: longest time for one task.
+        run: runs a task in a worker thread; exceptions from it are only logged.
+        overrun: called from another thread for a task that exceeded its timeout.
+        count: number of tasks that run concurrently.
+        seconds: timeout of one task, in seconds.
     """
 
     def __init__(
@@ -52,8 +53,8 @@ class WorkerPool(Generic[Task]):
         self._count, self._seconds = count, seconds
         self._changed = threading.Condition()
         self._last_ticket = 0
-        self._tickets: list[int] = []  # of the waiting ones, ascending
-        self._entries: dict[int, _Entry[Task]] = {}  # by ticket: waiting and running ones
+        self._tickets: list[int] = []  # of the waiting tasks, ascending
+        self._entries: dict[int, _Entry[Task]] = {}  # by ticket; waiting, running and stuck tasks
         self._running: set[_Entry[Task]] = set()
         self._stuck: set[_Entry[Task]] = set()
         self._closing = False
@@ -61,7 +62,7 @@ class WorkerPool(Generic[Task]):
         threading.Thread(target=self._watch, name="watch-workers", daemon=True).start()
 
     def put(self, task: Task) -> int:
-        """Let a task wait for its turn; gives its ticket."""
+        """Add a task to the end of the queue, and return its ticket."""
         with self._changed:
             self._last_ticket += 1
             entry = _Entry(task, self._last_ticket)
@@ -71,7 +72,7 @@ class WorkerPool(Generic[Task]):
             return entry.ticket
 
     def cancel(self, ticket: int) -> bool:
-        """Take a task out of the queue; False if it does not wait there any more."""
+        """Remove a task from the queue; return False if it no longer waits there."""
         with self._changed:
             place = bisect.bisect_left(self._tickets, ticket)
             if place == len(self._tickets) or self._tickets[place] != ticket:
@@ -80,37 +81,37 @@ class WorkerPool(Generic[Task]):
             return True
 
     def position(self, ticket: int) -> int:
-        """The place of a waiting task in the queue; 1 is next."""
+        """Return the position of a waiting task in the queue; 1 is next."""
         with self._changed:
             return bisect.bisect_left(self._tickets, ticket) + 1
 
     @property
     def waiting(self) -> int:
-        """Tasks that have not begun."""
+        """Number of tasks that have not started."""
         return len(self._tickets)
 
     @property
     def running(self) -> int:
-        """Tasks that run and are not given up."""
+        """Number of tasks that run and have not timed out."""
         return len(self._running)
 
     @property
     def stuck(self) -> int:
-        """Tasks that were given up and still hold a thread."""
+        """Number of timed-out tasks that still occupy a thread."""
         return len(self._stuck)
 
     def close(self) -> None:
-        """Begin no more tasks, and wait until none runs but those that were given up."""
+        """Start no more tasks, and wait for the running ones except those that timed out."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._running)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    # --- inside
+    # --- internal
 
     def _dispatch(self) -> None:
-        """Under the lock: start tasks while there is room."""
+        """Start waiting tasks while threads are free; the caller holds the lock."""
         while (
             self._tickets
             and not self._closing
@@ -126,7 +127,7 @@ class WorkerPool(Generic[Task]):
     def _work(self, entry: _Entry[Task]) -> None:
         try:
             self._run(entry.task)
-        except BaseException:  # even SystemExit: the thread belongs to all tasks
+        except BaseException:  # even SystemExit: other tasks need the thread
             log.exception("A worker failed")
         finally:
             with self._changed:
