@@ -1,4 +1,7 @@
-"""The REST API: routes only. `python app.py` serves it; `flask --app app run` is for developers."""
+"""The Flask app with its job engine, and the entry point of the service.
+
+`python app.py` serves the REST API; `flask --app app run` is for developers.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
 VERSION = "0.1.0"
 
-# State of the one service in this process; `ThreadEngine` writes both under its lock.
+# State of the one service in this process; the `ThreadEngine` writes both under its lock.
 processing_status: dict[str, str] = {}
 processed_segments: dict[str, Segments] = {}
 
@@ -50,16 +53,16 @@ def create_app(
     status: dict[str, str] | None = None,
     segments: dict[str, Segments] | None = None,
 ) -> OpenApiApp:
-    """The Flask app; its jobs are at `app.extensions["jobs"]`.
+    """Create the Flask app; its job engine is `app.extensions["jobs"]`.
 
-    The models start to load in the background, and photos that an earlier run left in
-    `img/` are taken up again.
+    The models start to load in the background. Photos that an earlier run left in `img/` are
+    queued again.
 
     Args:
         config: the settings, by default from the environment.
         pipeline: loaded models to share, by default new ones.
-        status: where states are kept, by default `processing_status`.
-        segments: where polygons are kept, by default `processed_segments`.
+        status: dict to keep states in, by default `processing_status`.
+        segments: dict to keep polygons in, by default `processed_segments`.
 
     Raises:
         SettingsError: a setting or a folder can't be used.
@@ -92,7 +95,7 @@ def create_app(
 
 
 def _limit_and_describe(app: OpenApiApp, settings: Settings) -> None:
-    """What is done when all routes and their description are there."""
+    """Apply rate limits and document keys; call after all routes are registered."""
     if settings.photo_rate:
         add_limits(app, settings.photo_rate, _rate_storage(settings))
         describe_limits(app.api_doc)
@@ -101,17 +104,17 @@ def _limit_and_describe(app: OpenApiApp, settings: Settings) -> None:
 
 
 def _rate_storage(settings: Settings) -> Mapping[str, Any]:
-    """Return where requests are counted: here, or in the Redis that several processes share."""
+    """Return the storage of rate limits: memory, or the Redis that several processes share."""
     if settings.broker_url is None:
         return MEMORY
-    from jobs.cluster.redis_client import connection_options  # here: it need not be installed
+    from jobs.cluster.redis_client import connection_options  # here: redis may be missing
 
     options = {**connection_options(), "wrap_exceptions": True}
     return {"storage_uri": settings.broker_url.get_secret_value(), "storage_options": options}
 
 
 def _load_models(settings: Settings, workers: int) -> Pipeline:
-    """Begin to load the models. Raises SettingsError."""
+    """Start to load the models. Raises SettingsError."""
     try:
         return Pipeline(network_threads(), runtime=settings.runtime, calls=workers)
     except RuntimeMissingError as error:
@@ -119,7 +122,7 @@ def _load_models(settings: Settings, workers: int) -> Pipeline:
 
 
 def _open_store(settings: Settings) -> Store:
-    """What remembers the photos. Raises SettingsError."""
+    """Open the store of photos. Raises SettingsError."""
     if settings.store == "memory":
         return MemoryStore()
     try:
@@ -134,7 +137,10 @@ def _open_engine(
     status: dict[str, str],
     segments: dict[str, Segments],
 ) -> tuple[ThreadEngine | RedisEngine, Analyser | None, Metrics]:
-    """What has photos worked on, the models where they are ours, and what is counted.
+    """Open the job engine and create its metrics.
+
+    Returns:
+        The engine, the models (None if they run in other processes), and the metrics.
 
     Raises:
         SettingsError: a setting or a folder can't be used.
@@ -157,7 +163,7 @@ def _open_jobs(
     status: dict[str, str],
     segments: dict[str, Segments],
 ) -> ThreadEngine:
-    """What works on the photos in this process. Raises SettingsError."""
+    """Open the engine whose workers are threads of this process. Raises SettingsError."""
     return ThreadEngine(
         stages,
         _open_store(settings),
@@ -172,9 +178,9 @@ def _open_jobs(
 
 
 def _open_cluster(settings: Settings, limits: Limits) -> RedisEngine:
-    """What lets others work on the photos. Raises SettingsError."""
+    """Open the engine whose workers are other processes. Raises SettingsError."""
     try:
-        from jobs.cluster.engine import open_cluster  # here: it need not be installed
+        from jobs.cluster.engine import open_cluster  # here: its packages may be missing
     except ImportError as error:
         raise SettingsError(
             f"{PREFIX}BROKER_URL needs the package {error.name}: "
@@ -199,7 +205,7 @@ def _add_routes(app: OpenApiApp, jobs: Engine) -> None:
 
     @app.get("/", summary="List what is Ready", responses={200: schema.HASHES})
     def list_ready() -> Response:
-        """Hashes of all photos whose result can be fetched."""
+        """Return the hashes of all photos whose result can be fetched."""
         return jsonify(jobs.ready(current_owner()))
 
     @app.delete(
@@ -208,14 +214,14 @@ def _add_routes(app: OpenApiApp, jobs: Engine) -> None:
         responses={204: None, **dict.fromkeys((404, 500, 507), error)},
     )
     def forget_photo(path: schema.ImagePath) -> Response:
-        """A photo that waits or is worked on is cancelled; its result, if any, is forgotten."""
+        """Cancel a photo that is Uploaded or Processing, and forget its result, if any."""
         if not jobs.forget(path.image_hash, current_owner()):
             raise unknown_photo()
         return Response(status=204)
 
 
 def main() -> int:
-    """Serve until SIGTERM or Ctrl-C. Returns the exit status."""
+    """Serve until SIGTERM or Ctrl-C, and return the exit status."""
     try:
         settings = load_settings()
         configure_log(settings)

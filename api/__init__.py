@@ -1,1 +1,1 @@
-"""The HTTP API: one blueprint or helper per module; knows jobs only by `jobs.engine`."""
+"""The HTTP API: one group of routes or one helper per module, on top of `jobs.engine.Engine`."""

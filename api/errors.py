@@ -1,4 +1,4 @@
-"""One shape for every error of every route: `{"error": "..."}` with the fitting status."""
+"""Error answers of all routes: `{"error": "..."}` with a fitting HTTP status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("carseg.api")
 
 UNEXPECTED = "The service failed on this request; its log says why."
 
-AWAY_SECONDS = 5  # seconds until it is worth asking again
+AWAY_SECONDS = 5  # seconds; Retry-After while the store is unreachable
 
 _MESSAGES = {
     400: "The request could not be understood.",
@@ -26,12 +26,12 @@ _MESSAGES = {
 
 
 class ApiError(Exception):
-    """A request that can't be answered as asked; the message is shown to the client.
+    """An error answer to a request; its message is shown to the client.
 
     Attributes:
-        status: the HTTP status that says so.
+        status: HTTP status of the answer.
         message: one sentence.
-        retry_after: whole seconds after which it is worth trying again, None where unknown.
+        retry_after: whole seconds after which to retry; None if unknown.
     """
 
     def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
@@ -42,12 +42,12 @@ class ApiError(Exception):
 
 
 def unknown_photo() -> ApiError:
-    """The answer to a hash that nobody posted."""
+    """Return the 404 error for an unknown hash."""
     return ApiError(404, "No photo with this hash is known.")
 
 
 def explain(error: Exception) -> ApiError:
-    """What a client is told of anything that was raised; what it can't help is logged."""
+    """Return the error answer for an exception; log it if the service is at fault."""
     match error:
         case ApiError():
             return error
@@ -68,7 +68,7 @@ def explain(error: Exception) -> ApiError:
 
 
 def answer(failure: ApiError) -> Response:
-    """The response that tells of an error."""
+    """Return the response for an error."""
     response = jsonify(error=failure.message)
     response.status_code = failure.status
     if failure.retry_after is not None:
@@ -77,18 +77,18 @@ def answer(failure: ApiError) -> Response:
 
 
 def register_errors(app: Flask, *, too_large: str) -> None:
-    """Turn everything that can be raised while a request is answered into our shape.
+    """Register the handlers that answer every exception with a JSON error.
 
     Args:
         app: the app.
-        too_large: the message where the body of a request is over the limit.
+        too_large: message for a request body over the limit.
     """
     messages = _MESSAGES | {413: too_large}
 
     def from_http(error: HTTPException) -> Response:
         status = error.code or 500
         if status == 405 and request.method in ("GET", "HEAD"):
-            return from_http(NotFound())  # what can only be deleted is nothing to look at
+            return from_http(NotFound())  # GET on an address for POST or DELETE only is a 404
         if status == 405:
             message = f"{request.method} is not possible here."
         elif status >= 500:

@@ -1,4 +1,4 @@
-"""Headers that every answer carries, so that browsers do nothing with it that was not meant."""
+"""Security headers of every answer, which restrict its use in browsers."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from flask import Flask, Response
 
 from settings import Settings
 
-# For answers to programs. The two pages have policies of their own, which are kept.
+# Headers of API answers. The two pages set their own policies, which are kept.
 SECURITY_HEADERS: dict[str, str] = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    # Front-ends of the same site may show a picture; others fetch it with CORS, or not at all.
+    # Pages of the same site may show a picture. Other sites can only fetch it with CORS.
     "Cross-Origin-Resource-Policy": "same-site",
-    # Results belong to who asked for them: no proxy and no browser keeps them on disk.
+    # Results are private to the client: no proxy or browser may store them on disk.
     "Cache-Control": "no-store",
 }
 
-# What front-ends on other origins may read beside the body.
+# Response headers that pages of other origins may read (CORS).
 EXPOSED = ["Retry-After"]
 
 
@@ -27,7 +27,7 @@ def add_headers(app: Flask, settings: Settings) -> None:
 
     Args:
         app: the app.
-        settings: where every origin may read answers (`cors_origins` has `*`), every site may
+        settings: if `cors_origins` has `*` (every origin may read answers), every site may
             show the pictures, too.
     """
     headers = dict(SECURITY_HEADERS)

@@ -1,4 +1,4 @@
-"""`/health`, `/ready` and `/metrics`: whether the service lives, can work, and what it does."""
+"""Routes for monitoring: `/health` (liveness), `/ready` (readiness) and `/metrics`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from pipeline import MODELS_FAILED, Analyser, Pipeline
 
 log = logging.getLogger("carseg.api")
 
-Counts = Callable[[], Mapping[str, float]]  # numbers of `job_counts`
+Counts = Callable[[], Mapping[str, float]]  # counters as in `jobs.counts`
 
-RETRY_AFTER = 5  # seconds until it is worth asking /ready again
+RETRY_AFTER = 5  # seconds; Retry-After of /ready
 
-# What a label may hold is fixed here and in the routes: a client can't add time series.
+# Label values come only from here and from the routes, so a client can't add time series.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER = "other"
 
@@ -40,12 +40,12 @@ _STAGES = "Time that each stage of the work took."
 
 
 class _JobMetrics:
-    """The jobs that end in threads of this process."""
+    """Metrics of the jobs that end in threads of this process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._jobs = Counter("carseg_jobs", _JOBS, ("outcome",), registry=registry)
         for outcome in OUTCOMES:
-            self._jobs.labels(outcome)  # shown from the start, as 0
+            self._jobs.labels(outcome)  # exported from the start, as 0
         self._waited = Histogram(
             "carseg_job_wait_seconds", _WAITED, buckets=BUCKETS, registry=registry
         )
@@ -61,7 +61,10 @@ class _JobMetrics:
 
 
 class _SharedJobMetrics(Collector):
-    """The jobs of all workers of a cluster, as `job_counts` has them; nothing without Redis."""
+    """Metrics of the jobs of all workers in a cluster, from the counters of `jobs.counts`.
+
+    Exports nothing while Redis is unreachable.
+    """
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
@@ -87,11 +90,11 @@ class _SharedJobMetrics(Collector):
 
 
 class Metrics:
-    """What one app counts; two apps in one process have nothing in common.
+    """The metrics of one app; two apps in one process share none.
 
     Args:
-        version: of the service.
-        counts: what was counted of jobs in other processes; None if they end in this one.
+        version: version of the service.
+        counts: reads the counters of jobs in other processes; None if jobs end in this one.
     """
 
     def __init__(self, version: str, counts: Counts | None = None) -> None:
@@ -108,10 +111,10 @@ class Metrics:
         Gauge("carseg_info", "The version.", ("version",), registry=self.registry).labels(
             version
         ).set(1)
-        ProcessCollector(registry=self.registry)  # memory, CPU, start, open files; on Linux
+        ProcessCollector(registry=self.registry)  # memory, CPU, start time, open files; on Linux
 
     def job_ended(self, report: JobReport) -> None:
-        """Count a job that ended, and write its line in the log."""
+        """Count and log a job that ended."""
         log_job(report)
         if self._jobs is not None:
             self._jobs.ended(report)
@@ -120,8 +123,8 @@ class Metrics:
         """Count a request.
 
         Args:
-            route: the template such as `/<image_hash>/status`, None where no route fits.
-            method: the HTTP method, whatever the client wrote.
+            route: the template such as `/<image_hash>/status`; None if no route matches.
+            method: the HTTP method as the client sent it; unknown ones count as `other`.
             code: the HTTP status of the answer.
         """
         self._requests.labels(
@@ -130,7 +133,7 @@ class Metrics:
 
 
 class _Queue(Collector):
-    """The jobs that wait and run, at the moment somebody looks."""
+    """Metrics of the waiting and running jobs, read at each scrape."""
 
     def __init__(self, jobs: Engine) -> None:
         self._jobs = jobs
@@ -154,19 +157,19 @@ class _Queue(Collector):
 def add_monitoring(
     app: OpenApiApp, metrics: Metrics, jobs: Engine, stages: Analyser | None
 ) -> None:
-    """Add the three routes, and count all requests of the app.
+    """Add the three routes and the counter of requests.
 
     Args:
         app: the app.
-        metrics: what is counted; it must be told of jobs that end (`Metrics.job_ended`).
-        jobs: all photos.
-        stages: the models; None if they are in other processes.
+        metrics: the metrics; call `Metrics.job_ended` for each job that ends.
+        jobs: the job engine.
+        stages: the models; None if they run in other processes.
     """
     metrics.registry.register(_Queue(jobs))
 
     @app.get("/health", summary="Whether the service lives", responses={200: schema.Health})
     def health() -> Response:
-        """200 as long as it answers at all. Needs no key."""
+        """Answer 200 as long as the service answers at all. Needs no key."""
         return jsonify(status="alive")
 
     @app.get(
@@ -175,9 +178,9 @@ def add_monitoring(
         responses={200: schema.Health, 503: schema.ErrorAnswer},
     )
     def ready() -> Response:
-        """200 if the models are loaded, results can be kept and the queue has room. Needs no key.
+        """Answer 200 if the models are loaded, results can be kept and the queue has room.
 
-        503 with the reason otherwise.
+        The answer is 503 with the reason otherwise. Needs no key.
         """
         reason = trouble(jobs, stages)
         if reason is None:
@@ -189,7 +192,7 @@ def add_monitoring(
 
     @app.get("/metrics", summary="Figures for Prometheus", responses={200: schema.TEXT})
     def show_metrics() -> Response:
-        """Requests, jobs, queue, durations and memory in the text format of Prometheus."""
+        """Return requests, jobs, queue, durations and memory in the text format of Prometheus."""
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(metrics.registry), content_type=content_type)
 
@@ -201,7 +204,7 @@ def add_monitoring(
 
 
 def trouble(jobs: Engine, stages: Analyser | None) -> str | None:
-    """Why no photo can be worked on just now, in one sentence; None if all is well."""
+    """Return why no photo can be processed now, in one sentence; None if one can."""
     if jobs.is_closing:
         return "The service is stopping."
     if isinstance(stages, Pipeline):

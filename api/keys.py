@@ -1,13 +1,14 @@
-"""Who may use the service, and whose results are whose.
+"""API keys, the owners of results, and protection against other sites (CSRF, DNS rebinding).
 
-A key is taken as `Authorization: Bearer <key>`, as `X-API-Key: <key>`, or as the password of HTTP
-Basic authentication with any name. The last is for browsers, which can't send a header of their own
-when a person opens `/ui` or `/docs`: they ask for name and password once and then send them with
-each request to this origin.
+A client sends its key as `Authorization: Bearer <key>`, as `X-API-Key: <key>`, or as the password
+of HTTP Basic authentication with any user name. Basic is for browsers, which can't add a header
+when a person opens `/ui` or `/docs`. They ask for name and password once, then send both with each
+request to this origin.
 
-A browser also sends them where another site makes it ask. Such a site can read nothing, since
-answers never allow credentials in CORS (`Access-Control-Allow-Credentials`), and can change
-nothing, since what changes things must come from the same origin; see `_is_foreign`.
+A browser also sends them with requests that another site triggers. Such a site can't read the
+answers, because they never allow credentials in CORS (`Access-Control-Allow-Credentials`). It can't
+change anything, because a request with side effects must come from the same origin; see
+`_is_foreign`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from settings import Settings
 
 log = logging.getLogger("carseg.api")
 
-OPEN_ROUTES = frozenset({"/health", "/ready"})  # balancers and orchestrators have no key
+OPEN_ROUTES = frozenset({"/health", "/ready"})  # load balancers and orchestrators have no key
 
 _BEARER = 'Bearer realm="carseg"'
 _BASIC = 'Basic realm="carseg", charset="UTF-8"'
@@ -37,10 +38,10 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class _Key(NamedTuple):
-    """What is kept of a key: nothing that opens the service."""
+    """The hashes kept of a key; neither of them is accepted as a key."""
 
     digest: bytes  # SHA-256, to compare with
-    owner: str  # hex, to tell the photos of keys apart; not derived from `digest`
+    owner: str  # hex, stored with the key's photos; not derived from `digest`
 
 
 def _key(text: str) -> _Key:
@@ -50,7 +51,7 @@ def _key(text: str) -> _Key:
 
 
 class Keys:
-    """The keys that are valid."""
+    """The valid keys."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._known = [_key(text) for text in keys]
@@ -59,10 +60,10 @@ class Keys:
         return bool(self._known)
 
     def owner(self, given: str) -> str | None:
-        """The owner that belongs to a key, None if it is no valid one.
+        """Return the owner of a key, or None if the key is not valid.
 
-        Takes the same time whether the first key fits, the last, or none: hashes are compared,
-        which are all of one length, in constant time and to the end.
+        The time does not depend on which key matches, if any. All hashes have the same length,
+        each comparison takes constant time, and the loop goes on after a match.
         """
         digest = hashlib.sha256(given.encode("utf-8", "surrogatepass")).digest()
         found = None
@@ -73,17 +74,17 @@ class Keys:
 
 
 def current_owner() -> str:
-    """Whose photos the current request is about: "" where there are no keys, or all share."""
+    """Return the owner of the current request: "" if there are no keys, or results are shared."""
     owner: str = g.get("owner", "")
     return owner
 
 
 def add_access(app: Flask, settings: Settings) -> None:
-    """Ask for a key before anything else is done with a request. Call it before adding routes.
+    """Check the key of each request before anything else. Call this before adding routes.
 
     Args:
         app: the app.
-        settings: keys, whether results are shared, proxies.
+        settings: keys, trusted proxies, and whether results are shared.
     """
     keys = Keys(key.get_secret_value() for key in settings.api_keys)
     if settings.trusted_proxies:
@@ -120,10 +121,10 @@ def add_access(app: Flask, settings: Settings) -> None:
 
 
 def _answer_only_this_machine(app: Flask, settings: Settings) -> None:
-    """Refuse requests for any other name than this machine's.
+    """Refuse requests whose Host header is not a name of this machine.
 
-    A web site can let its own name lead to 127.0.0.1 (DNS rebinding). A browser then takes this
-    service for that site, and lets the site read what it answers. The name stays in Host.
+    A web site can resolve its own name to 127.0.0.1 (DNS rebinding). A browser then takes this
+    service for that site, and lets the site read the answers. Host still has the site's name.
     """
     names = {"localhost", "127.0.0.1", "[::1]", settings.host, f"[{settings.host}]"}
 
@@ -139,14 +140,17 @@ def _answer_only_this_machine(app: Flask, settings: Settings) -> None:
 
 
 def _needs_no_key() -> bool:
-    """Health, and CORS preflights: browsers send those without a key, and they do nothing."""
+    """Return whether the request is for a health route or a CORS preflight.
+
+    Browsers send preflights without a key, and preflights have no effect.
+    """
     if request.method == "OPTIONS":
         return True
     return request.url_rule is not None and request.url_rule.rule in OPEN_ROUTES
 
 
 def _given() -> tuple[str | None, bool]:
-    """The key of the request, and whether a browser may have sent it by itself."""
+    """Return the key of the request, and whether a browser may have added it unasked."""
     header = request.headers.get("X-API-Key")
     if header is not None:
         return header.strip(), False
@@ -159,10 +163,10 @@ def _given() -> tuple[str | None, bool]:
 
 
 def _is_foreign() -> bool:
-    """Whether another site made a browser send this request (what is called CSRF).
+    """Return whether another site made a browser send this request (CSRF).
 
-    Browsers say where a request comes from in Sec-Fetch-Site, and over plain HTTP, where they
-    leave that out, in Origin. Programs send neither.
+    Browsers report the source of a request in Sec-Fetch-Site. Over plain HTTP they leave that
+    out and report it in Origin. Programs send neither.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
@@ -172,7 +176,11 @@ def _is_foreign() -> bool:
 
 
 def _refusal(message: str) -> Response:
-    """The answer 401. Basic is offered only to people, else pages of others would ask for it."""
+    """Return the answer 401.
+
+    Basic is offered only if a person opens a page, or to requests from this origin. Otherwise
+    pages of other sites would show a login dialog.
+    """
     response = jsonify(error=message)
     response.status_code = 401
     response.headers.add("WWW-Authenticate", _BEARER)
@@ -183,7 +191,7 @@ def _refusal(message: str) -> Response:
 
 
 def describe_access(document: dict[str, Any]) -> None:
-    """Say in an OpenAPI document that keys are needed, and where."""
+    """Describe in an OpenAPI document which operations need a key."""
     document.setdefault("components", {})["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -1,7 +1,8 @@
-"""Requests that wait for news of a photo, and never so many that others find no thread.
+"""Slots for the requests that wait until the status of a photo changes.
 
-Each one keeps a thread of the server while it waits. So there are few seats; who finds none is
-answered at once, or sent away for a moment, and asks again.
+Each one holds a thread of the server while it waits. So the slots are few, and other requests
+always find a thread. Without a free slot, a status request is answered at once, and a stream is
+refused with a retry time.
 """
 
 from __future__ import annotations
@@ -14,40 +15,43 @@ from jobs.engine import Engine
 from jobs.job import PhotoStatus
 from jobs.store import StoreError
 
-LONGEST_WAIT = 30.0  # seconds that one question for the status may wait
-LONGEST_STREAM = 60.0  # seconds; a browser connects again by itself
-HEARTBEAT = 5.0  # seconds between signs of life, which find out who has left
-RETRY_AFTER = 2  # seconds
+LONGEST_WAIT = 30.0  # seconds that one status request may wait
+LONGEST_STREAM = 60.0  # seconds; a browser reconnects automatically
+HEARTBEAT = 5.0  # seconds between keep-alive lines, which detect closed connections
+RETRY_AFTER = 2  # seconds; Retry-After of a refused stream
 
 
 class TooManyWaitingError(Exception):
-    """As many requests wait as may."""
+    """The error that all slots for waiting requests are taken."""
 
 
 def seats(http_threads: int) -> int:
-    """How many of the server's threads may wait: less than half, so that most answer."""
+    """Return the number of server threads that may wait.
+
+    It is less than half of them, so that most threads stay free for other requests.
+    """
     return max(0, http_threads // 2 - 1)
 
 
 class Listeners:
-    """All requests that wait."""
+    """The requests that wait, each in a slot."""
 
     def __init__(self, jobs: Engine, seats: int) -> None:
         self._jobs = jobs
         self._seats = threading.Semaphore(seats)
 
     def wait(self, digest: str, seconds: float, owner: str = "") -> PhotoStatus | None:
-        """Where a photo stands, as soon as it is Ready or Error, or when the time is over.
+        """Return the status of a photo once it is Ready or Error, or after a timeout.
 
-        At once where no seat is free.
+        Returns at once if no slot is free.
 
         Args:
             digest: the photo's hash.
             seconds: longest wait.
-            owner: who asks, as in `Engine.find`.
+            owner: owner that asks, as in `jobs.engine.Engine.find`.
 
         Returns:
-            As `Engine.find`.
+            The status, or None if the photo is unknown to this owner.
         """
         standing = self._jobs.find(digest, owner)
         if standing is None or standing.has_ended or seconds <= 0:
@@ -62,27 +66,28 @@ class Listeners:
     def stream(
         self, digest: str, encode: Callable[[PhotoStatus], str], owner: str = ""
     ) -> tuple[Iterator[str], Callable[[], None]]:
-        """Server-sent events: one for where the photo stands now, one for each change.
+        """Open a stream of server-sent events: one for the current status, one for each change.
 
-        It ends when the photo is Ready or Error, or after LONGEST_STREAM.
+        It ends when the photo is Ready or Error, or after `LONGEST_STREAM` seconds.
 
         Args:
-            digest: hash of a photo that is known.
-            encode: the data of one event, in one line.
-            owner: who listens, as in `Engine.find`.
+            digest: hash of a known photo.
+            encode: returns the data of one event, in one line.
+            owner: owner that listens, as in `jobs.engine.Engine.find`.
 
         Returns:
-            The text of the answer in pieces, and what must be called when it is sent or given up.
+            The text of the answer in pieces, and a function that frees the slot. Call it when the
+            answer is sent or aborted.
 
         Raises:
-            NoSeatError: no seat is free.
+            TooManyWaitingError: no slot is free.
         """
         if not self._seats.acquire(blocking=False):
             raise TooManyWaitingError
         once = threading.Lock()
 
         def leave() -> None:
-            if once.acquire(blocking=False):  # however often it is called
+            if once.acquire(blocking=False):  # further calls do nothing
                 self._seats.release()
 
         return self._events(digest, encode, owner), leave
@@ -95,7 +100,7 @@ class Listeners:
         while True:
             try:
                 now = self._jobs.wait(digest, seen, HEARTBEAT, owner)
-            except StoreError:  # the headers are sent; a browser connects again, and is told
+            except StoreError:  # headers are sent; a browser reconnects and gets the error
                 return
             if now is None:
                 return

@@ -1,4 +1,7 @@
-"""`/openapi.json`, generated from the routes, and `/docs`, a page to try them, also offline."""
+"""Routes `/openapi.json`, generated from the code, and `/docs`, a page to try the API.
+
+The page also works offline.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger
 _WEB = Path(__file__).resolve().parents[1] / "web"
 
 
-# Swagger UI writes styles into the page and has icons in its style sheet.
+# Swagger UI needs inline styles, and data: for the icons in its style sheet.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -25,7 +28,10 @@ _POLICY = (
 
 
 class OpenApiApp(OpenAPI):
-    """A Flask app that describes its routes; its own pages and static files are off."""
+    """A Flask app that describes its routes in OpenAPI.
+
+    The pages of flask-openapi3 and Flask's static files are off.
+    """
 
     def __init__(self, import_name: str, *, title: str, version: str) -> None:
         super().__init__(
@@ -38,7 +44,7 @@ class OpenApiApp(OpenAPI):
         )
 
     def generate_spec_json(self) -> None:
-        """Build the document, without the answer 422 that the library adds and no route gives."""
+        """Build the document without the 422 that the library adds and no route returns."""
         super().generate_spec_json()
         for operations in self.spec_json["paths"].values():
             for operation in operations.values():
@@ -48,18 +54,18 @@ class OpenApiApp(OpenAPI):
 
 
 def add_docs(app: OpenApiApp) -> None:
-    """Add both addresses; call it after all other routes."""
+    """Add both routes. Call this after all other routes are added."""
 
     @app.get("/openapi.json", summary="This document", responses={200: ANY_OBJECT})
     def openapi() -> Response:
-        """The description of the API, generated from the code."""
+        """Return the description of the API, generated from the code."""
         return jsonify(app.api_doc)
 
-    # Plain Flask rules: pages for people are not part of the document.
+    # Plain Flask rules keep the pages for people out of the document.
     app.add_url_rule("/docs", "docs", lambda: _file(_WEB, "docs.html"))
     app.add_url_rule("/docs/start.js", "docs_start", lambda: _file(_WEB, "docs.js"))
     app.add_url_rule("/docs/swagger/<path:name>", "docs_files", lambda name: _file(_SWAGGER, name))
-    app.generate_spec_json()  # now, while there is one thread
+    app.generate_spec_json()  # now, while only one thread runs
 
 
 def _file(folder: Path, name: str) -> Response:
@@ -69,7 +75,7 @@ def _file(folder: Path, name: str) -> Response:
 
 
 def each_operation(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Route as Flask writes it, method in capitals, and description of each operation."""
+    """Yield the Flask route, the method in capitals and the description of each operation."""
     for path, operations in document["paths"].items():
         route = path.replace("{", "<").replace("}", ">")
         for method, operation in operations.items():
@@ -77,6 +83,6 @@ def each_operation(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[st
 
 
 def add_error(operation: dict[str, Any], status: int, description: str) -> None:
-    """Describe one more error in our shape that an operation can answer."""
+    """Add an error answer to the description of an operation."""
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
     operation["responses"][str(status)] = {"description": description, "content": content}

@@ -1,4 +1,4 @@
-"""`/ui`, the page where people look at results, with its files and its limits."""
+"""Route `/ui`: the page that shows results to people, with its files and its limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from settings import Settings
 _WEB = Path(__file__).resolve().parents[1] / "web"
 _SAMPLE = Path(__file__).resolve().parents[1] / "sample" / "car.png"
 
-# The only files that are served, with their types: what mimetypes says depends on the machine.
+# The only files served, with their types. `mimetypes` would answer differently per machine.
 FILES: dict[str, str] = {
     "app.js": "text/javascript",
     "carseg.js": "text/javascript",
@@ -41,11 +41,11 @@ FILES: dict[str, str] = {
     "style.css": "text/css",
 }
 
-# Formats that the service takes; the page turns others into JPEG where the browser can read them.
+# Formats that the service accepts. The page converts others to JPEG if the browser reads them.
 FORMATS = ["image/png", "image/jpeg", "image/webp"]
 
 HEADERS: dict[str, str] = {
-    # No inline script or style, nothing of another host; blob: is the photo of the tab itself.
+    # No inline script or style, nothing from other hosts; blob: is the photo opened in the tab.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -58,15 +58,15 @@ HEADERS: dict[str, str] = {
 
 
 def add_ui(app: Flask, settings: Settings) -> None:
-    """Add the page and its files. They are for people, and so not part of the OpenAPI document.
+    """Add the page and its files. They are for people, so the OpenAPI document omits them.
 
     Args:
         app: the app.
-        settings: for the limits that the page tells and keeps to.
+        settings: source of the limits that the page shows and obeys.
     """
     limits = _config(settings)
     app.add_url_rule("/ui", "ui", lambda: _file("index.html", "text/html"))
-    # Addresses in the page are relative to /ui, so that a proxy may put a path before it.
+    # Addresses in the page are relative to /ui, so that a proxy may add a path prefix.
     app.add_url_rule("/ui/", "ui_slash", lambda: redirect("../ui"))
     app.add_url_rule("/ui/config.json", "ui_config", lambda: _guarded(jsonify(limits)))
     app.add_url_rule("/ui/sample.png", "ui_sample", _sample)

@@ -1,8 +1,8 @@
-"""The routes that take photos: one, or many in one request.
+"""Routes that accept photos: one, or a batch in one request.
 
-Of a batch each photo is answered as if it had come alone: one that is refused loses nothing of the
-others. While a batch is taken in, its text is in memory and one decoded photo; few are taken in at
-the same time.
+Each photo of a batch is answered as if it were posted alone: a refused one does not affect the
+others. While a batch is read, memory holds its text and one decoded photo. Few batches are read
+concurrently.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from jobs.engine import Engine
 from segment_interface import ImageError, decode_base64
 from settings import Settings
 
-_RETRY_AFTER = 1  # seconds until it is worth sending a batch again where others are taken in
+_RETRY_AFTER = 1  # seconds; Retry-After of a batch while others are read
 
 
 def too_large(settings: Settings) -> str:
-    """Why a photo with too many bytes is refused."""
+    """Return the message for a photo with too many bytes."""
     return f"The image is too large; the limit is {settings.max_upload_mb:g} MB."
 
 
 def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
-    """Add the routes."""
+    """Add the two routes."""
     error = schema.ErrorAnswer
     statuses = (400, 413, 415, 500, 503, 507)
-    # A batch keeps a thread of the server for a while; most of them stay free for others.
+    # A batch holds a server thread for a while. Most threads stay free for other requests.
     seats = threading.BoundedSemaphore(max(1, settings.http_threads // 4))
 
     @app.post(
@@ -45,9 +45,9 @@ def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
         openapi_extensions={"requestBody": schema.UPLOAD_BODY},
     )
     def post_photo() -> Response:
-        """Answers at once; poll the status with the hash.
+        """Answer at once; poll the status with the hash.
 
-        A known photo is worked on again if it ended in Error, or if other models made its result.
+        A known photo is processed again if it ended in Error, or if other models made its result.
         """
         image = posted_object().get("image")
         if not isinstance(image, str) or not image:
@@ -61,10 +61,10 @@ def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
         openapi_extensions={"requestBody": schema.batch_body(settings.batch_photos)},
     )
     def post_batch() -> Response:
-        """Answers photo by photo, in order, as `POST /` does; `code` is the status it would have.
+        """Answer photo by photo, in order, as `POST /` does; `code` is the status it would have.
 
-        Send those with the code 429 or 503 again, after the seconds in Retry-After. If all of
-        them have the code 503, that is the status of the answer.
+        Send photos with the code 429 or 503 again, after the seconds in Retry-After. If all of
+        them have the code 503, the answer has that status, too.
         """
         if not seats.acquire(blocking=False):
             raise ApiError(503, "Other batches are being taken in; try again.", _RETRY_AFTER)
@@ -72,7 +72,7 @@ def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
             images = _batch(settings)
             entries: list[dict[str, Any]] = []
             images.reverse()
-            while images:  # each text goes when its photo is there
+            while images:  # frees each text once its photo is accepted
                 entries.append(_entry(jobs, settings, images.pop(), is_first=not entries))
         finally:
             seats.release()
@@ -86,7 +86,7 @@ def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
 
 
 def _take(jobs: Engine, settings: Settings, image: str) -> dict[str, Any]:
-    """Take one photo; gives what is answered. Raises what `errors.explain` knows."""
+    """Accept one photo and return its answer. `api.errors.explain` maps what this raises."""
     data = decode_base64(image)
     if len(data) > settings.max_upload_bytes:
         raise ImageError(413, too_large(settings))
@@ -96,7 +96,7 @@ def _take(jobs: Engine, settings: Settings, image: str) -> dict[str, Any]:
 
 
 def _batch(settings: Settings) -> list[str]:
-    """The images of the batch that was posted. Raises ApiError."""
+    """Return the images of the posted batch. Raises ApiError."""
     limit = f"The batch is too large; the limit is {settings.batch_mb:g} MB."
     request.max_content_length = settings.batch_body_bytes
     try:
@@ -109,9 +109,9 @@ def _batch(settings: Settings) -> list[str]:
 
 
 def _entry(jobs: Engine, settings: Settings, image: str, *, is_first: bool) -> dict[str, Any]:
-    """What is answered for one photo of a batch."""
+    """Return the answer for one photo of a batch."""
     try:
-        if not is_first:  # the request itself counts as one
+        if not is_first:  # the request itself is counted as the first
             count_photo()
         return _take(jobs, settings, image)
     except Exception as error:

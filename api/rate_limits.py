@@ -1,4 +1,4 @@
-"""How much one client may ask for: so many photos per time, and ten times as many results."""
+"""Rate limits per client: photos per time, and ten times as many results."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from api.errors import AWAY_SECONDS, ApiError, answer
 from api.openapi import add_error, each_operation
 from jobs.store import AWAY
 
-# Routes of a photo that only look something up; the others compute something each time.
+# Routes of a photo that only look up its status. The others compute an answer each time.
 _CHEAP_ROUTES = frozenset({"/<image_hash>/status", "/<image_hash>/events"})
 _RESULTS_PER_PHOTO = 10
 _TOO_MANY = "Too many requests; the limit is {}."
 MEMORY: Mapping[str, Any] = MappingProxyType({"storage_uri": "memory://"})
-_COUNTER = "carseg-photos"  # in `app.extensions`: counts one photo, or raises ApiError
+_COUNTER = "carseg-photos"  # key in `app.extensions`: counts a photo or raises ApiError
 
 
 def _costs(route: str, method: str) -> Literal["photo", "result"] | None:
-    """What a request counts as; None for those that are cheap, and so not limited."""
+    """Return the limit that a request counts against; None if it is cheap, so not limited."""
     if method == "POST":
         return None if route == "/status" else "photo"
     if method != "GET" or not route.startswith("/<image_hash>/") or route in _CHEAP_ROUTES:
@@ -33,7 +33,10 @@ def _costs(route: str, method: str) -> Literal["photo", "result"] | None:
 
 
 def client() -> str:
-    """Who is asking, for the limits: a key, else an address (of IPv6 the network of a customer)."""
+    """Return the identity to limit by: the owner of the key, else the address.
+
+    Of an IPv6 address it is the /64 network, which one customer has.
+    """
     key: str | None = g.get("client")
     if key is not None:
         return key
@@ -48,28 +51,28 @@ def client() -> str:
 
 
 def count_photo() -> None:
-    """Count one more photo of this client, where there is a limit. Raises ApiError (429, 503)."""
+    """Count one more photo of this client if there is a limit. Raises ApiError (429, 503)."""
     count = current_app.extensions.get(_COUNTER)
     if count is not None:
         count()
 
 
 def add_limits(app: Flask, rate: str, storage: Mapping[str, Any] = MEMORY) -> None:
-    """Limit how often one client may use the routes that cost time. Call it after adding them.
+    """Limit how often one client may use the expensive routes. Call this after adding them.
 
-    To post a photo is what costs most. To compute an answer out of a result costs less: ten times
-    as many are allowed. To ask where a photo stands is not limited, since that is how one waits.
+    Posting a photo costs most. Computing an answer from a result costs less, so ten times as many
+    are allowed. Status requests are not limited, because clients wait by polling.
 
     Args:
         app: the app.
         rate: most photos per time, such as `60/minute`.
         storage: `storage_uri` and `storage_options` of the counters, as `Limiter` takes them.
     """
-    from flask_limiter import Limiter, RateLimitExceeded  # here: it costs the start 0.1 s
+    from flask_limiter import Limiter, RateLimitExceeded  # here: takes 0.1 s
     from limits import parse
     from limits.errors import StorageError
 
-    # Counters: one or two per client, gone when their time is over.
+    # One or two counters per client, which expire with their time window.
     limiter = Limiter(client, app=app, strategy="fixed-window", **storage)
     amount, _, period = rate.partition("/")
     limits = {
@@ -79,13 +82,13 @@ def add_limits(app: Flask, rate: str, storage: Mapping[str, Any] = MEMORY) -> No
     for rule in app.url_map.iter_rules():
         costs = filter(None, (_costs(rule.rule, method) for method in rule.methods or ()))
         for cost in costs:
-            view: Any = app.view_functions[rule.endpoint]  # its type is beyond both libraries
+            view: Any = app.view_functions[rule.endpoint]  # neither library types it
             app.view_functions[rule.endpoint] = limits[cost](view)
 
     photos = parse(rate)
 
     def count() -> None:
-        who = (client(), "photos")  # the counter of the shared limit
+        who = (client(), "photos")  # the same counter as in the shared limit
         try:
             if not limiter.limiter.hit(photos, *who):
                 left = limiter.limiter.get_window_stats(photos, *who).reset_time - time.time()
@@ -110,7 +113,7 @@ def add_limits(app: Flask, rate: str, storage: Mapping[str, Any] = MEMORY) -> No
 
 
 def describe_limits(document: dict[str, Any]) -> None:
-    """Say in an OpenAPI document which requests are limited."""
+    """Describe in an OpenAPI document which operations are limited."""
     for route, method, operation in each_operation(document):
         if _costs(route, method):
             add_error(operation, 429, "Too many requests; Retry-After says when to try again")

@@ -1,4 +1,4 @@
-"""The JSON of a request: read within limits, and refused with a sentence."""
+"""JSON request bodies: read within limits, or refused with one sentence."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from flask import request
 
 from api.errors import ApiError
 
-# Where few are needed: each takes 20 times the memory of its two letters.
+# Requests need few values, and each takes 20 times the memory of its two bytes of JSON.
 _MOST_VALUES = 10_000
 
-# An object with one text, as far as that, and what may come behind it.
+# An object with a single string: the bytes before its content, and those after its end.
 _BEFORE_TEXT = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(\w+)"[ \t\r\n]*:[ \t\r\n]*"')
 _BEHIND_TEXT = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
 
 
 def posted_object() -> dict[str, Any]:
-    """The JSON object that was posted, {} where it is JSON but no object. Raises ApiError."""
+    """Return the posted JSON object, or {} for other JSON. Raises ApiError."""
     if request.content_encoding not in (None, "", "identity"):
         raise ApiError(415, "A compressed request (Content-Encoding) is not supported.")
     if not request.is_json:
@@ -31,9 +31,10 @@ def posted_object() -> dict[str, Any]:
 
 
 def _only_text(data: bytes) -> dict[str, str] | None:
-    """An object with one text that has no escapes, which most photos come as; None for all else.
+    """Return an object with a single string without escapes; None for other JSON.
 
-    A parser looks at each letter of it; this looks for two of them, as fast as memory is read.
+    Most photos arrive in this form. A JSON parser examines each byte of the string. This function
+    searches for two byte values, as fast as memory is read.
     """
     start = _BEFORE_TEXT.match(data)
     if start is None:
@@ -50,8 +51,8 @@ def _only_text(data: bytes) -> dict[str, str] | None:
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
-    """A JSON object, {} for other JSON. Raises ApiError."""
-    letters = np.frombuffer(data, np.uint8)  # counts several times as fast as bytes do
+    """Parse a JSON object; return {} for other JSON. Raises ApiError."""
+    letters = np.frombuffer(data, np.uint8)  # counts several times as fast as bytes.count
     if sum(np.count_nonzero(letters == mark) for mark in b",[{") > _MOST_VALUES:
         raise ApiError(400, "The JSON has too many values.")
     try:
@@ -62,15 +63,15 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 
 def posted_texts(name: str, most: int, example: str) -> list[str]:
-    """The list of texts that was posted under a name; 1 to `most`.
+    """Return a list of 1 to `most` strings from the posted object.
 
     Args:
-        name: of the member.
-        most: of them.
-        example: of one of them, for the message.
+        name: name of the list in the object.
+        most: most strings in the list.
+        example: an example of one string, for the message.
 
     Raises:
-        ApiError: 400 where there is no such list, 413 where it is too long.
+        ApiError: 400 if there is no such list of strings, 413 if it is too long.
     """
     texts = posted_object().get(name)
     if not isinstance(texts, list) or not texts:

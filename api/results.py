@@ -1,4 +1,4 @@
-"""The routes of results: in the formats of `exports`, and as pictures."""
+"""Routes that return results, in the formats of `exports` or as pictures."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None
 
 
 def add_results(app: OpenApiApp, jobs: Engine) -> None:
-    """Add the routes."""
+    """Add the four routes."""
     errors: Responses = {400: schema.ErrorAnswer, 404: schema.ErrorAnswer}
     picture: Responses = {200: schema.PNG, **errors}
 
     @app.get("/<image_hash>/segments", summary="The result",
              responses={200: schema.ResultAnswer, **errors})  # fmt: skip
     def get_segments(path: ImagePath, query: SegmentsQuery) -> Response:
-        """Type and parts. 400 while the photo waits or is worked on, 404 if it ended in Error."""
+        """Return the type and the parts.
+
+        The answer is 400 while the photo is Uploaded or Processing, 404 if it ended in Error.
+        """
         result = _result(jobs, path.image_hash)
         try:
             given = request.args.to_dict(flat=False)
@@ -49,14 +52,17 @@ def add_results(app: OpenApiApp, jobs: Engine) -> None:
 
     @app.get("/<image_hash>/mask.png", summary="All masks as one picture", responses=picture)
     def get_mask(path: ImagePath, query: MaskQuery) -> Response:
-        """Palette PNG: 0 where no part is, 1 to 18 for the parts in alphabetical order."""
+        """Return a palette PNG: 0 for no part, 1 to 18 for the parts in alphabetical order."""
         result = _result(jobs, path.image_hash)
         return _png(label_map_png(kept_labels(result, _options(OF_MASKS))))
 
     @app.get("/<image_hash>/masks/<segment>.png", summary="The mask of one part",
              responses=picture)  # fmt: skip
     def get_part_mask(path: MaskPath, query: MaskQuery) -> Response:
-        """Grey PNG: 255 where the part is. 404 where it was not found, or is left out."""
+        """Return a grey PNG: 255 in the part.
+
+        The answer is 404 if the part was not found or is left out.
+        """
         result = _result(jobs, path.image_hash)
         options = _options(OF_MASKS)
         if path.segment not in PART_NAMES:
@@ -68,13 +74,16 @@ def add_results(app: OpenApiApp, jobs: Engine) -> None:
 
     @app.get("/<image_hash>/overlay.png", summary="The parts as a drawing", responses=picture)
     def get_overlay(path: ImagePath, query: OverlayQuery) -> Response:
-        """PNG to be laid over the photo, which the service does not keep: transparent ground."""
+        """Return a PNG with a transparent background, to show on top of the photo.
+
+        The service does not keep the photo.
+        """
         result = _result(jobs, path.image_hash)
         return _png(overlay_png(annotate(path.image_hash, result, _options(OF_OVERLAYS))))
 
 
 def find_photo(jobs: Engine, image_hash: str) -> PhotoStatus:
-    """Where a photo stands. Raises ApiError if it is unknown to who asks."""
+    """Return the status of a photo. Raises ApiError if it is unknown to the current owner."""
     standing = jobs.find(image_hash, current_owner())
     if standing is None:
         raise unknown_photo()
@@ -82,7 +91,7 @@ def find_photo(jobs: Engine, image_hash: str) -> PhotoStatus:
 
 
 def _result(jobs: Engine, image_hash: str) -> Result:
-    """The result of a photo that is Ready. Raises ApiError."""
+    """Return the result of a photo that is Ready. Raises ApiError."""
     standing = find_photo(jobs, image_hash)
     if standing.state == "Error":
         raise ApiError(404, standing.message)
@@ -92,7 +101,7 @@ def _result(jobs: Engine, image_hash: str) -> Result:
 
 
 def _options(names: Collection[str]) -> Options:
-    """Read the options of the request, which may be those of `names`. Raises ApiError."""
+    """Read the options of the request; only `names` are allowed. Raises ApiError."""
     try:
         return parse(request.args.to_dict(flat=False), names)
     except OptionError as error:
@@ -100,16 +109,16 @@ def _options(names: Collection[str]) -> Options:
 
 
 def _chosen(names: list[str]) -> Format:
-    """The format that is named, else the one that Accept asks for. Raises OptionError."""
+    """Return the named format, else the one that Accept prefers. Raises OptionError."""
     if len(names) > 1:
         raise OptionError("format is given more than once.")
     return find_format(names[0]) if names else _negotiated(request.accept_mimetypes)
 
 
 def _negotiated(accept: MIMEAccept) -> Format:
-    """The format that a client likes best; JSON where it has no preference.
+    """Return the format that the client prefers; JSON if it has no preference.
 
-    Browsers say that they take XML and SVG when a person opens an address; they get JSON, too.
+    Browsers accept XML and SVG when a person opens an address. They get JSON all the same.
     """
     plain = FORMATS["json"]
     if any(value == "text/html" for value in accept.values()):

@@ -1,4 +1,4 @@
-"""The shapes of requests and answers, as the OpenAPI document shows them."""
+"""Models of requests and answers, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -18,36 +18,39 @@ Point = tuple[float, float]
 
 
 class ImagePath(BaseModel):
-    """The part of an address that names a photo."""
+    """The path parameter that names a photo."""
 
     image_hash: str = Field(description="SHA-256 of the photo in hex, as POST / gave it")
 
 
 class MaskPath(ImagePath):
-    """The part of an address that names one part in a photo."""
+    """The path parameters that name one part in a photo."""
 
     segment: str = Field(description="a part, such as hood")
 
 
 def _query_field(description: str, definition: dict[str, Any]) -> Any:
-    """A field of a query that `options.parse` checks, so that here it may be anything."""
+    """Return a query field of any type; `options.parse` checks its value later."""
     return (Any, Field(default=None, description=description, json_schema_extra=definition))
 
 
 class _Query(BaseModel):
-    """What an address can ask behind its `?`."""
+    """The query parameters of a route."""
 
     @classmethod
     @cache
     def model_json_schema(  # type: ignore[override]
         cls, *args: Any, **options: Any
     ) -> dict[str, Any]:
-        """As pydantic makes it, but once: flask-openapi3 asks with each request; it takes 2 ms."""
+        """Return the schema from pydantic, cached.
+
+        flask-openapi3 asks for it with each request, and building it takes 2 ms.
+        """
         return super().model_json_schema(*args, **options)
 
 
 def _options_query(name: str, options: Iterable[str], **more: Any) -> type[_Query]:
-    """Describe a query that takes some of the options, for the OpenAPI document."""
+    """Create the model of a query with some of the options, for the OpenAPI document."""
     knobs = [OPTION_SPECS[option] for option in options]
     return create_model(
         name,
@@ -65,7 +68,7 @@ OverlayQuery: Any = _options_query("OverlayQuery", OF_OVERLAYS)
 
 
 class WaitQuery(_Query):
-    """What GET /<image_hash>/status can be asked; `live` checks it."""
+    """The query parameters of GET /<image_hash>/status; `api.status` checks them."""
 
     wait: Any = Field(
         default=None,
@@ -75,7 +78,7 @@ class WaitQuery(_Query):
 
 
 class Upload(BaseModel):
-    """A photo to work on."""
+    """A photo to process."""
 
     image: str = Field(
         description="PNG, JPEG or WebP in base64; a data: prefix, line breaks, the URL-safe "
@@ -84,14 +87,14 @@ class Upload(BaseModel):
 
 
 class Accepted(BaseModel):
-    """The photo is taken, or was known already."""
+    """A photo that was accepted, or was known already."""
 
     message: str
     image_hash: str = Field(description="SHA-256 of the decoded bytes in hex")
 
 
 class Refused(BaseModel):
-    """A photo of a batch that was not taken."""
+    """A photo of a batch that was not accepted."""
 
     error: str
     code: int = Field(description="the HTTP status that POST / would have; 429, 503: send it again")
@@ -105,7 +108,7 @@ class BatchAnswer(BaseModel):
 
 
 class Status(BaseModel):
-    """Where a photo stands."""
+    """The status of a photo."""
 
     status: State
     message: str
@@ -118,13 +121,13 @@ class Status(BaseModel):
 
 
 class StatusOf(Status):
-    """Where one of several photos stands."""
+    """The status of one of several photos."""
 
     image_hash: str
 
 
 class Unknown(BaseModel):
-    """A photo that is not known, or that of another key."""
+    """A photo that is unknown, or belongs to another key."""
 
     image_hash: str
     error: str
@@ -132,7 +135,7 @@ class Unknown(BaseModel):
 
 
 class StatusesAnswer(BaseModel):
-    """One entry for each hash that was asked for, in the same order."""
+    """One entry for each requested hash, in the same order."""
 
     photos: list[StatusOf | Unknown]
 
@@ -163,7 +166,7 @@ class PartAnswer(BaseModel):
 
 
 def _result_content() -> dict[str, Any]:
-    """Media type -> what a result looks like in it."""
+    """Return the description of a result for each media type."""
     content: dict[str, Any] = {
         entry.media_type: {"schema": {"type": "string", "description": entry.description}}
         for entry in FORMATS.values()
@@ -204,13 +207,13 @@ class ResultAnswer(BaseModel):
 
 
 class Health(BaseModel):
-    """How the service is."""
+    """The state of the service."""
 
     status: Literal["alive", "ready"]
 
 
 class ErrorAnswer(BaseModel):
-    """What went wrong, for people."""
+    """A message about an error, for people."""
 
     error: str
 
@@ -222,11 +225,11 @@ UPLOAD_BODY: dict[str, Any] = {
 
 
 def _texts_body(name: str, most: int, description: str) -> dict[str, Any]:
-    """A request body: an object with a list of 1 to `most` texts."""
+    """Describe a request body: an object with a list of 1 to `most` strings."""
     texts = {
         "type": "array",
         "items": {"type": "string"},
-        "minItems": 1,  # more than `most` are answered with 413, not 400
+        "minItems": 1,  # no maxItems: more than `most` are a 413, not a 400
         "description": f"{description}; at most {most}",
     }
     body = {"type": "object", "properties": {name: texts}, "required": [name]}
@@ -234,23 +237,23 @@ def _texts_body(name: str, most: int, description: str) -> dict[str, Any]:
 
 
 def batch_body(most: int) -> dict[str, Any]:
-    """The body of POST /batch."""
+    """Describe the request body of POST /batch."""
     return _texts_body("images", most, "photos, each as the image of POST /")
 
 
 def statuses_body(most: int) -> dict[str, Any]:
-    """The body of POST /status."""
+    """Describe the request body of POST /status."""
     return _texts_body("image_hashes", most, "hashes, as POST / and POST /batch gave them")
 
 
-# Answers that have no model of their own.
+# Answers without a model.
 HASHES: dict[str, Any] = {
     "description": "OK",
     "content": {"application/json": {"schema": {"type": "array", "items": {"type": "string"}}}},
 }
 EVENTS: dict[str, Any] = {
     "description": "OK",
-    # no type: some read the schema as that of the stream, some as that of each event
+    # no type: tools disagree whether the schema is of the stream or of each event
     "content": {"text/event-stream": {"schema": {"description": "events named status"}}},
 }
 PNG: dict[str, Any] = {

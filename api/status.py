@@ -1,4 +1,4 @@
-"""The routes that tell where a photo stands, and let clients wait for news instead of asking."""
+"""Routes that return the status of photos: at once, after a wait, or as a stream of events."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from api.schema import ImagePath, WaitQuery
 from jobs.engine import Engine
 from jobs.job import PhotoStatus
 
-_MOST_ASKED = 1000  # photos in one question
+_MOST_ASKED = 1000  # photos in one request
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def add_live(app: OpenApiApp, jobs: Engine, seats: int) -> None:
-    """Add the routes.
+    """Add the three routes.
 
     Args:
         app: the app.
-        jobs: all photos.
-        seats: how many requests may wait at the same time; see `listeners.seats`.
+        jobs: the job engine.
+        seats: number of requests that may wait concurrently; see `api.listeners.seats`.
     """
     listeners = Listeners(jobs, seats)
     error = schema.ErrorAnswer
@@ -39,10 +39,10 @@ def add_live(app: OpenApiApp, jobs: Engine, seats: int) -> None:
         responses={200: schema.Status, 400: error, 404: error},
     )
     def get_status(path: ImagePath, query: WaitQuery) -> Response:
-        """Uploaded, Processing, Ready, or Error with the reason.
+        """Return Uploaded, Processing, Ready, or Error with the reason.
 
         With `wait` the answer comes when the photo is Ready or Error, or after that many seconds.
-        While many others wait it comes at once.
+        While many others wait, it comes at once.
         """
         seconds = _seconds(request.args.getlist("wait"))
         standing = listeners.wait(path.image_hash, seconds, current_owner())
@@ -57,7 +57,7 @@ def add_live(app: OpenApiApp, jobs: Engine, seats: int) -> None:
         openapi_extensions={"requestBody": schema.statuses_body(_MOST_ASKED)},
     )
     def post_status() -> Response:
-        """One entry for each hash, in order, as `/<image_hash>/status` answers at once."""
+        """Return one entry for each hash, in order, as `/<image_hash>/status` without `wait`."""
         owner = current_owner()
         hashes = posted_texts("image_hashes", _MOST_ASKED, "<hash>")
         asked = [name for name in hashes if _HASH.fullmatch(name)]
@@ -70,9 +70,10 @@ def add_live(app: OpenApiApp, jobs: Engine, seats: int) -> None:
         responses={200: schema.EVENTS, 404: error, 503: error},
     )
     def get_events(path: ImagePath) -> Response:
-        """Server-sent events `status`, as /status answers: one at once, then one per change.
+        """Send events named `status`, as /status answers: one at once, then one per change.
 
-        They end with Ready or Error. 503 while as many listen as the service has room for: poll.
+        They are server-sent events and end with Ready or Error. The answer is 503 while too many
+        clients listen; then poll.
         """
         if jobs.find(path.image_hash, current_owner()) is None:
             raise unknown_photo()
@@ -80,7 +81,7 @@ def add_live(app: OpenApiApp, jobs: Engine, seats: int) -> None:
 
 
 def _events(listeners: Listeners, image_hash: str) -> Response:
-    """The stream of events of a photo that is known."""
+    """Return the stream of events of a known photo."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
         return Response(mimetype="text/event-stream", headers=headers)
@@ -99,7 +100,7 @@ def _events(listeners: Listeners, image_hash: str) -> Response:
 
 
 def _entry(image_hash: str, standing: PhotoStatus | None) -> dict[str, str | int]:
-    """Where one of many photos stands."""
+    """Return the status of one of several photos as JSON."""
     if standing is None:
         unknown = unknown_photo()
         return {"image_hash": image_hash, "error": unknown.message, "code": unknown.status}
@@ -107,7 +108,7 @@ def _entry(image_hash: str, standing: PhotoStatus | None) -> dict[str, str | int
 
 
 def _status(standing: PhotoStatus) -> dict[str, str | int]:
-    """A standing as JSON, in the shape of schema.Status."""
+    """Return a status as JSON, in the shape of `api.schema.Status`."""
     answer: dict[str, str | int] = {"status": standing.state, "message": standing.message}
     if standing.position is not None:
         answer["position"] = standing.position
@@ -117,7 +118,7 @@ def _status(standing: PhotoStatus) -> dict[str, str | int]:
 
 
 def _seconds(given: list[str]) -> float:
-    """The option `wait`. Raises ApiError."""
+    """Parse the option `wait`, in seconds. Raises ApiError."""
     try:
         seconds = float(given[0]) if len(given) == 1 else 0.0 if not given else math.nan
     except ValueError:

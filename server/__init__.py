@@ -1,1 +1,1 @@
-"""waitress, made safe for the open net."""
+"""The production server: waitress, with limits that make it safe on the internet."""

@@ -1,9 +1,9 @@
-"""What one connection may cost: waitress' channel, with limits for every client.
+"""Limits for each connection, in a subclass of waitress' channel.
 
-waitress reads requests in one thread and answers them in others, so a slow client never keeps a
-thread. But it waits for as long as any byte comes, and takes no more connections when it has its
-number. Here a client that is too slow is sent away, and the one that has been idle for longest
-makes room for a new one.
+waitress reads requests in one thread and answers them in others, so a slow client never holds a
+thread. But its timeout restarts with every byte, and it accepts no connection beyond its limit.
+Here a client that is too slow is disconnected. At the limit, the connection that has been idle
+for longest is closed to accept a new one.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from waitress.utilities import Error
 from api.headers import SECURITY_HEADERS
 from server.request_body import BodyBudget, DrainingParser
 
-NO_ROOM = "carseg.no_room"  # in the WSGI environment: why the body was not kept
+NO_ROOM = "carseg.no_room"  # key in the WSGI environment: why the body was not kept
 
-_SLOWEST = 16 * 1024  # bytes that a client must send or take in `Limits.seconds`
+_SLOWEST = 16 * 1024  # bytes that a client must send or receive in `Limits.seconds`
 _MOST_QUEUED = 4  # requests that a client may send before it has its answers
-_LINGER = 2.0  # seconds that input is read and thrown away after a refusal
+_LINGER = 2.0  # seconds in which input is read and discarded after a refusal
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What clients may take.
+    """Limits for clients.
 
     Attributes:
-        seconds: in which headers must be complete, and bodies and answers must move on.
-        connections: that may be open at the same time.
+        seconds: timeout for complete headers, and for progress of a body or an answer.
+        connections: most connections that are open concurrently.
     """
 
     seconds: float
@@ -51,7 +51,7 @@ class RequestTimeoutError(Error):
 
 
 class _Task(WSGITask):
-    """Tells the app when a body could not be kept."""
+    """A task that reports to the app why a request body was not kept."""
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
@@ -61,7 +61,7 @@ class _Task(WSGITask):
 
 
 class _JsonErrorTask(ErrorTask):
-    """Answers what is no HTTP request at all, in the shape of all our errors."""
+    """A task that answers malformed and late requests with a JSON error like all others."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -77,18 +77,18 @@ class _JsonErrorTask(ErrorTask):
 
 @dataclass
 class _Pace:
-    """Whether a client moves at least _SLOWEST bytes in each span of time."""
+    """A check that a client moves at least `_SLOWEST` bytes in each span of time."""
 
     seconds: float
     began: float = field(default_factory=time.monotonic)
     moved: int = 0
 
     def is_too_slow(self, now: float, moved: int) -> bool:
-        """Look again.
+        """Return whether the client is too slow, and record its progress.
 
         Args:
-            now: time.monotonic().
-            moved: bytes in all.
+            now: `time.monotonic()`.
+            moved: bytes moved so far in total.
         """
         if moved - self.moved >= _SLOWEST or moved < self.moved:
             self.began, self.moved = now, moved
@@ -96,7 +96,7 @@ class _Pace:
 
 
 class LimitedChannel(HTTPChannel):
-    """One connection."""
+    """One connection with limits."""
 
     error_task_class = _JsonErrorTask
     task_class = _Task
@@ -125,7 +125,7 @@ class LimitedChannel(HTTPChannel):
         return bool(super().readable())
 
     def _look(self, now: float) -> None:
-        """Send the client away if it is too slow."""
+        """Disconnect the client, or time out its request, if it is too slow."""
         if self.total_outbufs_len:
             self._sending = self._sending or _Pace(self._limits.seconds, now, self._sent)
             self.will_close |= self._sending.is_too_slow(now, self._sent)
@@ -145,9 +145,10 @@ class LimitedChannel(HTTPChannel):
                 self._time_out()
 
     def _end_gently(self, now: float) -> None:
-        """After a refusal: end our side, and read on for a while what the client still sends.
+        """Shut down our side after a refusal, and close `_LINGER` seconds later.
 
-        To close with unread input is to reset the connection, and the client may lose the answer.
+        Until then, further input is read and discarded. Closing with unread input would reset the
+        connection, and the client might lose the answer.
         """
         if self._lingers_until == 0:
             self._lingers_until = now + _LINGER
@@ -159,7 +160,7 @@ class LimitedChannel(HTTPChannel):
             self.will_close = True
 
     def _time_out(self) -> None:
-        """Answer 408 instead of waiting on."""
+        """Answer 408 to the request that has not arrived in time."""
         with self.requests_lock:
             request, self.request = self.request, None
             if request is None:
@@ -170,7 +171,7 @@ class LimitedChannel(HTTPChannel):
             self.server.add_task(self)
 
     def _make_room(self) -> None:
-        """Close the connection that has been idle for longest, or else the slowest request."""
+        """Close the connection that has been idle for longest, or else the oldest request."""
         others = [
             channel
             for channel in self.server.active_channels.values()
@@ -181,7 +182,12 @@ class LimitedChannel(HTTPChannel):
             victim.will_close = True
 
     def claim(self) -> tuple[int, float]:
-        """How good a reason there is to stay open: nothing asked, headers or a body on the way."""
+        """Return the priority to stay open; the connection with the lowest is closed first.
+
+        Returns:
+            0 without a request, 1 while headers arrive, 2 while a body arrives, 3 while an answer
+            is sent; then the time of the last activity or of the request's start.
+        """
         request = self.request
         if self.total_outbufs_len:
             return 3, self.last_activity
@@ -213,10 +219,10 @@ class LimitedChannel(HTTPChannel):
         if request is not None:
             request.close()
 
-    # --- called in a thread that answers
+    # --- called in a worker thread
 
     def linger(self) -> None:
-        """Answer nothing more after this."""
+        """Drop all later requests of this connection, and let it linger."""
         with self.requests_lock:
             for request in self.requests[1:]:
                 request.close()

@@ -1,6 +1,6 @@
-"""Bodies of requests on their way: one budget for all, and a parser that reads what is refused.
+"""Request bodies: one budget for all of them, and a parser that drains refused ones.
 
-waitress would keep bodies without a common limit.
+waitress has no common limit for all bodies.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from waitress.utilities import BadRequest, RequestEntityTooLarge
 
 log = logging.getLogger("carseg.server")
 
-_DISCARD_LIMIT = 1 << 30  # bytes of a body that is too large which are read and thrown away
-_LONGEST_CHUNK_LINE = 4096  # bytes of the size of a chunk, of a trailer; waitress has no limit
-_MANY_CHUNKS, _SMALL_CHUNK = 10_000, 64  # so many that are smaller on average only cost time
+_DISCARD_LIMIT = 1 << 30  # bytes of a too large body that are read and discarded
+_LONGEST_CHUNK_LINE = 4096  # bytes of a chunk's size line or a trailer; waitress has no limit
+_MANY_CHUNKS, _SMALL_CHUNK = 10_000, 64  # more chunks, of fewer bytes on average, are abuse
 
 Reason = Literal["large", "busy", "full"]
 
 
 class _Nothing:
-    """A buffer that keeps nothing of what it is given."""
+    """A buffer that discards its input."""
 
     def append(self, data: bytes) -> None:
         pass
@@ -41,30 +41,38 @@ class _Nothing:
 
 
 class BodyBudget:
-    """The budget of all bodies. When it is spent, the upload that began first makes room."""
+    """The budget of bytes for all request bodies.
+
+    When it is spent, the upload that began first is evicted.
+    """
 
     def __init__(self, limit: int, memory: int) -> None:
-        """
+        """Set the limits.
+
         Args:
-            limit: bytes of all bodies that are on the way or wait for a thread.
-            memory: bytes of these that are in memory; the others are in files.
+            limit: bytes of all bodies that are arriving or wait for a thread.
+            memory: bytes of these that may be in memory; the others are in files.
         """
         self._free, self._free_memory = limit, memory
         self._arriving: dict[Body, None] = {}  # in the order in which they began
         self._lock = threading.RLock()
 
     def begin(self, body: Body) -> None:
-        """A body begins to arrive."""
+        """Register a body that begins to arrive."""
         with self._lock:
             self._arriving[body] = None
 
     def complete(self, body: Body) -> None:
-        """A body is there; from now on it is not given up for others."""
+        """Mark a body as complete; it can no longer be evicted."""
         with self._lock:
             self._arriving.pop(body, None)
 
     def take(self, body: Body, size: int) -> bool:
-        """Reserve bytes; False if not even giving up older uploads makes room for them."""
+        """Reserve bytes, and evict older uploads if needed.
+
+        Returns:
+            False if the bytes do not fit even then.
+        """
         with self._lock:
             while self._free < size:
                 oldest = next(iter(self._arriving), body)
@@ -75,7 +83,7 @@ class BodyBudget:
             return True
 
     def take_memory(self, size: int) -> bool:
-        """Reserve memory for bytes that were taken; False if there is none left."""
+        """Reserve memory for reserved bytes; return False if none is left."""
         with self._lock:
             if self._free_memory < size:
                 return False
@@ -83,24 +91,24 @@ class BodyBudget:
             return True
 
     def give_back_memory(self, size: int) -> None:
-        """A body has left the memory."""
+        """Release the memory of a body."""
         with self._lock:
             self._free_memory += size
 
     def give_back(self, body: Body, size: int) -> None:
-        """A body is done with."""
+        """Release the bytes of a closed body."""
         with self._lock:
             self._arriving.pop(body, None)
             self._free += size
 
 
 class Body(OverflowableBuffer):
-    """A body on its way: in memory while it is small and there is some, else in an unnamed file.
+    """A request body, in memory while it is small and memory is left, else in an unnamed file.
 
     Attributes:
-        refused: why it is not kept any more, None while it is.
-        pieces: how often something came.
-        size: bytes that came.
+        refused: why the body is no longer kept; None while it is.
+        pieces: number of pieces received.
+        size: bytes received.
     """
 
     def __init__(self, overflow: int, bodies: BodyBudget) -> None:
@@ -124,7 +132,7 @@ class Body(OverflowableBuffer):
             if self._bodies.take_memory(len(data)):
                 self._in_memory += len(data)
             else:
-                self.overflow = 0  # goes to its file now
+                self.overflow = 0  # move to a file now
         try:
             super().append(data)
         except OSError as error:
@@ -134,7 +142,7 @@ class Body(OverflowableBuffer):
             self._leave_memory()
 
     def give_up(self, reason: Reason) -> None:
-        """Throw away what is there and whatever comes."""
+        """Refuse the body: discard the bytes received so far and all later ones."""
         self.refused = reason
         self.close()
         self.buf = _Nothing()
@@ -152,11 +160,11 @@ class Body(OverflowableBuffer):
 
 
 class DrainingParser(HTTPRequestParser):
-    """Reads a body that is not taken to its end, keeping nothing of it.
+    """A parser that reads a refused body to its end and discards it.
 
     If the server closed at once, the kernel would reset the connection while the client still
-    sends, and the client would never see the answer. This way the request arrives at Flask, which
-    refuses it in our shape and with CORS headers.
+    sends, and the client would never see the answer. Instead the request reaches Flask, which
+    refuses it with a JSON error and CORS headers.
     """
 
     error: Any
@@ -174,7 +182,7 @@ class DrainingParser(HTTPRequestParser):
 
     @property
     def refused(self) -> Reason | None:
-        """Why the body was not kept."""
+        """The reason why the body was not kept; None if it was."""
         return self.body_rcv.getbuf().refused if self.body_rcv is not None else None
 
     def received(self, data: bytes) -> int:
@@ -209,7 +217,7 @@ class DrainingParser(HTTPRequestParser):
 
 
 def _is_torture(receiver: Any) -> bool:
-    """Whether a chunked body is made to keep us busy."""
+    """Return whether a chunked body has overlong lines or too many tiny chunks."""
     body: Body = receiver.getbuf()
     return (
         len(receiver.control_line) > _LONGEST_CHUNK_LINE

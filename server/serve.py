@@ -1,4 +1,4 @@
-"""The production server: waitress in this one process, with a stop that loses nothing."""
+"""The production server: waitress in this process, with a shutdown that loses no photo."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ from settings import Settings, SettingsError
 
 log = logging.getLogger("carseg.server")
 
-_BODIES = 16  # of the largest photo that fit into the budget of bodies on the way
-_BATCHES = 4  # that fit beside them
-_IN_MEMORY = 16 * 1024 * 1024  # bytes of bodies that are not in files: small ones, for speed
-_SMALL_BODY = 1024 * 1024
-_DESCRIPTORS = 3  # files that a connection may need: its socket, a body, an answer
-_GRACE = 5.0  # seconds that requests have to be answered in when the service stops
+_BODIES = 16  # bodies of the largest photo that fit into the budget of all request bodies
+_BATCHES = 4  # batches of the largest size that fit in addition
+_IN_MEMORY = 16 * 1024 * 1024  # bytes of small bodies kept in memory for speed, not in files
+_SMALL_BODY = 1024 * 1024  # bytes up to which a body may stay in memory
+_DESCRIPTORS = 3  # open files that a connection may need: socket, body, answer
+_GRACE = 5.0  # seconds to finish open requests when the service stops
 
 
 def listen(settings: Settings) -> list[socket.socket]:
-    """Take the address before anything else starts: a second service must not touch the data.
+    """Open the listening sockets.
+
+    Call this before anything else starts: a second service fails here and so never touches the
+    data.
 
     Raises:
-        SettingsError: the address can't be listened on.
+        SettingsError: the service can't listen on the address.
     """
     try:
         found = socket.getaddrinfo(
@@ -59,16 +62,16 @@ def listen(settings: Settings) -> list[socket.socket]:
 
 
 def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.socket]) -> None:
-    """Answer requests until SIGTERM or SIGINT; running jobs then finish. Blocks.
+    """Answer requests until SIGTERM or SIGINT, then finish the running jobs. Blocks.
 
-    A second signal ends the process at once; what is unfinished is on disk for the next start.
+    A second signal ends the process at once. Unfinished photos are on disk for the next start.
     """
     limits = Limits(settings.client_seconds, _allowed_connections(settings.connections))
     bodies = BodyBudget(
         limit=_BODIES * settings.max_body_bytes + _BATCHES * settings.batch_body_bytes,
         memory=_IN_MEMORY,
     )
-    # Larger bodies on the way are kept in files without names; /tmp is memory on many machines.
+    # Larger bodies are kept in unnamed files. Not in /tmp, which is in memory on many machines.
     tempfile.tempdir = str(settings.uploads)
     app.before_request(_refuse_without_room)
     connections: dict[int, Any] = {}
@@ -81,14 +84,16 @@ def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.soc
         max_request_body_size=max(settings.max_body_bytes, settings.batch_body_bytes) + 1,
         recv_bytes=128 * 1024,
         inbuf_overflow=_SMALL_BODY,
-        outbuf_high_watermark=256 * 1024 * 1024,  # no thread waits for a client; see _MOST_QUEUED
-        channel_timeout=math.ceil(4 * limits.seconds),  # of a connection without a request
+        # so large that no thread waits for a client; see `server.connection._MOST_QUEUED`
+        outbuf_high_watermark=256 * 1024 * 1024,
+        channel_timeout=math.ceil(4 * limits.seconds),  # of an idle connection
         cleanup_interval=math.ceil(limits.seconds),
-        connection_limit=limits.connections + 64,  # beyond ours connections are closed, not refused
-        asyncore_use_poll=True,  # select() knows no more than 1024 files
+        # waitress stops accepting at its limit; ours is lower and closes a connection instead
+        connection_limit=limits.connections + 64,
+        asyncore_use_poll=True,  # select() is limited to 1024 files
         log_socket_errors=False,
         ident="",
-        # else waitress removes them before the app can ask whether they may be believed
+        # else waitress removes proxy headers before the app can check whether to trust them
         clear_untrusted_proxy_headers=not settings.trusted_proxies,
     )
     channel = partial(LimitedChannel, limits=limits, bodies=bodies)
@@ -101,7 +106,10 @@ def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.soc
 
 
 def _allowed_connections(wanted: int) -> int:
-    """As many connections as there may be open files, at most `wanted`; asks for more files."""
+    """Return the number of connections that the limit of open files allows, at most `wanted`.
+
+    The limit of open files is raised first if it is too low and the system permits.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted * _DESCRIPTORS + 256
     if soft != resource.RLIM_INFINITY and soft < needed:
@@ -117,7 +125,7 @@ def _allowed_connections(wanted: int) -> int:
 
 
 def _refuse_without_room() -> None:
-    """Answer a request whose body could not be kept. Raises ApiError."""
+    """Refuse a request whose body could not be kept. Raises ApiError."""
     reason = request.environ.get(NO_ROOM)
     if reason == "full":
         raise ApiError(507, "The service has no room on its disk for this request.")
@@ -126,7 +134,7 @@ def _refuse_without_room() -> None:
 
 
 def _announce(listener: socket.socket, *, with_key: bool) -> None:
-    """Print where the service is and a line to try it."""
+    """Print the addresses of the service and a command to try it."""
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(
@@ -142,10 +150,11 @@ def _announce(listener: socket.socket, *, with_key: bool) -> None:
 
 
 def _stop_on_signals(jobs: Engine, dispatcher: ThreadedTaskDispatcher) -> None:
-    """On SIGTERM and SIGINT: close the jobs, answer what is being asked, end the main loop.
+    """Install the handlers of SIGTERM and SIGINT.
 
-    Until the running jobs are done, requests are answered: clients can still fetch results,
-    and get a 503 for new photos.
+    They close the job engine, let open requests finish and end the main loop. Until the running
+    jobs are done, requests are answered: clients can still fetch results, and get a 503 for new
+    photos.
     """
     stopping = threading.Event()
     done = threading.Event()
@@ -158,9 +167,9 @@ def _stop_on_signals(jobs: Engine, dispatcher: ThreadedTaskDispatcher) -> None:
             time.sleep(0.02)
         if jobs.stuck:
             log.warning("Jobs that hang are left behind; they are given up")
-            os._exit(0)  # else the interpreter would wait for their threads for ever
+            os._exit(0)  # else the interpreter would wait for their threads forever
         done.set()
-        os.kill(os.getpid(), signal.SIGTERM)  # wakes the main thread out of select()
+        os.kill(os.getpid(), signal.SIGTERM)  # wakes the main thread from poll()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if done.is_set():
