@@ -1,4 +1,4 @@
-"""A worker without networks, to measure what is around them."""
+"""Run a worker without networks, to measure the overhead around them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from jobs.cluster.worker import create
 from photo_result import Analysis, Stage
 from segment_interface import Photo
 
-SECONDS = "BLANK_SECONDS"  # the variable that says how long a photo takes
+SECONDS = "BLANK_SECONDS"  # the variable with the seconds that a photo takes
 
 
 class Blank:
-    """Finds no car, after so many seconds in which it does nothing."""
+    """An analyser that sleeps for some seconds and finds no car."""
 
     version = "blank"
 
@@ -28,7 +28,7 @@ class Blank:
         self._seconds = seconds
 
     def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
-        """See `pipeline.Pipeline.analyse`."""
+        """Implement `pipeline.Pipeline.analyse`."""
         at("parts")
         time.sleep(self._seconds)
         at("type")
@@ -36,5 +36,5 @@ class Blank:
         return Analysis(None, np.zeros(photo.size, np.uint8), {})
 
 
-if "celery" in sys.argv[0]:  # not where a benchmark imports it
+if "celery" in sys.argv[0]:  # false if a benchmark imports this module
     app = create(lambda settings: Blank(float(os.environ[SECONDS])))

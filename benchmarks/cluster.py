@@ -1,8 +1,8 @@
-"""What a cluster does beside one process, and what it costs: `python -m benchmarks.cluster`.
+"""Measure the throughput and the cost of a cluster: `python -m benchmarks.cluster`.
 
-All on this machine: Redis, one web process, one worker with one process or two, and the service as
-it is by default, in turns. Photos are JPEGs of the sample car at 1,024 pixels, each a little
-different.
+Everything runs on this machine, in turns: a cluster of Redis, one web process and one worker with
+one process or two, and the service with its default engine. Photos are JPEGs of the sample car at
+1,024 pixels, each a little different.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from segment_interface import decode_photo
 
 CLIENTS = 4
 LONGEST = 1024
-LASTS = 0.25  # seconds that a photo takes where two processes share two cores
+LASTS = 0.25  # seconds per photo if two processes share two cores
 QUEUE = {"CARSEG_QUEUE": "100000"}
 
 _seeds = count(1_000)
 
 
 def photos(number: int, longest: int = LONGEST) -> list[bytes]:
-    """Photos that were never posted before."""
+    """Return photos that were never posted before."""
     return [photo(next(_seeds), longest) for _ in range(number)]
 
 
 def cpu_seconds(*processes: int) -> float:
-    """Processor time that processes have used."""
+    """Return the processor time of processes in seconds."""
     ticks = 0
     for process in processes:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -52,7 +52,7 @@ def cpu_seconds(*processes: int) -> float:
 
 
 def post_all(address: str, files: Sequence[bytes]) -> list[str]:
-    """Post photos from several clients; gives their hashes."""
+    """Post photos from several clients and return their hashes."""
     left, hashes = list(files), []
 
     def client() -> None:
@@ -82,7 +82,7 @@ def until_ready(address: str, hashes: Sequence[str]) -> None:
 
 
 class Running:
-    """A service, with what is behind it."""
+    """A running service, with its Redis and its worker."""
 
     def __init__(
         self, service: Service, redis: RedisServer | None = None, worker: Worker | None = None
@@ -96,10 +96,10 @@ class Running:
             while requests.get(f"{address}/ready", timeout=60).status_code != 200:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-        until_ready(address, post_all(address, photos(6)))  # models are loaded and warm
+        until_ready(address, post_all(address, photos(6)))  # loads the models and warms them up
 
     def photos_per_second(self, number: int) -> float:
-        """How many are done per second, from the first POST to the last one Ready."""
+        """Return the photos per second from the first POST to the last one Ready."""
         files = photos(number)
         begun = time.monotonic()
         until_ready(self.address, post_all(self.address, files))
@@ -108,7 +108,7 @@ class Running:
 
 @contextmanager
 def one_process(folder: Path) -> Iterator[Running]:
-    """The service as it is by default."""
+    """Run the service with its default engine."""
     with Service(folder / "default", **QUEUE) as service:
         yield Running(service)
 
@@ -122,7 +122,7 @@ def cluster(
     work: bool = True,
     lasts: float = 0.0,
 ) -> Iterator[Running]:
-    """Redis, a web process, and a worker with some processes; `lasts` is for blank photos."""
+    """Run Redis, a web process and a worker with some processes; `lasts` is for blank photos."""
     name = f"{app}-{processes}-{work}"
     (folder / f"redis-{name}").mkdir()
     redis = RedisServer(folder / f"redis-{name}")
@@ -150,7 +150,7 @@ def _without_worker(service: Service, redis: RedisServer) -> Running:
 
 
 def throughput(folder: Path, rounds: int, number: int) -> None:
-    """Photos per second of one process, and of a cluster with one process that works, and two."""
+    """Print the photos per second of one process, and of clusters with one and two processes."""
     rates: dict[str, list[float]] = {"one process, threads": [], "cluster, 1": [], "cluster, 2": []}
     with one_process(folder) as first, cluster(folder, 1) as second, cluster(folder, 2) as third:
         for _ in range(rounds):
@@ -164,7 +164,7 @@ def throughput(folder: Path, rounds: int, number: int) -> None:
 
 
 def overhead(folder: Path, number: int) -> None:
-    """Milliseconds per job beside the work itself, with a worker that does next to nothing."""
+    """Print the milliseconds per job that a cluster adds, with an almost idle worker."""
     print("overhead per job in ms, beside what the same does without a cluster")
     _tell("many wait", _overhead(folder, number, 0.0))
     _tell(f"of {LASTS} s", _overhead(folder, round(10 / LASTS), LASTS))
@@ -172,7 +172,7 @@ def overhead(folder: Path, number: int) -> None:
 
 
 def _bare(number: int, lasts: float) -> tuple[float, float]:
-    """Seconds of a photo without a cluster, and those of the processor."""
+    """Return the seconds per photo without a cluster: elapsed, and of the processor."""
     files = photos(number, longest=64)
     begun, spent = time.perf_counter(), time.process_time()
     for data in files:
@@ -181,11 +181,11 @@ def _bare(number: int, lasts: float) -> tuple[float, float]:
 
 
 def _overhead(folder: Path, number: int, lasts: float) -> dict[str, float]:
-    """While many photos wait, each of which takes some seconds in which nothing is computed."""
+    """Return the overhead while many photos are queued, each of which sleeps `lasts` seconds."""
     bare = _bare(number, lasts)
     with _blank_cluster(folder, lasts) as (running, parent, child):
         files = photos(number, longest=64)
-        os.kill(child, signal.SIGSTOP)  # all wait, then the worker does one after the other
+        os.kill(child, signal.SIGSTOP)  # all photos are queued before the worker starts
         hashes = post_all(running.address, files)
         spent = cpu_seconds(parent), cpu_seconds(child)
         begun = time.time()
@@ -203,7 +203,7 @@ def _overhead(folder: Path, number: int, lasts: float) -> dict[str, float]:
 
 
 def _overhead_alone(folder: Path) -> dict[str, float]:
-    """Where each photo is posted when the one before is Ready; `total` is from POST to Ready."""
+    """Return the overhead of photos posted one by one; `total` is from POST to Ready."""
     number = 100
     bare = _bare(number, 0.0)
     with _blank_cluster(folder, 0.0) as (running, parent, child):
@@ -220,7 +220,7 @@ def _overhead_alone(folder: Path) -> dict[str, float]:
 
 @contextmanager
 def _blank_cluster(folder: Path, lasts: float) -> Iterator[tuple[Running, int, int]]:
-    """A cluster with one process that does next to nothing; the parent of that, and it."""
+    """Run a cluster with one almost idle process; yield it and the pids of parent and process."""
     own = folder / f"blank-{lasts}-{next(_seeds)}"
     own.mkdir()
     with cluster(own, 1, "benchmarks.blank_worker", lasts=lasts) as running:
@@ -237,7 +237,7 @@ def _seconds_to_ready(address: str, data: bytes) -> float:
 
 
 def costs(folder: Path, number: int) -> None:
-    """What a photo costs Redis and the web process: memory, network, processor."""
+    """Print the costs of a photo for Redis and the web process: memory, network, processor."""
     files = photos(number)
     size = statistics.mean(map(len, files))
     print(f"costs of {number} photos of {size / 1024:.0f} kB")
@@ -265,7 +265,7 @@ def costs(folder: Path, number: int) -> None:
 
 
 def _deltas(running: Running, number: int, act: Any) -> dict[str, float]:
-    """What an action costs per photo: kB of memory and network, ms of processors."""
+    """Return the costs of an action per photo: kB of memory and network, ms of processors."""
     assert running.redis is not None
     client: Any = running.redis.client
     before, spent = client.info(), cpu_seconds(running.service.process.pid)
@@ -291,13 +291,13 @@ def _tell(name: str, figures: dict[str, float]) -> None:
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Run the requested measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["throughput", "overhead", "costs"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--photos", type=int, default=60)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what it has started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the started processes
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if arguments.what == "throughput":

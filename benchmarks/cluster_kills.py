@@ -1,10 +1,10 @@
-"""Kill what a cluster is made of while clients post; count what was lost.
+"""Kill processes of a cluster while clients post, and count the losses.
 
 `python -m benchmarks.cluster_kills --minutes 10` runs a Redis, two web processes and two workers,
-of which one is on a cable. Again and again it kills one of them with `kill -9` - a worker with all
-its processes, one process of a worker, a web process, Redis - or cuts the cable for a minute, and
-starts anew what has died. At the end each photo that was ever accepted must have ended once, with
-the result that the networks give alone.
+one of them behind a `Cable`. Again and again it kills one target with `kill -9` and starts it
+anew, or cuts the cable for a minute. Targets are a worker with all its processes, one process of a
+worker, a web process, and Redis. At the end each accepted photo must have ended exactly once, with
+the same result as from the networks alone.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Parts:
         return address
 
     def hurt(self, kind: str, load: Load, rng: random.Random) -> None:
-        """Kill or cut one part, and put another one in its place."""
+        """Kill a process and replace it, or cut the cable and mend it."""
         number = rng.randrange(2)
         if kind == "worker":
             self.workers[number].kill()
@@ -94,7 +94,7 @@ class Parts:
         load.address = self.addresses[rng.randrange(2)]
 
     def close(self) -> None:
-        """End everything."""
+        """End all processes."""
         for worker in self.workers:
             worker.kill()
         for service in self.services:
@@ -106,7 +106,7 @@ class Parts:
 def run(
     seconds: float, folder: Path, seed: int = 0, cut: float = 60.0, pause: float = 6.0
 ) -> tuple[Report, collections.Counter[str]]:
-    """Hurt the cluster for some time, each kind in turn at random, then let it finish and count."""
+    """Apply each kind in random order for some time, then let the cluster finish and count."""
     rng = random.Random(seed)
     load = Load(pause=PAUSE)
     parts = Parts(folder, cut)
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what it has started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the started processes
     with tempfile.TemporaryDirectory() as folder:
         report, done = run(arguments.minutes * 60, Path(folder) / "cluster", arguments.seed)
     for name, value in {**done, **vars(report)}.items():

@@ -1,4 +1,4 @@
-"""A cluster of real processes for tests and benchmarks: Redis, workers, a cable that can be cut."""
+"""Run a cluster of real processes for tests and benchmarks: Redis, workers, a TCP proxy."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ WORKER = ("worker", "--without-gossip", "--without-mingle")  # as in the README
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without settings of the service."""
+    """Return the environment without settings of the service."""
     return {name: value for name, value in os.environ.items() if not name.startswith("CARSEG_")}
 
 
 class RedisServer:
-    """`redis-server` on a free port, with an append-only file in a folder of its own."""
+    """A `redis-server` on a free port, with an append-only file in a separate folder."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -39,7 +39,7 @@ class RedisServer:
         self.start()
 
     def start(self) -> None:
-        """Start it, with whatever its folder holds, and wait until it answers."""
+        """Start the server with the data in its folder, and wait until it answers."""
         command = ["redis-server", "--port", str(self.port), "--dir", str(self._folder)]
         command += ["--bind", "127.0.0.1", "--appendonly", "yes", "--save", ""]
         self.process = subprocess.Popen(
@@ -56,24 +56,24 @@ class RedisServer:
                 time.sleep(0.02)
 
     def kill(self) -> None:
-        """`kill -9`."""
+        """Kill the server with `kill -9`."""
         self.process.kill()
         self.process.wait()
 
     def forget(self) -> None:
-        """Remove all photos, not what is known of workers and their queue."""
+        """Remove all photos, but keep the workers and their queue."""
         for key in self.client.scan_iter("carseg:*", count=1000):
             if key != b"carseg:workers" and not key.startswith(b"carseg:celery:_kombu"):
                 self.client.delete(key)
 
     def close(self) -> None:
-        """End it."""
+        """End the server."""
         self.client.close()
         self.kill()
 
 
 class Worker:
-    """`celery -A ... worker` in a process group of its own."""
+    """A `celery -A ... worker` in a separate process group."""
 
     def __init__(self, log: Path, app: str = "celery_app", **environment: str) -> None:
         self.log = log
@@ -88,18 +88,18 @@ class Worker:
             )
 
     def children(self) -> list[int]:
-        """The processes that work."""
+        """Return the ids of the worker's child processes."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(child) for child in path.read_text().split()]
 
     def kill(self) -> None:
-        """`kill -9` of the parent and all its processes."""
+        """Kill the parent and all its processes with `kill -9`."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> int:
-        """Let it finish what it does; gives its exit status."""
+        """Let the worker finish its task, and return its exit status."""
         self.process.terminate()
         return self.process.wait(60)
 
@@ -107,8 +107,7 @@ class Worker:
 class Cable:
     """A TCP proxy to a port of this machine, which can be cut.
 
-    While it is cut nothing goes through it in either direction, and nobody is told, as in a network
-    that is gone.
+    A cut cable passes no data in either direction and closes no connection, like a failed network.
     """
 
     def __init__(self, port: int) -> None:
@@ -120,15 +119,15 @@ class Cable:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Let nothing through."""
+        """Stop all traffic."""
         self._whole.clear()
 
     def mend(self) -> None:
-        """Let everything through, also what was sent in between."""
+        """Resume all traffic, including the data sent during the cut."""
         self._whole.set()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop accepting connections."""
         self._listener.close()
 
     def _accept(self) -> None:

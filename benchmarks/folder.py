@@ -1,9 +1,9 @@
-"""A folder of photos through a real service, stopped by `kill -9` and run again.
+"""Segment a folder through a real service, stopped by `kill -9` and run again.
 
     python -m benchmarks.folder --photos 1000 --kill-at 400
 
-Prints how many photos had a result when the run was killed, how many the second run did, how many
-photos the service worked on in all, and the largest memory of the two runs.
+Prints the number of photos with a result at the kill, the number that the second run added, the
+number that the service processed in all, and the largest memory of the two runs.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from benchmarks.service import REPOSITORY, Service, photo
 
 
 def results(out: Path) -> int:
-    """Photos that have a result."""
+    """Return the number of photos with a result."""
     noted = out / ".carseg" / "done.jsonl"
     return noted.read_bytes().count(b"\n") if noted.exists() else 0
 
 
 def worked_on(address: str) -> float:
-    """Photos that the service has worked on."""
+    """Return the number of photos that the service has processed."""
     with urllib.request.urlopen(f"{address}/metrics") as answer:  # noqa: S310 (our own)
         found = re.search(r'carseg_jobs_total\{outcome="ready"\} (\S+)', answer.read().decode())
     assert found
@@ -70,7 +70,7 @@ def main() -> None:
             subprocess.run(command, check=True)
             print(f"third run, with nothing to do: {time.monotonic() - began:.1f} s")
             print(f"the service worked on {worked_on(address):.0f} photos")
-            # The service is not among them: it is still there.
+            # The service is excluded because it still runs.
             memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
             print(f"largest memory of the runs: {memory / 1024:.0f} MB")
 

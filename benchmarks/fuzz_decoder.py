@@ -1,12 +1,12 @@
-"""Coverage-guided fuzzing of the decoder with atheris, for a bounded time.
+"""Fuzz the decoder with atheris, guided by coverage, for a bounded time.
 
     pip install atheris==3.0.0
     python benchmarks/fuzz_decoder.py -max_total_time=300 -rss_limit_mb=2048 -timeout=10
 
-atheris follows the branches of our own and Pillow's Python code, and mutates files so that they
-reach more of them. It is not among the requirements: it has wheels for few platforms. Any exception
-but ImageError, an array of a wrong shape, a hang of 10 s, and 2 GB of memory end the run with the
-input that did it.
+atheris traces the branches of our own and Pillow's Python code, and mutates files to reach more of
+them. It is not among the requirements, because it has wheels for few platforms. The run ends at any
+exception but ImageError, an array of a wrong shape, a hang of 10 s, or 2 GB of memory, and keeps
+the input that caused it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_PIXELS = 1_000_000
 
 
 def one_input(data: bytes) -> None:
-    """Decode, as a file and as the base64 of one."""
+    """Decode the data as a file and as a base64 file."""
     try:
         pixels = decode_image(data, MAX_PIXELS)
         good = pixels.ndim == 3 and 0 < pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS
@@ -44,7 +44,7 @@ def one_input(data: bytes) -> None:
 
 
 def main() -> None:
-    """Start from valid files."""
+    """Fuzz the decoder, starting from valid files."""
     with tempfile.TemporaryDirectory() as corpus:
         for kind, files in seeds().items():
             for number, data in enumerate(files):

@@ -1,8 +1,9 @@
-"""What keys, limits, headers and counting cost: `python -m benchmarks.guards`.
+"""Measure the cost of keys, limits, headers and counting: `python -m benchmarks.guards`.
 
-Asks apps in this process for the same small answer in turns, so that whatever else the machine does
-slows down all of them: a bare Flask app, and the service without keys, with ten keys, and with ten
-keys and a limit. Prints the median time of a request, and its ratio to that of the bare app.
+Requests the same small response from several apps in this process: a bare Flask app, and the
+service without keys, with ten keys, and with ten keys and a limit. The apps take turns, so that
+other load on the machine slows all of them. Prints the median time of a request, and its ratio to
+that of the bare app.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from settings import Settings
 ROUNDS, REQUESTS = 60, 50
 KEYS = tuple(SecretStr(f"key-number-{number}-0123456789") for number in range(10))
 HEADERS = {"X-API-Key": KEYS[-1].get_secret_value()}
-ADDRESS = f"/{'0' * 64}/mask.png"  # of a photo that is not known, so that nothing is computed
+ADDRESS = f"/{'0' * 64}/mask.png"  # of an unknown photo, so that nothing is computed
 
 
 class NoModels:
-    """No photo is posted here."""
+    """An analyser that is never called, because no photo is posted."""
 
     version = "none"
 
     def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
-        """Not called."""
+        """Fail; no photo is posted."""
         raise AssertionError("no photo is posted here")
 
 
 def bare() -> Flask:
-    """The least that Flask does: one route, one small JSON."""
+    """Return a minimal Flask app: one route, one small JSON."""
     app = Flask("bare")
 
     @app.get("/<image_hash>/mask.png")
@@ -49,7 +50,7 @@ def bare() -> Flask:
 
 
 def seconds(app: Flask) -> float:
-    """Median time of one request."""
+    """Return the median time of one request."""
     client = app.test_client()
     times = []
     for _ in range(REQUESTS):
@@ -60,7 +61,7 @@ def seconds(app: Flask) -> float:
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure the apps and print a table."""
     with tempfile.TemporaryDirectory() as folder:
         plain = Settings(data_dir=Path(folder), store="memory")
         keys = plain.model_copy(update={"api_keys": KEYS})

@@ -1,11 +1,12 @@
-"""Damaged files and bombs in great number: what the service answers, and what that costs.
+"""Test the service with many damaged files and bombs, and measure their cost.
 
     .venv/bin/python benchmarks/hostile_images.py damage --count 10000
     .venv/bin/python benchmarks/hostile_images.py bombs
 
-`damage` posts COUNT mutations of valid PNG, JPEG and WebP files each to the app, whose networks are
-replaced by ones that see nothing. `bombs` decodes each file of tests/hostile/bombs.py in a process
-of its own. Both end with status 1 if an answer is not one that the API promises.
+`damage` posts COUNT mutations of each of several valid PNG, JPEG and WebP files to the app, whose
+networks are replaced by ones that find nothing. `bombs` decodes each file of
+tests/hostile/bombs.py in a separate process. Both end with status 1 if a response is not one that
+the API promises.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from settings import Settings  # noqa: E402
 
 
 def damage(count: int, seed: int) -> bool:
-    """Post mutations; returns whether all answers are as promised."""
+    """Post mutations and return True if all responses are as promised."""
     good = True
     with tempfile.TemporaryDirectory() as folder:
         app = create_app(Settings(data_dir=Path(folder)), pipeline=Blank(), status={}, segments={})
@@ -67,7 +68,7 @@ def damage(count: int, seed: int) -> bool:
 
 
 def decode_bombs() -> bool:
-    """Decode each bomb apart; returns whether all answers are as promised."""
+    """Decode each bomb in a separate process and return True if all results are as promised."""
     good = True
     builders: dict[str, Callable[[], bytes]] = {**bombs.REFUSED, **bombs.BOUNDED}
     builders |= {name: partial(build, bombs.LEGAL) for name, build in bombs.LARGEST.items()}
@@ -91,7 +92,7 @@ def decode_bombs() -> bool:
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Run the chosen test and return the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -1,8 +1,9 @@
-"""Kill the service at random moments while clients post; count what was lost.
+"""Kill the service at random moments while clients post, and count the losses.
 
-`python -m benchmarks.kills --rounds 100` starts the real service again and again, kills it with
-`kill -9` between its very start and some seconds of work, and lets it finish at the end. Then each
-photo that was ever accepted must have ended once, with the result that the networks give alone.
+`python -m benchmarks.kills --rounds 100` starts the real service again and again, and kills it with
+`kill -9` at a moment between process start and some seconds of work. The last start is left to
+finish. Then each accepted photo must have ended exactly once, with the same result as from the
+networks alone.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ PAUSE = 0.25  # seconds between two posts of a client
 
 @dataclass
 class Load:
-    """Clients that post one new photo after the other, to whatever service is there now."""
+    """Clients that post new photos one by one to the service that runs at the time."""
 
     address: str | None = None
     accepted: dict[str, int] = field(default_factory=dict)  # hash -> seed
@@ -45,7 +46,7 @@ class Load:
     seeds: itertools.count[int] = field(default_factory=itertools.count)
 
     def post(self) -> None:
-        """Post until told to stop. A photo without an answer was not accepted."""
+        """Post until stopped. A photo without a response was not accepted."""
         while not self.stop.wait(self.pause):
             address, seed = self.address, next(self.seeds)
             if address is None:
@@ -62,13 +63,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Report:
-    """What came out."""
+    """The counts at the end of a run."""
 
     kills: int
     kills_before_it_listened: int
     accepted: int
     ready: int
-    given_up: int  # ended in Error, since two kills met it in work; posted again they are Ready
+    given_up: int  # ended in Error after two kills during work; posted again they are Ready
     lost: int
     wrong: int
     duplicated: int
@@ -97,7 +98,7 @@ def run(rounds: int, folder: Path, seed: int = 0) -> Report:
 
 
 def _one_life(folder: Path, load: Load, rng: random.Random) -> bool:
-    """Start the service and kill it; whether it came so far as to listen."""
+    """Start the service and kill it; return True if it had started to listen."""
     with Service(folder, CARSEG_QUEUE="100000") as service:
         if rng.random() < 0.15:
             time.sleep(rng.uniform(0.0, 3.0))
@@ -110,7 +111,7 @@ def _one_life(folder: Path, load: Load, rng: random.Random) -> bool:
 
 
 def count(address: str, load: Load, kills: int, early: int = 0) -> Report:
-    """Wait until all that was accepted has ended, and see how."""
+    """Wait until all accepted photos have ended, and count their outcomes."""
     states: dict[str, dict[str, str]] = {}
     for digest in load.accepted:
         while (state := _status(address, digest)).get("status") in ("Uploaded", "Processing"):
@@ -146,7 +147,7 @@ _alone: dict[str, Pipeline] = {}
 
 
 def _is_wrong(address: str, digest: str, seed: int) -> bool:
-    """Whether the service's answer is another than the networks give alone."""
+    """Return True if the service's result differs from that of the networks alone."""
     pipeline = _alone.setdefault("pipeline", Pipeline(threads=network_threads()))
     analysis = pipeline.analyse(decode_image(photo(seed), 10_000_000))
     alone = Result.of(analysis, pipeline.version)

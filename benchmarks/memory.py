@@ -1,7 +1,7 @@
-"""Memory of the service over many photos: `python -m benchmarks.memory --photos 5000`.
+"""Measure the service's memory over many photos: `python -m benchmarks.memory --photos 5000`.
 
-Posts distinct photos of mixed sizes to the real service, fetches each result, and prints the
-resident memory on the way, with the growth since photo 500 (or a tenth of all, if that is less).
+Posts distinct photos of mixed sizes to the real service and fetches each result. Prints the
+resident memory at intervals, and its growth since photo 500 (or a tenth of all, if that is less).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIZES = (240, 320, 480, 640, 800)  # longest sides
 
 
 def resident(pid: int) -> float:
-    """Resident memory of a process in MB (VmRSS; Linux)."""
+    """Return the resident memory of a process in MB (VmRSS; Linux)."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -30,7 +30,7 @@ def resident(pid: int) -> float:
 
 
 def measure(photos: int, every: int, clients: int, folder: Path) -> Iterator[tuple[int, float]]:
-    """Photos done so far and memory in MB, after each `every` photos."""
+    """Yield the number of finished photos and the memory in MB, after each `every` photos."""
     with Service(folder, CARSEG_LOG_LEVEL="warning") as service:
         address = service.address()
         assert address is not None
@@ -55,7 +55,7 @@ def measure(photos: int, every: int, clients: int, folder: Path) -> Iterator[tup
 
 
 def main() -> None:
-    """Run, print, and write the curve where asked."""
+    """Run, print, and write the curve if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=5000)
     parser.add_argument("--every", type=int, default=100)

@@ -1,13 +1,13 @@
-"""How well polygons meet masks, and with how many vertices: this service beside other ways.
+"""Compare polygons of this service and of other methods: fit to the masks, number of vertices.
 
     python benchmarks/polygon_accuracy.py ANNOTATIONS.json [--every N] [--masks coco|centres]
 
 ANNOTATIONS.json is a COCO file with polygons, e.g. of https://github.com/dsmlr/Car-Parts-Segmentation
 (the printed figures are on its 400 training photos, 3,073 parts). Needs matplotlib and pycocotools.
-Writes polygon_accuracy.md and polygon_accuracy.png beside this script.
+Writes polygon_accuracy.md and polygon_accuracy.png to the folder of this script.
 
-IoU is of exact areas: the area of the polygon as geometry against the region that the pixels cover.
-The other ways are rebuilt here from their descriptions, with the options their tools use.
+IoU is of exact areas: the geometric area of the polygon against the region that the pixels cover.
+The other methods are rebuilt here from their descriptions, with the options of their tools.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Row:
-    """What one way does with all parts."""
+    """The figures of one method over all parts."""
 
     name: str
     family: str
@@ -64,7 +64,7 @@ class Row:
 
 
 def read_parts(path: Path, every: int, coco_masks: bool) -> Iterator[Part]:
-    """The parts of a COCO file, drawn as pycocotools does or by the pixel-centre rule."""
+    """Read the parts of a COCO file, drawn as pycocotools does or by the pixel-centre rule."""
     content = json.loads(path.read_text())
     sizes = {str(i["id"]): (int(i["height"]), int(i["width"])) for i in content["images"]}
     for annotation in content["annotations"][::every]:
@@ -85,7 +85,7 @@ def read_parts(path: Path, every: int, coco_masks: bool) -> Iterator[Part]:
             yield Part(mask[y : y + h, x : x + w], shapes)
 
 
-# The ways
+# The methods
 
 
 def shapes_of(polygons: Iterable[Polygon]) -> Shapes:
@@ -105,24 +105,24 @@ def cv2_outlines(mask: Mask, mode: int) -> list[NDArray[Any]]:
 
 
 def supervision_like(mask: Mask) -> Shapes:
-    """All outlines of cv2 as they are, holes as polygons of their own."""
+    """Return all outlines of cv2 unchanged, with holes as separate polygons."""
     return of_rings(ring[:, 0] for ring in cv2_outlines(mask, cv2.RETR_TREE))
 
 
 def label_studio_like(mask: Mask, epsilon: float = 1.5, shift: float = 0.0) -> Shapes:
-    """Outer outlines of cv2, then approxPolyDP."""
+    """Return the outer outlines of cv2 after approxPolyDP."""
     rings = cv2_outlines(mask, cv2.RETR_EXTERNAL)
     return of_rings(cv2.approxPolyDP(ring, epsilon, True)[:, 0] + shift for ring in rings)
 
 
 def iso_lines(mask: Mask, level: float) -> list[NDArray[np.float64]]:
-    """Sub-pixel outlines of the padded mask, in pixel-corner coordinates, closed."""
+    """Return sub-pixel outlines of the padded mask, in pixel-corner coordinates, closed."""
     lines = contourpy.contour_generator(z=np.pad(mask, 1).astype(float)).lines(level)
     return [np.asarray(line, np.float64) - 0.5 for line in lines]
 
 
 def iso_line_way(level: float, tolerance: float) -> Way:
-    """Sub-pixel outlines, then Douglas-Peucker; rings inside others are holes."""
+    """Return a method: sub-pixel outlines, then Douglas-Peucker; inner rings are holes."""
 
     def way(mask: Mask) -> Shapes:
         found: Any = shapely.Polygon()
@@ -176,7 +176,7 @@ WAYS: list[tuple[str, str, Way]] = [
 
 
 def overlaps(found: list[Shapes], regions: NDArray[Any]) -> NDArray[np.float64]:
-    """IoU of each part; invalid polygons are repaired first, and counted elsewhere."""
+    """Return the IoU of each part; invalid polygons are repaired first, and counted elsewhere."""
     united = [shapely.union_all([shape.buffer(0) for shape in shapes]) for shapes in found]
     shapes = np.array(united, object)
     common = shapely.area(shapely.intersection(shapes, regions))
@@ -210,7 +210,7 @@ def measured(parts: list[Part]) -> list[Row]:
 
 
 def drawn_by_others(parts: list[Part]) -> list[tuple[str, float]]:
-    """IoU of pixels when others draw our default polygons."""
+    """Return the pixel IoU of our default polygons when other tools draw them."""
     found = [mask_to_polygons(part.mask) for part in parts]
 
     def by_coco(part: Part, polygons: list[Polygon]) -> Mask:
@@ -290,7 +290,7 @@ def table(rows: list[Row], others: list[tuple[str, float]], about: str) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """IoU against vertices per polygon; each family of ways in one colour."""
+    """Plot IoU against vertices per polygon; each family of methods has one colour."""
     families = list(dict.fromkeys(r.family for r in rows))
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for number, family in enumerate(families):

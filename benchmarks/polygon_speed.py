@@ -1,10 +1,10 @@
-"""How long polygons take beside the network, in one run on one machine.
+"""Measure the time of the polygons relative to the network, in one run on one machine.
 
     python benchmarks/polygon_speed.py [PHOTO ...] [--threads N] [--rounds N]
 
 Photos (sample/car.png if none is given) are scaled to 1920x1080. Network and polygons take turns,
-so that both meet the same machine; the figures are medians over the rounds, and what counts is
-their ratio. Polygons always run on one core.
+so that both see the same state of the machine. The figures are medians over the rounds; the result
+is their ratio. Polygons always run on one core.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How far the networks are from what this machine can do, and where their time goes.
+"""Compare the networks' speed with the limits of this machine, by kind of node.
 
-The roof: the best rate of a 3x3 convolution, 256 to 256 channels on maps of several sizes, in the
-same runtime, precision and number of threads; and the rate at which memory is copied. Each node of
-a network then has its arithmetic, the bytes that it reads and writes at least, and its time out of
-ONNX Runtime's own profile.
+The limits are the best rate of a 3x3 convolution and the rate of a memory copy. The convolution has
+256 to 256 channels on maps of several sizes, in the same runtime, precision and number of threads.
+Each node of a network has its arithmetic, the bytes that it must read and write at least, and its
+time from ONNX Runtime's own profile.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from benchmarks.measuring import MAIN, files, networks
 from vision.model_files import MODELS, read_description, verified_graph
 from vision.runtimes.choose import RuntimeConfig
 
-_MAPS = (24, 48, 96)  # height and width of the maps of the roof
+_MAPS = (24, 48, 96)  # height and width of the maps of the convolution
 _CHANNELS = 256
 _RUNS = 20
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a network as it runs.
+    """One node of a network in a run.
 
     Attributes:
-        kind: what it does, for people.
-        seconds: least of all runs.
+        kind: its operation, for people.
+        seconds: minimum over all runs.
         flop: multiplications and additions.
         moved: bytes of its inputs, weights and outputs.
     """
@@ -51,14 +51,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Roof:
-    """What the machine can do: FLOP/s of a large convolution, bytes/s of a copy."""
+    """The limits of the machine: FLOP/s of a large convolution, bytes/s of a copy."""
 
     flops: float
     bandwidth: float
 
 
 def roof(threads: int) -> Roof:
-    """Measure it."""
+    """Measure the limits of the machine."""
     rates = []
     for side in _MAPS:
         session = _session(_convolution(side), threads)
@@ -72,7 +72,7 @@ def roof(threads: int) -> Roof:
 
 
 def nodes(name: str, threads: int) -> list[Node]:
-    """All nodes of one of our networks, `parts` or `types`, on the sample picture."""
+    """Return all nodes of one of our networks, `parts` or `types`, on the sample picture."""
     description = read_description(name)
     graph, weights = verified_graph(description, MODELS)
     ours = networks(RuntimeConfig("onnx"), files(MAIN)["PNG"])
@@ -96,12 +96,12 @@ def nodes(name: str, threads: int) -> list[Node]:
 
 
 def rate(found: list[Node]) -> float:
-    """FLOP/s of a network, all its nodes together."""
+    """Return the FLOP/s of a network over all its nodes."""
     return sum(node.flop for node in found) / sum(node.seconds for node in found)
 
 
 def table(found: list[Node], limit: Roof) -> str:
-    """What each kind of node takes: time, arithmetic, its rate beside the roof."""
+    """Return a table by kind of node: time, arithmetic, rate relative to the roof."""
     total = sum(node.seconds for node in found)
     lines = [
         "| | nodes | ms | share of time | GFLOP | GFLOP/s | of the roof |",
@@ -146,7 +146,7 @@ def _session(model: onnx.ModelProto, threads: int) -> onnxruntime.InferenceSessi
 
 
 def _convolution(side: int) -> onnx.ModelProto:
-    """A model of one 3x3 convolution over maps of `side` x `side`."""
+    """Return a model of one 3x3 convolution over maps of `side` x `side`."""
     weight = np.random.default_rng(1).random((_CHANNELS, _CHANNELS, 3, 3), np.float32)
     shape = [1, _CHANNELS, side, side]
     graph = helper.make_graph(
@@ -160,7 +160,7 @@ def _convolution(side: int) -> onnx.ModelProto:
 
 
 def _node(name: str, runs: list[dict[str, Any]]) -> Node:
-    """A node out of its events in the profile."""
+    """Build a node from its events in the profile."""
     details = runs[0]["args"]
     inputs = [_shape(entry) for entry in details["input_type_shape"]]
     outputs = [_shape(entry) for entry in details["output_type_shape"]]
@@ -179,6 +179,6 @@ def _node(name: str, runs: list[dict[str, Any]]) -> Node:
 
 
 def _shape(entry: dict[str, list[int]]) -> list[int]:
-    """The shape in an entry like {"float": [1, 3, 384, 512]}."""
+    """Return the shape in an entry like {"float": [1, 3, 384, 512]}."""
     (shape,) = entry.values()
     return shape

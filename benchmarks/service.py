@@ -1,4 +1,4 @@
-"""A real service for the benchmarks: `python app.py` on a folder of its own, and photos for it."""
+"""Run a real service for the benchmarks, `python app.py` on a new folder, and make its photos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START_SECONDS = 60
 
 
 def photo(seed: int, longest: int = 320) -> bytes:
-    """A JPEG of the sample car that no other seed gives: cut and lit a little differently."""
+    """Return a JPEG of the sample car, cut and lit a little differently for each seed."""
     rng = np.random.default_rng(seed)
     with Image.open(SAMPLE) as opened:
         car = opened.convert("RGB")
@@ -28,22 +28,22 @@ def photo(seed: int, longest: int = 320) -> bytes:
     scale = longest / max(car.size)
     car = car.resize((round(car.width * scale), round(car.height * scale)))
     pixels = np.asarray(car) * rng.uniform(0.7, 1.2)
-    pixels[0, :4] = seed >> np.arange(0, 32, 8)[:, None] & 255  # distinct for sure
+    pixels[0, :4] = seed >> np.arange(0, 32, 8)[:, None] & 255  # makes each seed's photo distinct
     buffer = BytesIO()
     Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
 
 
 def body(data: bytes) -> dict[str, str]:
-    """What is posted for a photo."""
+    """Return the request body that posts a photo."""
     return {"image": base64.b64encode(data).decode()}
 
 
 class Service:
-    """`python app.py` on a free port; killed at the end of a `with` block if it still runs."""
+    """A `python app.py` on a free port; killed at the end of a `with` block if it still runs."""
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
-        """Start it; `address` then waits until it is there."""
+        """Start the service; `address` waits until it listens."""
         clean = {name: value for name, value in os.environ.items() if name[:7] != "CARSEG_"}
         data_dir.mkdir(parents=True, exist_ok=True)
         with (data_dir / "service.log").open("ab") as log:
@@ -56,13 +56,13 @@ class Service:
             )
 
     def address(self) -> str | None:
-        """Where it listens; None if it ended before it did."""
+        """Return its address; None if it ended before it listened."""
         assert self.process.stdout is not None
         found = re.search(r"http://[\d.]+:\d+", self.process.stdout.readline())
         return None if found is None else found.group()
 
     def kill(self) -> None:
-        """`kill -9`, and wait for the end."""
+        """Kill the service with `kill -9`, and wait for its end."""
         self.process.kill()
         self.process.wait()
 

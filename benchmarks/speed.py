@@ -1,9 +1,9 @@
-"""How fast the service is, all of it: `make bench`. Prints tables and draws a plot.
+"""Measure the speed of the whole service: `make bench`. Prints tables and draws a plot.
 
     python -m benchmarks.speed [--threads N] [--rounds N] [--runtime NAME] [--wheel FILE]
                                [--only answers,profile,load,roofline] [--plot FILE]
 
-The goals are ratios within one run; see README.md beside this file.
+The goals are ratios within one run; see README.md in this folder.
 """
 
 from __future__ import annotations

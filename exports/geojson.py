@@ -1,7 +1,7 @@
 """`geojson`: a FeatureCollection (RFC 7946), one MultiPolygon per part.
 
-The coordinates are pixels of the photo and no places on earth; y runs down. Winding is as the RFC
-asks: exteriors have a positive area in (x, y), holes a negative one.
+The coordinates are pixels of the photo, not longitude and latitude; y points down. Winding follows
+the RFC: exteriors have a positive area in (x, y), holes a negative one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from poligons_from_seg import Ring
 
 
 def write(scene: ImageAnnotation) -> bytes:
-    """The FeatureCollection, with what is known of the photo in a member `photo`."""
+    """Return the FeatureCollection, with the facts about the photo in a member `photo`."""
     photo = {
         "image_hash": scene.image_hash,
         "file_name": scene.file_name,

@@ -1,4 +1,4 @@
-"""`json`: the answer of the API itself."""
+"""`json`: the JSON response of the API."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from poligons_from_seg import Ring
 
 
 def to_json_bytes(document: Any) -> bytes:
-    """JSON as short as possible, with a line break at the end."""
+    """Serialise a document as compact JSON with a final line break."""
     return (json.dumps(document, separators=(",", ":")) + "\n").encode()
 
 
 def write(scene: ImageAnnotation) -> bytes:
-    """The document that `schema.ResultAnswer` describes."""
+    """Return the document that `schema.ResultAnswer` describes."""
     parts = [_part(part, scene) for part in scene.parts]
     return to_json_bytes(
         {
@@ -40,14 +40,14 @@ def write(scene: ImageAnnotation) -> bytes:
 
 
 def points(ring: Ring, scene: ImageAnnotation) -> Ring | list[list[float]]:
-    """A ring in pixels, or from 0 to 1 where the scene asks for that."""
+    """Return a ring in pixels, or from 0 to 1 if the annotation is normalized."""
     if scene.normalized:
         return rounded(scaled(ring, 1 / scene.width, 1 / scene.height), 6)
-    return ring  # has two decimals at most, see `poligons_from_seg`
+    return ring  # has at most two decimals, see `poligons_from_seg`
 
 
 def box(part: Part, scene: ImageAnnotation) -> list[float]:
-    """[x, y, width, height] in the same unit."""
+    """Return a part's [x, y, width, height], in the unit of `points`."""
     x, y, width, height = part.bbox
     if scene.normalized:
         return [

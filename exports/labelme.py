@@ -1,7 +1,7 @@
-"""`labelme`: the JSON that Labelme keeps beside a photo.
+"""`labelme`: the JSON file that Labelme stores next to a photo.
 
-One polygon per visible piece; pieces of one part have the same `group_id`. Holes are tied in by a
-bridge of no width. `imageData` is null, so that the photo is read from `imagePath`.
+Each visible piece is one polygon; pieces of one part have the same `group_id`. Holes are joined by
+a bridge of zero width. `imageData` is null, so Labelme reads the photo from `imagePath`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from photo_result import rounded
 
 
 def write(scene: ImageAnnotation) -> bytes:
-    """The label file."""
+    """Return the label file."""
     return to_json_bytes(
         {
-            "version": "5.5.0",  # the first number says how the file is to be read
+            "version": "5.5.0",  # the major version defines the file format
             "flags": {},
             "shapes": [
                 {

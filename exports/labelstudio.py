@@ -1,7 +1,7 @@
-"""`labelstudio`: tasks with predictions, to be imported into Label Studio.
+"""`labelstudio`: tasks with predictions, for import into Label Studio.
 
-One region per visible piece, in percent of the photo. Holes are tied in by a bridge of no width.
-`LABELING_CONFIG` is the labelling interface that the project needs.
+Each visible piece is one region, in percent of the photo. Holes are joined by a bridge of zero
+width. `LABELING_CONFIG` is the labelling interface that the project needs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LABELING_CONFIG = (
 
 
 def write(scene: ImageAnnotation) -> bytes:
-    """A list of one task."""
+    """Return a list of one task."""
     regions = [
         _region(f"{part.name}-{number}", part, polygon, scene)
         for part in scene.parts
@@ -46,7 +46,7 @@ def write(scene: ImageAnnotation) -> bytes:
 
 
 def merge(documents: Sequence[bytes]) -> bytes:
-    """All tasks in one list."""
+    """Merge the tasks of all documents into one list."""
     return to_json_bytes([task for document in documents for task in json.loads(document)])
 
 

@@ -1,4 +1,4 @@
-"""The parts drawn in their colours, on a photo or on nothing."""
+"""Draw the parts in their colours, on a photo or on a transparent background."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from exports.palette import PART_COLOURS, Colour
 
 Rings = list[list[tuple[float, float]]]
 
-_SHIFT = 4  # OpenCV draws with coordinates of 1/16 pixel
-_FILL = 0.5  # share of the part's colour in its area
+_SHIFT = 4  # OpenCV draws with coordinates in 1/16 pixel
+_FILL = 0.5  # opacity of a part's colour inside its outline
 
 
 def draw_parts(
@@ -42,12 +42,12 @@ def draw_parts(
 def draw_parts_alone(
     height: int, width: int, parts: Iterable[tuple[str, Iterable[Rings]]]
 ) -> NDArray[np.uint8]:
-    """The same without a photo, to be laid over it: half transparent areas, opaque outlines.
+    """Draw parts on a transparent background: half transparent areas, opaque outlines.
 
-    Edges are hard, since soft ones would mix with a colour of the ground.
+    Edges are not antialiased, because antialiasing would mix in a background colour.
 
     Returns:
-        (height, width, 4) uint8 RGBA, transparent where no part is.
+        (height, width, 4) uint8 RGBA, transparent outside the parts.
     """
     shapes = _shapes(parts)
     drawn = np.zeros((height, width, 4), np.uint8)
@@ -61,7 +61,7 @@ def draw_parts_alone(
 def _shapes(
     parts: Iterable[tuple[str, Iterable[Rings]]],
 ) -> list[tuple[Colour, list[NDArray[np.int32]]]]:
-    """Colour and rings of each polygon, as OpenCV draws them."""
+    """Return colour and rings of each polygon, in OpenCV's coordinates."""
     return [
         (PART_COLOURS[name], [_fixed_point(ring) for ring in rings])
         for name, polygons in parts
@@ -70,11 +70,11 @@ def _shapes(
 
 
 def _thickness(picture: NDArray[np.uint8]) -> int:
-    """Of outlines in pixels: the same share of small and of large pictures."""
+    """Return the width of outlines in pixels: 1/600 of the longest side, at least 1."""
     side: int = max(picture.shape[:2])
     return max(1, round(side / 600))
 
 
 def _fixed_point(ring: list[tuple[float, float]]) -> NDArray[np.int32]:
-    """A ring as OpenCV draws it: its (0, 0) is the centre of the top left pixel."""
+    """Convert a ring to OpenCV's coordinates, whose (0, 0) is the centre of the top left pixel."""
     return np.round((np.asarray(ring) - 0.5) * (1 << _SHIFT)).astype(np.int32)

@@ -1,11 +1,11 @@
-"""One colour per part, the same in every picture and on every screen.
+"""Assign one colour to each part, the same in every picture and on every screen.
 
-Eighteen colours can't all be far apart for everyone. These were found by simulated annealing so
-that parts which touch each other on a car, and the same part on the left and on the right, differ
-by a CIEDE2000 distance of at least NEIGHBOURS_APART, any two parts by ANY_APART, and each part
-from the background by BACKGROUND_APART, for people with all three kinds of cones and for those
-who lack one (protanopia, deuteranopia, tritanopia). A distance of 2 can just be seen side by
-side. `tests/test_palette.py` measures it.
+Eighteen colours cannot all be far apart for everyone. Simulated annealing found these, under three
+limits on the CIEDE2000 distance. Parts that touch each other on a car, and the left and right
+variant of a part, differ by at least NEIGHBOURS_APART. Any two parts differ by at least ANY_APART.
+Each part differs from the background by at least BACKGROUND_APART. The limits hold for normal
+colour vision and for protanopia, deuteranopia and tritanopia. A distance of 2 is just visible side
+by side. `tests/test_palette.py` measures it.
 """
 
 from __future__ import annotations
@@ -39,5 +39,5 @@ PART_COLOURS: dict[str, Colour] = {
 
 
 def as_hex(colour: Colour) -> str:
-    """A colour as `#rrggbb`."""
+    """Format a colour as `#rrggbb`."""
     return "#{:02x}{:02x}{:02x}".format(*colour)

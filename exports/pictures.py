@@ -1,4 +1,4 @@
-"""Pictures of a result: the label map, one part's mask, the parts as an overlay."""
+"""Encode a result as PNG pictures: the label map, the mask of a part, the overlay of all parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exports.palette import BACKGROUND, PART_COLOURS
 
 
 def label_map_png(labels: NDArray[np.uint8]) -> bytes:
-    """A palette PNG: the value of a pixel is its label, its colour that of the part."""
+    """Return a palette PNG: a pixel's value is its label, its colour that of the part."""
     picture = Image.fromarray(labels)
     colours = (BACKGROUND, *PART_COLOURS.values())
     picture.putpalette([channel for colour in colours for channel in colour])
@@ -22,16 +22,19 @@ def label_map_png(labels: NDArray[np.uint8]) -> bytes:
 
 
 def mask_png(mask: NDArray[np.bool_]) -> bytes:
-    """A grey PNG, 255 where the part is, 0 elsewhere."""
+    """Return a grey PNG: 255 inside the part, 0 elsewhere."""
     return _png(Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))))
 
 
 def overlay_png(scene: ImageAnnotation, photo: NDArray[np.uint8] | None = None) -> bytes:
-    """The parts drawn on the photo, or on a transparent ground where there is none.
+    """Draw the parts on the photo, or on a transparent background if there is no photo.
 
     Args:
         scene: the parts.
-        photo: (H, W, 3) uint8 RGB, as large as the scene.
+        photo: (H, W, 3) uint8 RGB, of the scene's size, or None.
+
+    Returns:
+        The PNG file.
     """
     parts = [
         (part.name, [[polygon.exterior, *polygon.holes] for polygon in part.polygons])

@@ -1,7 +1,8 @@
-"""`svg`: a layer per part, on the photo's size, to be laid over the photo.
+"""`svg`: a drawing of the photo's size with a layer per part, to be placed over the photo.
 
-Each layer has the part's name as its id and a title, which browsers show as a tooltip and read
-out; clicks reach it as `event.target.closest("g")`. Inkscape shows the layers as such.
+Each layer has the part's name as its id, and a title. Browsers show the title as a tooltip, and
+screen readers read it. Clicks reach the layer as `event.target.closest("g")`. Inkscape shows the
+layers in its list of layers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _NAMESPACES = (
 
 
 def write(scene: ImageAnnotation) -> bytes:
-    """The drawing; one unit is one pixel of the photo."""
+    """Return the drawing; one unit is one pixel of the photo."""
     layers = "".join(_layer(part) for part in scene.parts)
     return (
         f'<svg {_NAMESPACES} viewBox="0 0 {scene.width} {scene.height}" '

@@ -1,7 +1,7 @@
-"""`yolo`: a label file for segmentation, as Ultralytics reads it.
+"""`yolo`: a label file for segmentation, in the format of Ultralytics.
 
-One row per visible piece: the class (0 to 17, in the order of PART_NAMES), then x y x y ... from
-0 to 1. Holes are tied in by a bridge of no width. A photo without parts has an empty file.
+Each visible piece is one row: the class (0 to 17, in the order of PART_NAMES), then x y x y ...
+from 0 to 1. Holes are joined by a bridge of zero width. A photo without parts has an empty file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from img_to_segments import PART_NAMES
 
 
 def write(scene: ImageAnnotation) -> bytes:
-    """The rows."""
+    """Return the rows."""
     rows = []
     for part in scene.parts:
         for polygon in part.polygons:
@@ -23,6 +23,6 @@ def write(scene: ImageAnnotation) -> bytes:
 
 
 def data_file() -> bytes:
-    """`data.yaml`: the names of the classes, which the rows do not have."""
+    """Return `data.yaml` with the names of the classes, which the rows lack."""
     names = "".join(f"  {index}: {name}\n" for index, name in enumerate(PART_NAMES))
     return f"names:\n{names}".encode()

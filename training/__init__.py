@@ -1,1 +1,1 @@
-"""How the weights in `models/` are made and measured. The service never imports this package."""
+"""Train and measure the weights in `models/`. The service never imports this package."""

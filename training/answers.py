@@ -1,4 +1,4 @@
-"""Ask the service about the validation photos; all that calls the pipeline is here."""
+"""Ask the service about the validation photos. All calls of the pipeline are in this module."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ Done = TypeVar("Done")
 
 TURNS = (90, 180, 270)  # degrees clockwise
 SIZES = tuple(round(side) for side in np.linspace(400, 2000, 10))  # longest sides, in pixels
-MARGIN = 1.6  # width and height of a close-up against those of its part
-QUALITY = 90  # of the JPEGs in which photos are sent at other sizes
+MARGIN = 1.6  # size of a close-up relative to its part's box
+QUALITY = 90  # JPEG quality of photos that are sent at other sizes
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer that a client gets for one photo.
+    """The answer that a client receives for one photo.
 
     Attributes:
         photo: the photo and its truth.
-        scores: probability by type; None where no type is given.
-        confidences: of all parts, also of those that are not delivered by default.
+        scores: probability by type; None if the answer has no type.
+        confidences: of all parts, including those that are not delivered by default.
         delivered: names of the parts that are delivered by default.
-        rotation: degrees clockwise by which the photo would stand upright.
-        message: of the answer.
+        rotation: degrees clockwise that turn the photo upright.
+        message: text of the answer.
     """
 
     photo: ValidationPhoto
@@ -53,7 +53,7 @@ class Answer:
 
     @property
     def type(self) -> str | None:
-        """The type that is given."""
+        """The answer's type, or None."""
         return None if self.scores is None else max(self.scores, key=self.scores.__getitem__)
 
     @property
@@ -68,10 +68,10 @@ class PartsAnswer:
 
     Attributes:
         photo: the photo and its truth.
-        parts: all parts, also those that are not delivered by default.
-        delivered: those that are.
+        parts: all parts, including those that are not delivered by default.
+        delivered: the parts that are delivered by default.
         confidences: of all parts, not rounded.
-        guess: label map (H, W) uint8 that the polygons of these make.
+        guess: label map (H, W) uint8, drawn from the polygons of the delivered parts.
         truth: label map (H, W) uint8, 255 is ignored.
     """
 
@@ -85,14 +85,15 @@ class PartsAnswer:
 
 @dataclass(frozen=True)
 class TurnedAnswer:
-    """The answers for one photo that is turned by some degrees, beside those for it upright.
+    """The answer for one photo turned by some degrees, compared with the upright photo.
 
     Attributes:
         photo: the photo.
         turn: degrees clockwise by which it is turned.
-        rotation: degrees clockwise by which it would stand upright, as the service says.
+        rotation: degrees clockwise that turn it upright, according to the service.
         found: parts that are delivered for the upright photo.
-        kept: those of them that are delivered for the turned one in the same place (IoU > 0.5).
+        kept: members of `found` that are delivered in the same place (IoU > 0.5) for the turned
+            photo.
     """
 
     photo: ValidationPhoto
@@ -117,8 +118,8 @@ class CloseUpAnswer:
 
     Attributes:
         close_up: the cutout.
-        named: its part, of either side, is delivered.
-        typed: a type is given.
+        named: true if its part, of either side, is delivered.
+        typed: true if the answer has a type.
     """
 
     close_up: CloseUp
@@ -128,7 +129,7 @@ class CloseUpAnswer:
 
 @dataclass(frozen=True)
 class SizesAnswer:
-    """The answers for one photo at each of SIZES: its types, and whether no car is found."""
+    """The answers for one photo at each of SIZES: its types, and true for those without a car."""
 
     photo: ValidationPhoto
     types: list[str | None]
@@ -136,11 +137,11 @@ class SizesAnswer:
 
 
 class Service:
-    """The service's pipeline, asked about several photos at the same time.
+    """The service's pipeline, asked about several photos concurrently.
 
     Args:
         pipeline: the pipeline.
-        calls: photos that it works on at the same time.
+        calls: number of photos that are processed concurrently.
     """
 
     def __init__(self, pipeline: Pipeline, calls: int = 1) -> None:
@@ -154,13 +155,13 @@ class Service:
         return Result.of(analysis, self._pipeline.version)
 
     def map(self, work: Callable[[Task], Done], tasks: Sequence[Task], name: str) -> list[Done]:
-        """Do all tasks; returns what they give, in their order."""
+        """Run all tasks and return their results, in order."""
         with ThreadPoolExecutor(self._calls) as pool:
             done = pool.map(work, tasks)
             return list(tqdm(done, name, len(tasks), mininterval=5))
 
     def answers(self, photos: Sequence[ValidationPhoto], name: str) -> list[Answer]:
-        """Return the answers for photos as they are posted."""
+        """Return the answers for the photos as uploaded."""
         return self.map(lambda photo: _answer(photo, self.ask(photo.read())), photos, name)
 
     def parts_answers(self, photos: Sequence[ValidationPhoto]) -> list[PartsAnswer]:
@@ -245,7 +246,7 @@ def turned(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
 
 
 def resized(rgb: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    """Scale a photo (H, W, 3) so that its longest side has so many pixels."""
+    """Scale a photo (H, W, 3) to a longest side of `longest` pixels."""
     height, width = rgb.shape[:2]
     scale = longest / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -254,7 +255,7 @@ def resized(rgb: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
 
 
 def jpeg(rgb: NDArray[np.uint8]) -> bytes:
-    """Encode a photo (H, W, 3) as users send it."""
+    """Encode a photo (H, W, 3) as a JPEG, as users send it."""
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return data.tobytes()
@@ -273,15 +274,15 @@ def without_side(part: str) -> str:
 def list_close_ups(
     data: Path, photos: Sequence[ValidationPhoto], most: int, smallest: int = 16
 ) -> list[CloseUp]:
-    """Return a close-up of each annotated part of annotated photos, at most `most` per part.
+    """Return close-ups of the annotated parts of photos, at most `most` per part name.
 
-    Wheels are shown one by one, also where one annotation outlines several.
+    Each wheel has its own close-up, even if one annotation outlines several wheels.
 
     Args:
         data: folder of the data sets.
-        photos: annotated ones.
-        most: close-ups of a part; which ones is drawn, always the same.
-        smallest: shortest side of a close-up, in pixels; smaller ones are left out.
+        photos: annotated photos.
+        most: limit per part name; the choice is random with a fixed seed.
+        smallest: least length of a close-up's shorter side, in pixels.
     """
     folder = data / "car_parts"
     corrections = read_corrections(folder / "corrections.json")
@@ -306,7 +307,7 @@ def list_close_ups(
 def close_up_box(
     annotation: Annotation, height: int, width: int, squashed: bool
 ) -> tuple[int, int, int, int]:
-    """Return x0, y0, x1, y1 of a part's box, MARGIN times as large, within the (widened) photo."""
+    """Return x0, y0, x1, y1 of a part's box, scaled by MARGIN, within the (widened) photo."""
     stretch = round(width * 4 / 3) / width if squashed else 1.0
     x0, y0, x1, y1 = annotation.box()
     x0, x1, width = x0 * stretch, x1 * stretch, round(width * stretch)
@@ -320,7 +321,7 @@ def close_up_box(
 
 
 def _single(annotations: Iterable[Annotation]) -> Iterator[Annotation]:
-    """Annotations with a single wheel each."""
+    """Split annotations of several wheels into one annotation per wheel."""
     for annotation in annotations:
         if annotation.name == "wheel":
             for polygon in annotation.polygons:
@@ -330,7 +331,7 @@ def _single(annotations: Iterable[Annotation]) -> Iterator[Annotation]:
 
 
 def _masks(result: Result, turn: int) -> dict[str, NDArray[np.bool_]]:
-    """Masks of the parts that are delivered by default, turned clockwise by `turn` degrees."""
+    """Return the masks of the parts delivered by default, turned clockwise by `turn` degrees."""
     labels = turned(result.labels(), turn)
     return {part.name: labels == PART_NAMES.index(part.name) + 1 for part in result.sure_parts()}
 

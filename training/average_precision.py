@@ -1,4 +1,4 @@
-"""Measure COCO mask AP with pycocotools, also by part, and for photos drawn anew (bootstrap)."""
+"""Measure COCO mask AP with pycocotools, overall and by part, and for bootstrap samples."""
 
 from __future__ import annotations
 
@@ -25,38 +25,39 @@ class MaskPrecision:
     """Average precision of answers: one instance per part and photo, scored by its confidence.
 
     Args:
-        answers: the parts that were found in each photo, its true label map (H, W) uint8 where 255
-            is ignored, and the names of the parts that can be seen but are not in it.
+        answers: for each photo, the parts that were found, its true label map (H, W) uint8 where
+            255 is ignored, and the names of the visible parts that the truth lacks.
     """
 
     def __init__(self, answers: Sequence[Judged]) -> None:
         images, annotations, results = _documents(answers)
         truth = _indexed(images, annotations)
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             found = truth.loadRes(results) if results else _indexed(images, [])
             self._evaluation = COCOeval(truth, found, "segm")
             self._evaluation.params.areaRng = [[0, 1e10]]
             self._evaluation.params.areaRngLbl = ["all"]
             self._evaluation.params.maxDets = [100]
             self._evaluation.evaluate()
-        # pycocotools keeps what it matched part by part, and photo by photo within a part.
+        # pycocotools stores its matches by part, then by photo.
         matches = np.empty(len(PART_NAMES) * len(images), object)
         matches[:] = self._evaluation.evalImgs
         self._matches = matches.reshape(len(PART_NAMES), len(images))
 
     def by_part(self, chosen: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """Return AP 0.50:0.95 and AP50 of each part: (parts, 2), NaN where no photo shows it.
+        """Return AP 0.50:0.95 and AP50 of each part: (parts, 2), NaN if no photo shows the part.
 
         The mean over the parts is the AP that COCO reports.
 
         Args:
-            chosen: which photos count, as many as there are, some several times; None for all.
+            chosen: indices of the photos that count, as many as there are photos, with repetitions;
+                None for all photos.
         """
         matches = self._matches if chosen is None else self._matches[:, chosen]
         self._evaluation.evalImgs = matches.ravel().tolist()
         with contextlib.redirect_stdout(io.StringIO()):
             self._evaluation.accumulate()
-        # (IoU thresholds, recalls, parts, areas, most detections); -1 where a part is missing
+        # (IoU thresholds, recalls, parts, areas, detection limits); -1 for a missing part
         precision = self._evaluation.eval["precision"][..., 0, 0]
         precision = np.where(precision < 0, np.nan, precision)
         return np.stack([precision.mean((0, 1)), precision[0].mean(0)], axis=1)
@@ -65,17 +66,16 @@ class MaskPrecision:
 def judged(
     name: str, mask: NDArray[np.bool_], truth: NDArray[np.uint8], missing: Iterable[str]
 ) -> NDArray[np.bool_] | None:
-    """Return what of a found part can be judged.
+    """Return the mask of the pixels of a found part that can be judged.
 
     Args:
         name: of the part.
         mask: of the part, (H, W).
         truth: label map (H, W) uint8, 255 is ignored.
-        missing: parts that can be seen but are not, or not wholly, in the truth.
+        missing: visible parts that the truth lacks, wholly or in part.
 
     Returns:
-        The mask without ignored pixels; None if it is of a missing part, or lies mostly on ignored
-        pixels.
+        The mask without ignored pixels. None if the part is missing, or mostly on ignored pixels.
     """
     if name in missing:
         return None
@@ -84,7 +84,7 @@ def judged(
 
 
 def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return COCO run lengths of a mask (H, W)."""
+    """Encode a mask (H, W) as COCO run lengths."""
     rle: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return rle
 
@@ -92,7 +92,7 @@ def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
 def _documents(
     answers: Sequence[Judged],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Images, annotations and results in COCO's form."""
+    """Return images, annotations and results in COCO's form."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
 """Fit thresholds to the validation photos: `python -m training.calibrate --data DATA`.
 
-FITS has a function for each group of thresholds. Each writes what it fits to `parts.json` or
-`types.json`, and returns figures to print. See `training.calibration` for the maps themselves.
+FITS has one function per group of thresholds. Each function writes its thresholds to `parts.json`
+or `types.json`, and returns figures to print. `training.calibration` defines the maps.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ from training.validation import (
 )
 from vision.model_files import MODELS, read_description
 
-STREET = (
-    4.0  # weight of a photo of another source in a fit: so they weigh as much as the cars of one
-)
+# Weight in a fit of a photo from the other sources. With it all of these photos together weigh as
+# much as those of the one source of the cars.
+STREET = 4.0
 NO_CAR = len(TYPE_NAMES)
 
 
 @dataclass(frozen=True)
 class Looks:
-    """Outputs of the type networks for photos in which the part network finds a car.
+    """The outputs of the type networks for photos in which the part network finds a car.
 
     Attributes:
         photos: the n photos.
         picture: (n, 10) logits of the picture network: eight types, no car, two doors.
         shape: (n, 12) logits of the layout network: eight types, four turns.
-        surest: (n,) confidence of the surest part.
+        surest: (n,) highest confidence of a part.
         area: (n,) share of the photo that the parts cover.
     """
 
@@ -73,14 +73,14 @@ class Looks:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """The true types (n,) as places in TYPE_NAMES; NO_CAR where there is no car."""
+        """The true types (n,) as indices in TYPE_NAMES; NO_CAR if there is no car."""
         return np.array(
             [NO_CAR if p.type is None else TYPE_NAMES.index(p.type) for p in self.photos]
         )
 
     @property
     def groups(self) -> NDArray[np.int64]:
-        """A number (n,) for each photo; photos of the same car have the same."""
+        """A number (n,) for each photo; photos of the same car share it."""
         names = [f"{photo.kind}/{photo.key}" for photo in self.photos]
         return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
@@ -90,12 +90,12 @@ class Looks:
         return np.array([1.0 if photo.kind == "cars" else STREET for photo in self.photos])
 
     def log_probabilities(self) -> Array:
-        """Return the log-probabilities (2, n, 8) of the types by picture and by layout."""
+        """Return the log-probabilities (2, n, 8) of the types, by picture and by layout."""
         logits = np.stack([self.picture[:, :NO_CAR], self.shape[:, :NO_CAR]])
         return np.log(softmax(logits))
 
     def of(self, photos: Sequence[ValidationPhoto]) -> Looks:
-        """Return those of some of the photos."""
+        """Return the outputs for a subset of the photos."""
         chosen = set(photos)
         held = [index for index, photo in enumerate(self.photos) if photo in chosen]
         arrays = (self.picture, self.shape, self.surest, self.area)
@@ -103,11 +103,11 @@ class Looks:
 
 
 class Evidence:
-    """Validation photos and the outputs of models for them, made when they are needed first.
+    """The validation photos and the models' outputs for them, computed on first use.
 
     Args:
         data: folder of the data sets.
-        folder: of the models.
+        folder: folder of the models.
         cache: folder of the label maps.
         threads: cores to use.
 
@@ -134,12 +134,12 @@ class Evidence:
 
     @cached_property
     def empty_looks(self) -> Looks:
-        """The outputs of the type networks for photos without a car where parts are found."""
+        """The outputs of the type networks for photos without a car in which parts are found."""
         return look_at(self.empty, self.folder)
 
 
 def look_at(photos: Sequence[ValidationPhoto], folder: Path) -> Looks:
-    """Ask the type networks about photos as the service does; those without parts are left out."""
+    """Run the type networks on photos as the service does, and skip photos without parts."""
     segment, classify = PartSegmenter(folder=folder), TypeClassifier(folder=folder)
     held: list[ValidationPhoto] = []
     rows = []
@@ -163,17 +163,17 @@ def look_at(photos: Sequence[ValidationPhoto], folder: Path) -> Looks:
 
 
 def raw_thresholds(thresholds: Mapping[str, float]) -> dict[str, float]:
-    """Return thresholds that leave confidences as the networks give them."""
+    """Return thresholds that leave the networks' confidences unchanged."""
     identity = {"confidence_slope": 1.0, "confidence_offset": 0.0}
     identity |= {"picture_weight": 1.0, "shape_weight": 0.0}
     return {key: identity.get(key, value) for key, value in thresholds.items()}
 
 
 def fit_part_confidences(evidence: Evidence) -> dict[str, float]:
-    """Fit the map from a part's confidence to the share that is right; all photos are used.
+    """Fit the map from a part's confidence to the share of right parts, on all photos.
 
     Returns:
-        The calibration errors of the confidences as the network gives them, and after, by
+        The calibration error of the networks' confidences, and the error after calibration, by
         cross-validation.
     """
     thresholds = read_description("parts", evidence.folder).thresholds
@@ -184,7 +184,7 @@ def fit_part_confidences(evidence: Evidence) -> dict[str, float]:
     raw = Verdicts(uncalibrated(verdicts.confidence, present), verdicts.right, verdicts.photo)
     before = calibration_error(raw.confidence, raw.right)
     if raw.right.all() or not raw.right.any():
-        return {"parts_ece_before": before, "parts_ece_after": before}  # nothing to learn from
+        return {"parts_ece_before": before, "parts_ece_after": before}  # no data to fit
     platt = fit_platt(raw.confidence, raw.right)
     fitted = {"confidence_slope": platt.slope, "confidence_offset": platt.offset}
     write_thresholds("parts", evidence.folder, fitted)
@@ -196,8 +196,8 @@ def fit_type_weights(evidence: Evidence) -> dict[str, float]:
     """Fit the weights of both type networks to half A of the photos.
 
     Returns:
-        The calibration error of the picture alone on half A, that of both there by
-        cross-validation, and error and accuracies on half B.
+        On half A the calibration error of the picture network alone, and that of both networks by
+        cross-validation; on half B the error and the accuracies.
     """
     looks = evidence.car_looks
     if not looks.photos:
@@ -228,13 +228,13 @@ def _error(probabilities: Array, labels: NDArray[np.int64]) -> float:
 
 
 def write_thresholds(name: str, folder: Path, fitted: Mapping[str, float]) -> None:
-    """Put rounded values among the thresholds of `<folder>/<name>.json`."""
+    """Write rounded values into the thresholds of `<folder>/<name>.json`."""
     fields = read_fields(name, folder)
     fields["thresholds"] |= {key: round(value, 4) for key, value in fitted.items()}
     write_fields(fields, name, folder)
 
 
-# Further thresholds (no car, type unknown, two doors) are fitted by functions that are added here.
+# Add functions here that fit further thresholds (no car, type unknown, two doors).
 FITS: dict[str, Callable[[Evidence], dict[str, float]]] = {
     "parts": fit_part_confidences,
     "types": fit_type_weights,
@@ -242,7 +242,7 @@ FITS: dict[str, Callable[[Evidence], dict[str, float]]] = {
 
 
 def calibrate(evidence: Evidence, names: Sequence[str] = tuple(FITS)) -> dict[str, float]:
-    """Run some of the fits, in their order; returns what they return."""
+    """Run the named fits in order, and return all their figures."""
     figures: dict[str, float] = {}
     for name, fit in FITS.items():
         if name in names:
@@ -251,7 +251,7 @@ def calibrate(evidence: Evidence, names: Sequence[str] = tuple(FITS)) -> dict[st
 
 
 def main() -> None:
-    """Run the fits that are asked for, and print their figures."""
+    """Run the requested fits and print their figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", type=Path, default=MODELS)

@@ -1,15 +1,15 @@
-"""Calibrate confidences: of what is given with 0.8, four in five shall be right.
+"""Calibrate confidences, so that four in five answers with confidence 0.8 are right.
 
-There are two maps, both monotone in the output of a network:
+There are two maps. Both are monotone in the output of a network:
 
-- parts: `sigmoid(slope * logit(confidence) + offset)` (Platt 1999, on the logit). Two parameters,
-  because the validation photos show only a few dozen wrong parts: a curve with more knots
-  (isotonic regression) would follow single photos.
-- types: a weight for the log-probabilities of each network, which for one network is one over a
-  temperature (Guo et al. 2017).
+- parts: `sigmoid(slope * logit(confidence) + offset)` (Platt 1999, on the logit). The map has two
+  parameters, because the validation photos show only a few dozen wrong parts. A curve with more
+  knots (isotonic regression) would follow single photos.
+- types: a weight for the log-probabilities of each network. With one network the weight is one over
+  a temperature (Guo et al. 2017).
 
-Both are fitted by maximum likelihood; what they gain is measured on photos that the fit did not
-see (cross-validation).
+Both maps are fitted by maximum likelihood. Their gain is measured by cross-validation, on photos
+that the fit did not see.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from img_to_segments import CONFIDENCE_CLIP
 
 FOLDS = 5
 BINS = 10
-MOST = 10.0  # of a weight; more is no calibration, a network that is never wrong asks for it
+MOST = 10.0  # limit of a weight; only a network without errors in the data would need a larger one
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Confidences (n,) of answers, whether each is right (n,), and the photo (n,) it is from."""
+    """Confidences (n,) of answers, true (n,) for right ones, and the photo (n,) of each."""
 
     confidence: Array
     right: NDArray[np.bool_]
@@ -42,7 +42,7 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class Platt:
-    """A confidence's map to the share of answers that are right; `slope` is positive."""
+    """The map from a confidence to the share of right answers; `slope` is positive."""
 
     slope: float = 1.0
     offset: float = 0.0
@@ -54,14 +54,14 @@ class Platt:
 
 
 def logit(confidence: Array) -> Array:
-    """log(p / (1 - p)), with p kept EDGE away from 0 and 1."""
+    """Return log(p / (1 - p)), with p at least CONFIDENCE_CLIP away from 0 and 1."""
     p = np.clip(confidence, CONFIDENCE_CLIP, 1.0 - CONFIDENCE_CLIP)
     result: Array = np.log(p / (1.0 - p))
     return result
 
 
 def uncalibrated(confidence: Array, platt: Platt) -> Array:
-    """Undo a map: return the confidences that it maps to these."""
+    """Invert a map: return the confidences that it maps to these."""
     p = np.clip(confidence, 1e-15, 1.0 - 1e-15)
     z = (np.log(p) - np.log1p(-p) - platt.offset) / platt.slope
     result: Array = 1.0 / (1.0 + np.exp(-z))
@@ -69,10 +69,10 @@ def uncalibrated(confidence: Array, platt: Platt) -> Array:
 
 
 def fit_platt(confidence: Array, right: NDArray[np.bool_]) -> Platt:
-    """The map under which the verdicts are most likely.
+    """Return the map that maximises the likelihood of the verdicts.
 
-    Right and wrong count as (n + 1) / (n + 2) and 1 / (m + 2) of themselves, as Platt proposed,
-    which keeps the fit finite where the confidences part right from wrong without error.
+    The targets of right and wrong answers are (n + 1) / (n + 2) and 1 / (m + 2), as Platt proposed.
+    So the fit stays finite if the confidences separate right from wrong without error.
     """
     rights, wrongs = int(right.sum()), int((~right).sum())
     target = np.where(right, (rights + 1) / (rights + 2), 1 / (wrongs + 2))
@@ -87,12 +87,12 @@ def fit_platt(confidence: Array, right: NDArray[np.bool_]) -> Platt:
 
 
 def fit_weights(logits: Array, labels: NDArray[np.int64], counts: Array) -> Array:
-    """The weights (k,) under which softmax(sum of weight x logits) makes the labels most likely.
+    """Return the weights (k,) under which softmax(sum of weight x logits) fits the labels best.
 
     Args:
-        logits: (k, n, classes) of k networks; log probabilities do as well.
+        logits: (k, n, classes) of k networks; log-probabilities work as well.
         labels: (n,) true classes.
-        counts: (n,) how much each photo counts.
+        counts: (n,) weight of each photo.
     """
     x, y, share = (torch.from_numpy(values) for values in (logits, labels, counts / counts.sum()))
 
@@ -105,7 +105,7 @@ def fit_weights(logits: Array, labels: NDArray[np.int64], counts: Array) -> Arra
 
 
 def _minimise(loss: Callable[[Tensor], Tensor], start: list[float]) -> list[float]:
-    """The parameters where a smooth loss is least (L-BFGS)."""
+    """Return the parameters that minimise a smooth loss (L-BFGS)."""
     parameters = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([parameters], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -122,7 +122,7 @@ def _minimise(loss: Callable[[Tensor], Tensor], start: list[float]) -> list[floa
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers whose confidences lie in one tenth: mean confidence, share right, how many."""
+    """The answers with confidences in one tenth: mean confidence, share right, their number."""
 
     confidence: float
     right: float
@@ -130,7 +130,7 @@ class Bin:
 
 
 def reliability(confidence: Array, right: NDArray[np.bool_]) -> list[Bin]:
-    """The tenths from 0 to 1 that hold answers."""
+    """Return the non-empty tenths from 0 to 1."""
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
         Bin(float(confidence[held].mean()), float(right[held].mean()), int(held.sum()))
@@ -139,19 +139,19 @@ def reliability(confidence: Array, right: NDArray[np.bool_]) -> list[Bin]:
 
 
 def calibration_error(confidence: Array, right: NDArray[np.bool_]) -> float:
-    """Expected calibration error: mean gap between confidence and share right, by tenths."""
+    """Return the expected calibration error: mean gap between confidence and share right."""
     bins = reliability(confidence, right)
     return sum(b.count * abs(b.confidence - b.right) for b in bins) / max(len(confidence), 1)
 
 
 def folds_of(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A fold (n,) for each answer; answers of one group share it."""
+    """Return a fold number (n,) for each answer; answers of one group share it."""
     names, members = np.unique(groups, return_inverse=True)
     return (np.random.default_rng(0).permutation(len(names)) % FOLDS)[members]
 
 
 def unseen_platt(verdicts: Verdicts) -> Array:
-    """Each confidence mapped by a fit to the other folds' photos."""
+    """Map each confidence by a fit to the photos of the other folds."""
     folds, mapped = folds_of(verdicts.photo), verdicts.confidence.copy()
     for fold in range(FOLDS):
         out = folds == fold
@@ -164,7 +164,7 @@ def unseen_platt(verdicts: Verdicts) -> Array:
 def unseen_weights(
     logits: Array, labels: NDArray[np.int64], counts: Array, groups: NDArray[np.int64]
 ) -> Array:
-    """Probabilities (n, classes) of each photo, by weights fitted to the other folds."""
+    """Return probabilities (n, classes) of each photo, by weights fitted to the other folds."""
     folds, result = folds_of(groups), softmax(logits.sum(0))
     for fold in range(FOLDS):
         out = folds == fold
@@ -175,7 +175,7 @@ def unseen_weights(
 
 
 def softmax(logits: Array) -> Array:
-    """Probabilities over the last axis."""
+    """Return probabilities over the last axis."""
     values = np.exp(logits - logits.max(-1, keepdims=True))
     result: Array = values / values.sum(-1, keepdims=True)
     return result

@@ -1,6 +1,6 @@
 """Draw pages of worst cases: photo, truth and answer side by side.
 
-They hold photos of the data sets, so they go only into folders that git ignores.
+The pages show photos of the data sets, so write them only into folders that git ignores.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLOURS = np.array([(127, 127, 127), *(PART_COLOURS[name] for name in PART_NAMES
 
 
 def worst_parts(found: Sequence[PartsAnswer], out: Path, count: int = 12) -> None:
-    """Write the photos with the lowest mean IoU: one row of three tiles each."""
+    """Write the photos with the lowest mean IoU, each as one row of three tiles."""
 
     def score(answer: PartsAnswer) -> float:
         scores = PartScores()
@@ -46,7 +46,7 @@ def worst_parts(found: Sequence[PartsAnswer], out: Path, count: int = 12) -> Non
 
 
 def worst_types(found: Sequence[Answer], out: Path, count: int = 24) -> None:
-    """Write the photos whose true type was given least: three tiles per row."""
+    """Write the photos with the least probability of their true type, three tiles per row."""
 
     def chance(answer: Answer) -> float:
         return 0.0 if answer.scores is None else answer.scores[str(answer.photo.type)]
@@ -78,7 +78,7 @@ def _mixed(rgb: Image, labels: Image) -> Image:
 
 
 def _write(rows: list[Image], out: Path) -> None:
-    """Write tiles as a JPEG; an old one goes where there is nothing to show."""
+    """Write tiles as a JPEG; without tiles delete the old JPEG."""
     out.unlink(missing_ok=True)
     if rows:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Read the corrections of the photos with annotated parts: `car_parts/corrections.json`.
 
-Every annotated photo was looked at. The file says for each of them which annotations are wrong,
-which parts have none, what the car's type is and how many side doors it has.
+Every annotated photo was inspected. For each photo the file lists the wrong annotations, the parts
+without an annotation, the car's type and its number of side doors.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Correction:
 
     Attributes:
         renamed: annotated name -> right name.
-        rear: "trunk" or "tailgate", the right name of the annotated lid; None where the type of
-            the car decides.
+        rear: "trunk" or "tailgate", the right name of the annotated lid; None if the car's type
+            decides.
         bad: annotated names whose outlines cover something else.
-        missing: parts that can be seen but are not annotated. For wheels: one of them is not.
+        missing: visible parts without an annotation; a wheel counts if one of several is missing.
         type: body type of the car, or None.
-        side_doors: 2, 4, or None where that is not certain.
+        side_doors: 2, 4, or None if uncertain.
     """
 
     renamed: dict[str, str] = field(default_factory=dict)
@@ -59,10 +59,10 @@ class Correction:
 
 
 def read_corrections(file: Path) -> dict[str, Correction]:
-    """Read the corrections by file name of the photo.
+    """Read the corrections into a dict by file name of the photo.
 
     Raises:
-        DataError: the file is missing or is no such file.
+        DataError: the file is missing or has another format.
     """
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))

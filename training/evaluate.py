@@ -1,9 +1,9 @@
 """Measure the models in `models/`: `python -m training.evaluate --data DATA`.
 
-The photos are the validation photos, which no training has seen with their labels. All answers
-come from the service's own code: `Pipeline.analyse`, and the polygons that a client gets, drawn
-back into masks. It prints a table; with `--report FOLDER` that, plots and the worst cases are
-written there, too (`training.report`).
+The photos are the validation photos, whose labels no training has seen. All answers come from the
+service's own code: `Pipeline.analyse`, and the polygons that a client receives, drawn back into
+masks. The command prints a table. With `--report FOLDER` it also writes the table, plots and the
+worst cases to that folder (`training.report`).
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from training.validation import (
 )
 
 GROUPS = ("parts", "types", "empty", "turned", "close-ups", "sizes")
-CLOSE_UPS = 12  # of each part, at most
+CLOSE_UPS = 12  # limit per part
 SIZED = 20  # photos of each of three sources that are sent in all sizes
 
 
 @dataclass(frozen=True)
 class Options:
-    """Choices for an evaluation.
+    """The options of an evaluation.
 
     Attributes:
         groups: some of GROUPS.
@@ -70,7 +70,7 @@ class Options:
 class Evaluation:
     """The validation photos of a data folder, the service's answers, and their rows.
 
-    Photos are read and asked about when their answers are needed first.
+    Photos are read and sent to the service on first use of their answers.
 
     Raises:
         DataError: the data cannot be used.
@@ -100,7 +100,7 @@ class Evaluation:
         return self._service.answers(self.street + self.annotated, "types, street")
 
     def rows(self) -> Rows:
-        """Return the rows of all groups that were asked for."""
+        """Return the rows of all requested groups."""
         rows = Rows()
         for group in GROUPS:
             if group in self._options.groups:
@@ -130,14 +130,14 @@ class Evaluation:
         return sizes_rows(self._service.sizes_answers(self.sized()))
 
     def sized(self) -> list[ValidationPhoto]:
-        """Return the photos that are sent in all sizes; in a half of them, as many."""
+        """Return the photos that are sent in all sizes; a half has the same number."""
         context = [photo for photo in self.cars if "car_types_in_context" in photo.path.parts]
         sources = (self.annotated, context, self.street)
         return [photo for source in sources for photo in some_of(source, SIZED)]
 
 
 def evaluate(service: Service, data: Path, options: Options) -> Rows:
-    """Measure the service on the validation photos, and write the report that is asked for.
+    """Measure the service on the validation photos, and write the report if requested.
 
     Raises:
         DataError: the data cannot be used.
@@ -145,7 +145,7 @@ def evaluate(service: Service, data: Path, options: Options) -> Rows:
     evaluation = Evaluation(service, data, options)
     rows = evaluation.rows()
     if options.report is not None:
-        from training import report as writer  # matplotlib, which takes a while to load
+        from training import report as writer  # imports matplotlib, which loads slowly
 
         options.report.mkdir(parents=True, exist_ok=True)
         if "parts" in options.groups:
@@ -159,13 +159,13 @@ def evaluate(service: Service, data: Path, options: Options) -> Rows:
 
 
 def write_json(figures: dict[str, float], path: Path) -> None:
-    """Write figures as a JSON object; those that are no number (NaN) are left out."""
+    """Write figures as a JSON object, without NaN values."""
     known = {name: value for name, value in figures.items() if not math.isnan(value)}
     path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    """Print the table, and write figures as JSON and a report where asked."""
+    """Print the table, and write JSON figures and a report if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", choices=GROUPS, nargs="+", default=GROUPS)

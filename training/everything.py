@@ -1,7 +1,7 @@
-"""From data to the files in `models/`: `python -m training.everything --data DATA`.
+"""Train all models from the data: `python -m training.everything --data DATA`.
 
-The stages of `plan` run one after the other. One that is done leaves a mark; one that was cut
-goes on from its checkpoint. So the same command goes on after any stop, a kill too.
+The stages of `plan` run one after the other. A finished stage leaves a mark. An interrupted stage
+resumes from its checkpoint. So the same command resumes after any stop, even a kill.
 """
 
 from __future__ import annotations
@@ -24,26 +24,24 @@ from training.export import export_checkpoint, read_fields, write_fields
 from training.plots import draw_curves
 from vision.model_files import MANIFEST, MODELS
 
-ABOUT_TYPES = (  # figures begin so; all others are about parts
+ABOUT_TYPES = (  # prefixes of figures about types; all others are about parts
     "type", "street", "f1_", "cars_missed", "empty_told", "other_vehicles", "close_ups_typed",
     "sizes",
 )  # fmt: skip
 RUNS = ("parts1", "parts2", "parts3", "light", "types", "shapes")
-LOOKS = (
-    512,
-)  # longest sides of a 4:3 photo at which a teacher looks at it, and at its mirror image
+LOOKS = (512,)  # longest sides of the 4:3 photo, and of its mirror image, that a teacher sees
 
 
 @dataclass(frozen=True)
 class Knobs:
-    """What the command line sets.
+    """The options of the command line.
 
     Attributes:
         data: folder of the data sets.
-        out: folder of everything on the way; git ignores it.
-        models: folder that the models are written to in the end.
-        scale: epochs and photos against those in `plan`; small values are for tests.
-        batch: photos per step of the part network; the type network takes four times as many.
+        out: folder of all intermediate files; git ignores it.
+        models: folder to which the finished models are written.
+        scale: factor on the epochs and photos of `plan`; small values are for tests.
+        batch: photos per step of the part network; the type network uses four times as many.
         threads: cores to use.
     """
 
@@ -55,28 +53,28 @@ class Knobs:
     threads: int = 2
 
     def epochs(self, count: int) -> int:
-        """Epochs at this scale; two are the least."""
+        """Return the number of epochs at this scale, at least two."""
         return max(2, round(count * self.scale))
 
     def photos(self, count: int, batch: int) -> int:
-        """Photos per epoch, or to label, at this scale; two batches are the least."""
+        """Return the photos per epoch, or to label, at this scale, at least two batches."""
         return max(2 * batch, round(count * self.scale))
 
 
 class OtherKnobsError(Exception):
-    """The folder holds stages of a plan with other knobs; the message is for people."""
+    """The folder holds stages of a plan with other options; the message is for people."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A step of the plan; `run` can be cut and called again."""
+    """A stage of the plan; `run` can be interrupted and called again."""
 
     name: str
     run: Callable[[], None]
 
 
 def plan(knobs: Knobs) -> list[Stage]:
-    """What is done, in order; the lengths are those of training/EXPERIMENTS.md."""
+    """Return the stages in order, with the lengths of training/EXPERIMENTS.md."""
     out = knobs.out
     return [
         Stage("parts1", lambda: parts(knobs, "parts1", 40, 400, 1.5e-3)),
@@ -110,7 +108,7 @@ def parts(
     pseudo: str | None = None,
     start: str | None = None,
 ) -> None:
-    """Train the part network, on the labels of stage `pseudo` and from the weights of `start`."""
+    """Train the part network on the labels of stage `pseudo`, from the weights of `start`."""
     train_parts.train(
         train_parts.PartsRun(
             knobs.data,
@@ -128,7 +126,7 @@ def parts(
 
 
 def light(knobs: Knobs) -> None:
-    """Make the last part network lighter."""
+    """Train the lighter variant of the last part network."""
     lighten.lighten(
         lighten.LightRun(
             knobs.data,
@@ -144,21 +142,21 @@ def light(knobs: Knobs) -> None:
 
 
 def teacher(out: Path, run: str, name: str, options: dict[str, Any] = train_parts.OPTIONS) -> None:
-    """Make a models folder of the part network of `run`."""
+    """Write a models folder with the part network of `run`."""
     (out / name).mkdir(exist_ok=True)
     _describe("parts", out / name, options)
     export_checkpoint(out / run / "ema.pt", "parts.safetensors", out / name)
 
 
 def labels(knobs: Knobs, teacher: str, name: str) -> None:
-    """Let a teacher label the car type photos."""
+    """Label the car type photos with a teacher."""
     pseudo_labels.label_photos(
         pseudo_labels.LabelRun(
             knobs.data,
             knobs.out / name,
             [knobs.out / teacher],
             LOOKS,
-            # All photos; at a smaller scale fewer.
+            # A scale below 1 reduces the number of photos.
             limit=knobs.photos(8000, knobs.batch) if knobs.scale < 1 else None,
             threads=knobs.threads,
         )
@@ -182,7 +180,7 @@ def types(knobs: Knobs) -> None:
 
 
 def shapes(knobs: Knobs) -> None:
-    """Train the shape network on what the last part network sees."""
+    """Train the shape network on the output of the last part network."""
     batch = 8 * knobs.batch
     train_shapes.train(
         train_shapes.ShapesRun(
@@ -200,7 +198,7 @@ def shapes(knobs: Knobs) -> None:
 
 
 def models(out: Path) -> None:
-    """Make the folder of all networks with their descriptions, still without figures."""
+    """Write the folder of all networks and their descriptions, without figures."""
     shutil.rmtree(out / "models", ignore_errors=True)
     teacher(out, "light", "models", train_parts.LIGHT)
     _describe("types", out / "models", train_types.OPTIONS)
@@ -210,7 +208,7 @@ def models(out: Path) -> None:
 
 
 def _describe(name: str, folder: Path, options: dict[str, Any]) -> None:
-    """Write the description of a new network: that of `models/` without what was measured."""
+    """Write the description of a new network: that of `models/` without its measured values."""
     fields = read_fields(name) | {"options": options, "metrics": {}}
     fields["thresholds"] = raw_thresholds(fields["thresholds"])
     write_fields(fields, name, folder)
@@ -224,7 +222,7 @@ def calibration(knobs: Knobs) -> None:
 
 
 def figures(knobs: Knobs) -> None:
-    """Measure the new models through the service, and write the figures beside them."""
+    """Measure the new models through the service, and write the figures to their folder."""
     folder = knobs.out / "models"
     service = Service(Pipeline(1, folder, calls=knobs.threads), knobs.threads)
     options = Options(report=knobs.out / "report", cache=knobs.out / "cache")
@@ -234,17 +232,17 @@ def figures(knobs: Knobs) -> None:
 
 
 def write_metrics(measured: dict[str, float], name: str, folder: Path) -> None:
-    """Put the figures about "parts" or "types" into the description of that network."""
+    """Write the figures about "parts" or "types" into the description of that network."""
     metrics = {
         figure: round(value, 4)
         for figure, value in measured.items()
-        if figure.startswith(ABOUT_TYPES) == (name == "types") and value == value  # no NaN in JSON
+        if figure.startswith(ABOUT_TYPES) == (name == "types") and value == value  # JSON has no NaN
     }
     write_fields(read_fields(name, folder) | {"metrics": metrics}, name, folder)
 
 
 def curves(out: Path) -> None:
-    """Draw the curves of all trainings into the report."""
+    """Draw the curves of all training runs into the report."""
     for name in RUNS:
         draw_curves(out / name / "log.csv", out / "report" / f"{name}_curves.png")
 
@@ -257,10 +255,10 @@ def install(source: Path, target: Path) -> None:
 
 
 def run_plan(knobs: Knobs) -> None:
-    """Run all stages that are not done yet.
+    """Run all stages that are not finished.
 
     Raises:
-        OtherKnobsError: if `knobs.out` was begun with other knobs.
+        OtherKnobsError: `knobs.out` was started with other options.
     """
     knobs.out.mkdir(parents=True, exist_ok=True)
     begun, now = knobs.out / "knobs.json", json.dumps(asdict(knobs), default=str, indent=2)

@@ -17,7 +17,7 @@ from vision.model_files import MANIFEST, MODELS, read_description, verified_byte
 
 
 def export_weights(state: dict[str, Tensor], file: str, folder: Path = MODELS) -> str:
-    """Write a state dict as float16 safetensors to `folder / file` and into the manifest.
+    """Write a state dict as float16 safetensors to `folder / file`, and list it in the manifest.
 
     Returns:
         The SHA-256 (hex) of the file.
@@ -33,7 +33,7 @@ def export_weights(state: dict[str, Tensor], file: str, folder: Path = MODELS) -
 def export_graph(file: str, folder: Path = MODELS) -> str:
     """Write the ONNX graph of the network whose weights are `folder / file`; see `make_graph`.
 
-    Its description must lie beside it, under the same name.
+    The folder must hold the network's description under the same name.
 
     Returns:
         The SHA-256 (hex) of the graph's file.
@@ -47,7 +47,7 @@ def export_graph(file: str, folder: Path = MODELS) -> str:
 
 
 def export_checkpoint(checkpoint: Path, file: str, folder: Path = MODELS) -> str:
-    """Export the averaged weights (`ema.pt`) of a training run, and the graph that goes with them.
+    """Export the averaged weights (`ema.pt`) of a training run, and the graph of their network.
 
     Returns:
         The SHA-256 (hex) of the weights; see `export_weights` and `export_graph`.
@@ -58,7 +58,7 @@ def export_checkpoint(checkpoint: Path, file: str, folder: Path = MODELS) -> str
 
 
 def write_file(data: bytes, file: str, folder: Path) -> str:
-    """Write a file and its SHA-256 (hex), which is returned, into the manifest."""
+    """Write a file, list its SHA-256 in the manifest, and return that hash (hex)."""
     digest = hashlib.sha256(data).hexdigest()
     path = folder / MANIFEST
     manifest = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -69,7 +69,7 @@ def write_file(data: bytes, file: str, folder: Path) -> str:
 
 
 def read_fields(name: str, folder: Path = MODELS) -> dict[str, Any]:
-    """The fields of a description, `<folder>/<name>.json`."""
+    """Return the fields of a description, `<folder>/<name>.json`."""
     fields: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     return fields
 

@@ -1,9 +1,9 @@
 """Depthwise convolution with a backward pass that CPUs run fast in bfloat16.
 
-torch's CPU kernels for the gradients of bfloat16 depthwise convolutions are 4 to 20 times
-slower than their forward pass, and take most of an EfficientNet's training step. The same
-gradients come from kernels that are fast: the input's as a forward convolution of the
-(zero-dilated) output gradient with the flipped kernel, the weight's in float32.
+torch's CPU kernels for the gradients of bfloat16 depthwise convolutions are 4 to 20 times slower
+than their forward pass, and take most of an EfficientNet's training step. This module computes the
+same gradients with fast kernels: the input's as a forward convolution of the (zero-dilated) output
+gradient with the flipped kernel, the weight's in float32.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _DepthwiseConvolution(torch.autograd.Function):
 def _input_gradient(
     gradient: Tensor, weight: Tensor, shape: torch.Size, stride: int, padding: int
 ) -> Tensor:
-    """Gradient (N, C, H, W) of the input, as a forward convolution of the output's."""
+    """Return the input's gradient (N, C, H, W), as a forward convolution of the output's."""
     kernel = weight.shape[-1]
     if stride > 1:
         n, c, h, w = gradient.shape
@@ -62,7 +62,7 @@ def _input_gradient(
 
 
 class FastDepthwiseConv2d(nn.Conv2d):
-    """`nn.Conv2d` for one kernel per channel; fast to train on CPUs. Same parameters."""
+    """An `nn.Conv2d` with one kernel per channel that trains fast on CPUs. Same parameters."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C, H, W) to (N, C, H', W')."""
@@ -75,9 +75,9 @@ class FastDepthwiseConv2d(nn.Conv2d):
 
 
 def use_fast_depthwise(network: nn.Module) -> int:
-    """Switch every depthwise convolution of `network` in place; returns how many.
+    """Switch every depthwise convolution of `network` in place, and return their number.
 
-    Parameters and state dict stay as they were.
+    Parameters and state dict stay unchanged.
     """
     switched = 0
     for module in network.modules():

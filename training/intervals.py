@@ -1,4 +1,4 @@
-"""Estimate how sure a figure is: 95 % intervals of proportions, and by bootstrap over photos."""
+"""Estimate the 95 % interval of a figure: of proportions, and by bootstrap over photos."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ROUNDS = 300  # draws of the bootstrap
+ROUNDS = 300  # samples of the bootstrap
 
-_Z = 1.959964  # of the normal distribution, for 95 %
+_Z = 1.959964  # quantile of the normal distribution for 95 %
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Estimate:
 
 
 def proportion(hits: int, count: int) -> Estimate:
-    """Return a share with the interval of Wilson (1927), which holds for 0 and for all hits, too.
+    """Return a share with Wilson's interval (1927), which is valid even for no hits or all hits.
 
     Raises:
         ValueError: `count` is 0.
@@ -35,14 +35,14 @@ def proportion(hits: int, count: int) -> Estimate:
     share, spread = hits / count, _Z**2 / count
     middle = (share + spread / 2) / (1 + spread)
     reach = _Z * math.sqrt(share * (1 - share) / count + spread / count / 4) / (1 + spread)
-    # At both ends the formula is exact, but for rounding.
+    # At both ends the formula is exact, apart from rounding.
     low = 0.0 if hits == 0 else middle - reach
     high = 1.0 if hits == count else middle + reach
     return Estimate(share, low, high)
 
 
 def draws(count: int, rounds: int = ROUNDS) -> Iterator[NDArray[np.int64]]:
-    """Draw `count` photos with replacement, `rounds` times, always the same (bootstrap)."""
+    """Draw `count` photos with replacement, `rounds` times, with a fixed seed (bootstrap)."""
     rng = np.random.default_rng(0)
     for _ in range(rounds):
         yield rng.integers(0, count, count)
@@ -63,16 +63,16 @@ def bootstrap(
     keys: Sequence[Hashable],
     rounds: int = ROUNDS,
 ) -> dict[str, Estimate]:
-    """Return figures of all photos, with intervals from photos drawn anew.
+    """Return the figures of all photos, with intervals from bootstrap samples.
 
     Args:
-        of: the figures of the photos of these numbers, some of which come several times.
-        keys: of the photos; those with the same key are drawn together.
-        rounds: how many draws.
+        of: returns the figures of the photos of these numbers, some of which occur repeatedly.
+        keys: of the photos; photos with the same key are drawn together.
+        rounds: number of samples.
     """
     values = of(np.arange(len(keys)))
     table = np.array([list(of(chosen).values()) for chosen in group_draws(keys, rounds)])
-    with warnings.catch_warnings():  # of a part that no photo shows all draws are NaN
+    with warnings.catch_warnings():  # a part that no photo shows is NaN in all samples
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
         low, high = np.nanpercentile(table, [2.5, 97.5], axis=0).tolist()
     return {
@@ -83,13 +83,13 @@ def bootstrap(
 def ratio(hits: Sequence[float], counts: Sequence[float], keys: Sequence[Hashable]) -> Estimate:
     """Return the sum of hits over the sum of counts, with an interval by bootstrap over photos.
 
-    A bootstrap says nothing where all or none are hits; the interval is then that of as many
-    photos as have a count (`proportion`).
+    The bootstrap has no spread if all or none are hits. The interval is then that of `proportion`
+    for the photos with a count.
 
     Args:
-        hits: of each photo.
-        counts: of each photo, out of which the hits are.
-        keys: of the photos; those with the same key are drawn together.
+        hits: number of hits of each photo.
+        counts: number of trials of each photo.
+        keys: of the photos; photos with the same key are drawn together.
 
     Raises:
         ValueError: all counts are 0.

@@ -1,9 +1,10 @@
 """Make a part network lighter: `python -m training.lighten --data DATA --weights ema.pt`.
 
-The full convolution that mixes the finest map of the pyramid takes a seventh of all arithmetic. It
-becomes a depthwise separable one, which learns to give what the full one gives: the logits (Hinton
-et al. 2015) and the map before them (Romero et al. 2015). So photos need no labels; those of the
-car types do. All before it stays as it is, and one pass through that serves both networks.
+The full convolution that mixes the finest map of the pyramid takes a seventh of all arithmetic.
+This module replaces it by a depthwise separable one, trained to reproduce the output of the full
+one: the logits (Hinton et al. 2015) and the map before them (Romero et al. 2015). Training
+therefore needs no labels, and uses the car type photos. All earlier layers stay unchanged, and one
+pass through them serves both networks.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ from training.type_data import NO_CAR, list_empty, list_samples
 from vision.networks import MIXED, ConvNormAct, PartNetwork, SeparableNormAct
 
 TEMPERATURE = 2.0  # of the softmax that is learned; above 1 the less likely labels count for more
-MAP = 0.1  # weight of the finest map beside the logits
+MAP = 0.1  # weight of the finest map relative to the logits
 _FINEST = MIXED.index(4)
 _LEARNING = (f"laterals.{_FINEST + 1}.", f"downs.{_FINEST}.", f"mixers.{_FINEST}.", "head.")
 
 
 @dataclass(frozen=True)
 class LightRun:
-    """One run.
+    """The options of one run.
 
     Attributes:
         data: folder of the data sets.
-        weights: the full network, `ema.pt` of a training.
-        out: folder of checkpoints and log; a run that was cut goes on from there.
-        epochs, photos: how many passes, each of how many drawn photos.
+        weights: the full network, `ema.pt` of a training run.
+        out: folder of checkpoints and log; an interrupted run resumes from there.
+        epochs, photos: number of passes, and of photos drawn per pass.
         batch: photos per step.
-        rate: peak learning rate of the separable convolution; the rest gets a quarter.
+        rate: peak learning rate of the separable convolution; the rest uses a quarter of it.
         cache: folder of the label maps and the split.
         threads: cores to use.
     """
@@ -63,7 +64,7 @@ class LightRun:
 
 
 def lighten(options: LightRun) -> None:
-    """Train the light network, or go on where the last run stopped."""
+    """Train the light network, or resume an interrupted run."""
     annotated, val = annotated_samples(options.data, options.cache)
     samples = annotated + [
         PartsSample(sample.path, None, "pseudo")
@@ -97,9 +98,9 @@ def lighten(options: LightRun) -> None:
 
 
 def lightened(full: PartNetwork) -> PartNetwork:
-    """The network with a separable convolution that comes as near to the full one as it can.
+    """Return the network with the separable convolution closest to the full one.
 
-    What does not learn is frozen.
+    All parameters that are not trained are frozen.
     """
     light = PartNetwork(**LIGHT)
     replaced = f"mixers.{_FINEST}."
@@ -116,10 +117,10 @@ def lightened(full: PartNetwork) -> PartNetwork:
 
 @torch.no_grad()
 def _split(source: ConvNormAct, target: SeparableNormAct) -> None:
-    """Of the kernels that an input channel has for all outputs, keep the one they share most.
+    """Reduce the kernels of each input channel to the one that its outputs share most.
 
-    It is the first singular vector of their matrix (outputs x 9), whose first factor the pointwise
-    convolution gets.
+    That kernel is the first right singular vector of their matrix (outputs x 9). The pointwise
+    convolution takes the left one, scaled.
     """
     weight = source.state_dict()["0.weight"]
     depthwise, pointwise = (target.state_dict()[name] for name in ("0.weight", "1.weight"))
@@ -131,11 +132,11 @@ def _split(source: ConvNormAct, target: SeparableNormAct) -> None:
 
 
 def light_loss(light: nn.Module, full: PartNetwork, x: Tensor) -> Tensor:
-    """How far the light network is from the full one.
+    """Return the distance of the light network from the full one.
 
-    Divergence (Kullback and Leibler) of the softened labels, and the squared error of the finest
-    map in shares of its mean square. Batch norms keep their statistics: in training the network is
-    then what it is in service.
+    It is the Kullback-Leibler divergence of the softened labels, plus the squared error of the
+    finest map relative to its mean square. Batch norms keep their statistics, so the network is the
+    same in training as in service.
 
     Args:
         light: a `PartNetwork` that differs from `full` in the finest map only.

@@ -1,4 +1,4 @@
-"""The training loop: bf16 where the CPU has it, EMA, one-cycle schedule, exact resume."""
+"""Run the training loop: bf16 if the CPU has it, EMA, one-cycle schedule, exact resume."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Batch = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How long and how hard to train.
+    """The length and the learning rates of a training run.
 
     Attributes:
         out: folder for `last.pt` (everything needed to resume), `ema.pt` and `log.csv`.
         epochs: passes, each of `steps` batches.
         steps: batches per epoch.
-        rate: peak learning rate of fresh layers; the encoder gets `encoder_factor` of it.
-        ema_decay: decay of the averaged weights, which are the ones that are kept.
+        rate: peak learning rate of fresh layers; the encoder uses `encoder_factor` of it.
+        ema_decay: decay of the averaged weights, which are the result of the run.
     """
 
     out: Path
@@ -53,16 +53,16 @@ def run(
     options: LoopOptions,
     is_encoder: Callable[[str], bool] = lambda name: name.startswith("encoder"),
 ) -> nn.Module:
-    """Train `network`, resuming from `options.out / "last.pt"` where that exists.
+    """Train `network`, resuming from `options.out / "last.pt"` if that exists.
 
     Args:
         network: float32 module; trained in place.
-        batches: epoch number -> its batches; must depend on nothing but the epoch, so that
-            a resumed run sees what an uninterrupted one would have seen.
+        batches: epoch number -> its batches; must depend only on the epoch, so that a resumed run
+            sees the same batches as an uninterrupted one.
         loss: network and batch -> scalar loss.
         evaluate: averaged network -> figures for the log; called after each epoch.
         options: see `LoopOptions`.
-        is_encoder: which parameters train at the lower rate, by name.
+        is_encoder: parameter name -> true if it trains at the lower rate.
 
     Returns:
         The averaged network (a copy of `network`), on which `evaluate` was called.
@@ -105,7 +105,7 @@ def run(
 def _groups(
     network: nn.Module, options: LoopOptions, is_encoder: Callable[[str], bool]
 ) -> list[dict[str, Any]]:
-    """Four parameter groups: encoder or not, decayed or not (norms and biases are not)."""
+    """Return four parameter groups: encoder or not, decayed or not (norms and biases are not)."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         groups.setdefault((is_encoder(name), parameter.ndim > 1), []).append(parameter)
@@ -129,7 +129,7 @@ def _epoch(
     options: LoopOptions,
     epoch: int,
 ) -> float:
-    """Train one epoch; returns the mean loss."""
+    """Train one epoch and return the mean loss."""
     network.train()
     total, count = 0.0, 0
     for batch in tqdm(batches, total=options.steps, desc=f"epoch {epoch}", mininterval=10):
@@ -145,7 +145,7 @@ def _epoch(
 
 
 def _resume(state: dict[str, Any], path: Path) -> int:
-    """Load a checkpoint into the parts of `state`; returns the next epoch."""
+    """Load a checkpoint into the parts of `state`, and return the next epoch."""
     if not path.exists():
         return 0
     saved = torch.load(path, weights_only=True)
@@ -155,7 +155,7 @@ def _resume(state: dict[str, Any], path: Path) -> int:
 
 
 def _save(state: dict[str, Any], epoch: int, out: Path) -> None:
-    """Write checkpoint and averaged weights; a kill at any moment leaves the old or the new."""
+    """Write checkpoint and averaged weights atomically: a kill leaves the old or the new files."""
     saved = {name: part.state_dict() for name, part in state.items()} | {"epoch": epoch}
     for name, content in (("last.pt", saved), ("ema.pt", state["ema"].module.state_dict())):
         torch.save(content, out / f"{name}.new")
@@ -163,14 +163,14 @@ def _save(state: dict[str, Any], epoch: int, out: Path) -> None:
 
 
 def _cut_log(path: Path, first: int) -> None:
-    """Drop the line of an epoch that was cut after it was logged and before it was saved."""
+    """Drop the log line of an epoch that was interrupted between its log and its checkpoint."""
     if path.exists():
         header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         path.write_text(header + "".join(lines[:first]), encoding="utf-8")
 
 
 def _log(path: Path, row: dict[str, float]) -> None:
-    """Append one line of figures to the CSV log, with a header where the file is new."""
+    """Append one line of figures to the CSV log, with a header if the file is new."""
     fresh = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(row))

@@ -1,7 +1,7 @@
-"""The ONNX graph of a network without weights, which stay in the safetensors file: external data.
+"""Build the ONNX graph of a network, with the safetensors file of its weights as external data.
 
-The graph follows from the description and from the layout of that file, never from the values of
-weights, so networks of one architecture have one graph.
+The graph depends on the description and on the layout of that file, never on the values of the
+weights. So networks of one architecture have one graph.
 """
 
 from __future__ import annotations
@@ -36,37 +36,38 @@ _AXES: dict[str, dict[str, dict[int, str]]] = {
 def make_graph(
     architecture: str, options: dict[str, Any], size: tuple[int, int], file: str, weights: bytes
 ) -> bytes:
-    """Write down a network as an ONNX model.
+    """Export a network as an ONNX model.
 
     Args:
-        architecture, options: see `networks.build_network`.
+        architecture: see `networks.build_network`.
+        options: see `networks.build_network`.
         size: (height, width) of the input, multiples of 32; it binds only `classifier` and `shape`.
-        file: name of the file with the weights, beside which the model will lie.
+        file: name of the file of weights, in the folder of the model.
         weights: the content of that file, safetensors in float16.
 
     Returns:
         The model, with input `input` (N, channels, H, W) and output `logits`, both float32.
 
     Raises:
-        ValueError: the weights are not those of the network.
+        ValueError: the weights belong to another network.
     """
     network = _untrained(architecture, options)
     if architecture == "pyramid":
         slice_large_maps(network)
     extra = _make_traceable(network)
-    channels = options.get("labels", 3)  # a map of labels, or a picture
+    channels = options.get("labels", 3)  # label maps have one channel per label, pictures three
     model = _trace(network, _AXES[architecture], (channels, *size))
     _set_padding(model.graph, extra)
     onnx.checker.check_model(model)
     _point_to_weights(model.graph, file, weights)
-    # `model_files.verified_graph` looks for it.
+    # `model_files.verified_graph` checks this property.
     helper.set_model_props(model, {"weights_layout": weights_layout(weights)})
     data: bytes = model.SerializeToString()
     return data
 
 
 def _untrained(architecture: str, options: dict[str, Any]) -> nn.Module:
-    """The network with values that all differ: the exporter merges tensors that are the same."""
+    """Return the network with distinct values, because the exporter merges equal tensors."""
     network = build_network(architecture, options).eval()
     generator = torch.Generator().manual_seed(0)
     for tensor in network.state_dict().values():
@@ -76,7 +77,7 @@ def _untrained(architecture: str, options: dict[str, Any]) -> nn.Module:
 
 
 class _PaddedAlike(Conv2dSame):
-    """A convolution with as much padding before as behind; the graph is set right afterwards."""
+    """A convolution with equal padding on both sides; `_set_padding` corrects the graph."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(
@@ -85,9 +86,10 @@ class _PaddedAlike(Conv2dSame):
 
 
 def _make_traceable(network: nn.Module) -> dict[str, int]:
-    """Replace TensorFlow's "same" padding, which is computed anew from each size.
+    """Replace TensorFlow's "same" padding, which is recomputed from each size.
 
-    For even sizes, and all are here, it is a constant: kernel - stride, the odd one behind.
+    For even sizes, the only ones used here, it is a constant: kernel - stride, the odd one at the
+    end.
 
     Returns:
         That padding, by the name of the convolution's weight.
@@ -106,17 +108,17 @@ def _trace(
     """Export with all tensors as they are; torch's newer exporter needs minutes for free sizes."""
     buffer = BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is deprecated; and its constants are constants
+        warnings.simplefilter("ignore")  # of a deprecated exporter and constants
         torch.onnx.export(
             network,
             (torch.zeros(2, *shape),),
-            buffer,  # type: ignore[arg-type]  # the names of files are declared only
+            buffer,  # type: ignore[arg-type]  # its type declares only file names
             dynamo=False,
             opset_version=_OPSET,
             input_names=["input"],
             output_names=["logits"],
             dynamic_axes=axes,
-            training=torch.onnx.TrainingMode.PRESERVE,  # leaves batch norms alone
+            training=torch.onnx.TrainingMode.PRESERVE,  # leaves batch norms unchanged
             do_constant_folding=False,
         )
     return onnx.load_model_from_string(buffer.getvalue())

@@ -1,4 +1,4 @@
-"""Geometry of the training inputs for the part network."""
+"""Transform photos at random into training inputs for the part network."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vision.letterbox import FILL
 
 @dataclass(frozen=True)
 class Jitter:
-    """Ranges of the random geometry.
+    """The ranges of the random geometry.
 
     Attributes:
-        stretch: photo's width against its height; the annotated photos were squashed to
-            squares, so theirs gives back the 4:3 to 16:9 of real ones.
-        scale: size against the one that just fits the input.
-        mirror: chance of a horizontal flip, which swaps the sides' labels.
+        stretch: factor on the ratio of width to height. The annotated photos were squashed to
+            squares; their range restores the 4:3 to 16:9 of real photos.
+        scale: size relative to the largest that fits into the input.
+        mirror: probability of a horizontal flip, which swaps the labels of the sides.
     """
 
     stretch: tuple[float, float]
@@ -40,22 +40,22 @@ NATURAL = Jitter(stretch=(0.85, 1.18), scale=(0.45, 1.35))
 def random_transform(
     shape: tuple[int, int], size: tuple[int, int], jitter: Jitter, rng: Generator
 ) -> tuple[NDArray[np.float64], bool]:
-    """A 3x3 matrix from photo pixels (x, y, 1) to input pixels, and whether it mirrors.
+    """Return a 3x3 matrix from photo pixels (x, y, 1) to input pixels, and true if it mirrors.
 
-    Pixels are counted by their centres, as OpenCV's warps do.
+    Whole numbers are the centres of pixels, as in OpenCV's warps.
 
     Args:
         shape: (height, width) of the photo.
         size: (height, width) of the input.
         jitter: ranges.
-        rng: source of chance.
+        rng: random generator.
     """
     height, width = shape
     stretch = rng.uniform(*jitter.stretch)
     fit = min(size[0] / height, size[1] / (width * stretch))
     scale = fit * float(np.exp(rng.uniform(*np.log(jitter.scale))))
     mirrors = bool(rng.random() < jitter.mirror)
-    # As OpenCV counts: whole numbers are the centres of pixels.
+    # In OpenCV whole numbers are the centres of pixels.
     centre = np.array([[1, 0, -(width - 1) / 2], [0, 1, -(height - 1) / 2], [0, 0, 1]])
     grow = np.diag([scale * stretch * (-1.0 if mirrors else 1.0), scale, 1.0])
     angle = np.deg2rad(rng.normal(0.0, jitter.turn))
@@ -65,7 +65,7 @@ def random_transform(
     slant = np.array([[1, rng.normal(0.0, jitter.shear), 0], [0, 1, 0], [0, 0, 1]])
     tilt = np.eye(3)
     tilt[2, :2] = rng.uniform(-jitter.perspective, jitter.perspective, 2) / max(size)
-    # A photo larger than the input may move until its border; a smaller one stays inside.
+    # A photo larger than the input moves at most to its border; a smaller one stays inside.
     slack = np.abs([size[1] - width * scale * stretch, size[0] - height * scale]) / 2
     move = np.eye(3)
     move[:2, 2] = (np.array(size[::-1]) - 1) / 2 + rng.uniform(-slack, slack)
@@ -80,15 +80,15 @@ def augment(
     jitter: Jitter,
     rng: Generator,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One training input: the photo moved, mirrored, recoloured, perhaps on another ground.
+    """Return one training input: moved, mirrored, recoloured, perhaps on another background.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) uint8, 255 ignored.
-        ground: another photo (without a car) to lie around this one instead of grey, or None.
-        size: (height, width) of the input; the labels come at half of it.
+        ground: another photo (without a car) to surround this one, or None for grey.
+        size: (height, width) of the input; the labels have half of it.
         jitter: ranges of the geometry.
-        rng: source of chance.
+        rng: random generator.
 
     Returns:
         The input (h, w, 3) uint8 and its labels (h/2, w/2) uint8.

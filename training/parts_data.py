@@ -1,4 +1,4 @@
-"""Photos with part labels: annotated ones, ones labelled by a teacher, and ones without a car."""
+"""Read photos with part labels: annotated, labelled by a teacher, or without a car."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VALIDATION = Path(__file__).with_name("validation_photos.json")
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
-# The label that each label becomes in a mirrored photo: left and right change places.
+# Maps each label to its label in a mirrored photo: left and right are swapped.
 FLIPPED = np.arange(256, dtype=np.uint8)
 for _label, _name in enumerate(PART_NAMES, start=1):
     _other = {"left": "right", "right": "left"}
@@ -31,24 +31,24 @@ for _label, _name in enumerate(PART_NAMES, start=1):
 
 
 def area_of(longest: int) -> int:
-    """Pixels of an input in which a 4:3 photo's longest side is `longest`.
+    """Return the area in pixels of an input whose 4:3 photo has a longest side of `longest`.
 
-    One column of 32-pixel cells more, so that 3:2 and square photos fill theirs, too.
+    It includes one more column of 32-pixel cells, so that 3:2 and square photos fill their input.
     """
     return (longest + 32) * (longest * 3 // 4)
 
 
 @dataclass(frozen=True)
 class PartsSample:
-    """One photo and where its labels are.
+    """A photo and the file of its labels.
 
     Attributes:
         image: the photo's file.
-        labels: PNG label map of the same size (255 is ignored); None for no car at all.
+        labels: PNG label map of the same size (255 is ignored); None for a photo without a car.
         kind: "annotated", "pseudo" (labelled by a teacher) or "empty" (no car).
-        squashed: the photo was squashed to a square and has lost its width.
-        rare: holds one of the rare parts (tailgate, trunk).
-        missing: parts that can be seen but have no label.
+        squashed: true if the photo was squashed to a square.
+        rare: true if it shows one of the rare parts (tailgate, trunk).
+        missing: visible parts without a label.
     """
 
     image: Path
@@ -66,7 +66,7 @@ class Annotation:
     Attributes:
         name: one of PART_NAMES.
         polygons: x, y, x, y, ... in pixels of the photo, corner coordinates.
-        ignored: the outline covers something else.
+        ignored: true if the outline covers something else.
     """
 
     name: str
@@ -96,16 +96,16 @@ def photos_in(folder: Path) -> list[Path]:
 
 
 def widen(image: NDArray[np.uint8], interpolation: int) -> NDArray[np.uint8]:
-    """Give a photo or label map that was squashed to a square the width of a real photo."""
+    """Widen a photo or label map that was squashed to a square to the width of a real photo."""
     size = (round(image.shape[1] * STRETCH), image.shape[0])
     return cv2.resize(image, size, interpolation=interpolation).astype(np.uint8)
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """A photo as (H, W, 3) uint8 RGB.
+    """Read a photo as (H, W, 3) uint8 RGB.
 
     Raises:
-        FileNotFoundError: if it can't be read.
+        FileNotFoundError: the file cannot be read.
     """
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
@@ -114,10 +114,10 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def read_labels(path: Path | None, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """A label map (H, W) uint8; all background where there is no file.
+    """Read a label map (H, W) uint8; without a file all of it is background.
 
     Raises:
-        FileNotFoundError: if the file can't be read.
+        FileNotFoundError: the file cannot be read.
     """
     if path is None:
         return np.zeros(shape, np.uint8)
@@ -132,7 +132,7 @@ def read_coco(
 ) -> list[AnnotatedPhoto]:
     """Read the photos of a COCO file of polygons, in the order of its `images`.
 
-    Categories are matched to PART_NAMES by name, after the corrections; others are left out.
+    Categories are matched to PART_NAMES by name, after the corrections; others are ignored.
 
     Args:
         annotations: the COCO file.
@@ -161,8 +161,8 @@ def rasterise_coco(
 ) -> list[Path]:
     """Write a PNG label map for each photo of a COCO file of polygons; see `read_coco`.
 
-    Where annotations overlap the smaller one lies on top, since lights and mirrors are in front of
-    panels. Those that cover something else become 255.
+    If annotations overlap, the smaller one is drawn on top, since lights and mirrors are in front
+    of panels. Annotations that cover something else become 255.
 
     Returns:
         The label maps, in the order of the file's `images`.
@@ -181,7 +181,7 @@ def rasterise_coco(
 
 
 def _write_png(path: Path, labels: NDArray[np.uint8]) -> None:
-    """Write a label map at one stroke: another training may be reading it."""
+    """Write a label map atomically, since another training run may read it."""
     fresh = path.with_name(f"{path.stem}.{os.getpid()}.new.png")
     cv2.imwrite(str(fresh), labels)
     fresh.replace(path)
@@ -197,7 +197,7 @@ def _draw(labels: NDArray[np.uint8], polygons: list[list[float]], label: int) ->
 
 
 def difference_hash(image: NDArray[np.uint8], size: int = 16) -> NDArray[np.bool_]:
-    """256-bit difference hash of an RGB photo: is each cell brighter than its left neighbour."""
+    """Return the 256-bit difference hash of an RGB photo: True for cells brighter than the left."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (size + 1, size), interpolation=cv2.INTER_AREA).astype(np.int16)
     bits: NDArray[np.bool_] = (small[:, 1:] > small[:, :-1]).ravel()
@@ -205,7 +205,7 @@ def difference_hash(image: NDArray[np.uint8], size: int = 16) -> NDArray[np.bool
 
 
 def near_duplicate_groups(images: list[Path], distance: int = 26) -> list[int]:
-    """A group number per photo; photos whose hashes (mirrored too) are near share one."""
+    """Return a group number per photo; photos with similar hashes (mirrored too) share one."""
     photos = [read_rgb(path) for path in images]
     plain = np.array([difference_hash(photo) for photo in photos])
     mirrored = np.array([difference_hash(photo[:, ::-1].copy()) for photo in photos])
@@ -219,16 +219,16 @@ def near_duplicate_groups(images: list[Path], distance: int = 26) -> list[int]:
 
 
 def has_rare_part(labels: Path) -> bool:
-    """Return True if a label map's file holds a tailgate or a trunk, which few photos do."""
+    """Return True if the label map in a file holds a tailgate or a trunk, which are rare."""
     rare = {PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1}
     return bool(rare & set(np.unique(read_labels(labels, (0, 0))).tolist()))
 
 
 def annotated_samples(data: Path, cache: Path) -> tuple[list[PartsSample], list[PartsSample]]:
-    """Return the annotated photos for training and those for validation, with corrected labels.
+    """Return the annotated photos for training and for validation, with corrected labels.
 
-    The validation photos are those named in `validation_photos.json`, so that no training of any
-    network on the way to the present ones has seen them. Label maps are written to
+    The validation photos are those named in `validation_photos.json`. They are fixed, so that no
+    training run behind the present networks has seen them. Label maps are written to
     `cache / "labels"`.
 
     Raises:
@@ -257,6 +257,6 @@ def annotated_samples(data: Path, cache: Path) -> tuple[list[PartsSample], list[
 
 
 def validation_names() -> list[str]:
-    """Return the file names of the annotated photos that are kept for validation."""
+    """Return the file names of the annotated photos that are reserved for validation."""
     names: list[str] = json.loads(VALIDATION.read_text(encoding="utf-8"))
     return names

@@ -1,4 +1,4 @@
-"""Measure label maps: IoU by part over pooled pixels, and sides mixed up."""
+"""Measure label maps: IoU by part over pooled pixels, and swapped sides."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CLASSES = len(PART_NAMES) + 1
 def without_missing(
     guess: NDArray[np.uint8], truth: NDArray[np.uint8], missing: Iterable[str]
 ) -> NDArray[np.uint8]:
-    """Ignore the pixels of the background that are given to a part that is not annotated.
+    """Ignore background pixels whose guess is a part without an annotation.
 
-    They are neither right nor wrong.
+    Such pixels are neither right nor wrong.
 
     Returns:
-        The truth (H, W) uint8 with 255 there.
+        The truth (H, W) uint8 with 255 at these pixels.
     """
     labels = [PART_NAMES.index(name) + 1 for name in missing]
     if not labels:
@@ -31,7 +31,7 @@ def without_missing(
 
 
 class PartScores:
-    """Pixel counts over photos, and the figures that they make.
+    """Pixel counts over photos, and the figures computed from them.
 
     Example:
         >>> scores = PartScores()
@@ -50,8 +50,8 @@ class PartScores:
 
         Args:
             guess: label map (H, W) uint8.
-            truth: label map (H, W) uint8; 255 is left out.
-            missing: parts that can be seen but are not in `truth`; see `without_missing`.
+            truth: label map (H, W) uint8; 255 is ignored.
+            missing: visible parts that `truth` lacks; see `without_missing`.
         """
         truth = without_missing(guess, truth, missing)
         valid = truth < CLASSES
@@ -59,10 +59,10 @@ class PartScores:
         self.confusion += np.bincount(pairs, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
 
     def figures(self) -> dict[str, float]:
-        """Return mIoU over the parts that occur, share of pixels with the wrong side, IoU each.
+        """Return mIoU over the parts that occur, the share of swapped pixels, and each part's IoU.
 
-        A sided pixel counts as swapped where the guess is the same part of the other side,
-        out of all pixels of sided parts that are given to either side.
+        The share is over all pixels of sided parts whose guess is the right part, on either side.
+        A pixel counts as swapped if the guess is the other side.
         """
         hits = np.diag(self.confusion).astype(float)
         union = self.confusion.sum(0) + self.confusion.sum(1) - hits

@@ -1,4 +1,4 @@
-"""Changes of colour and quality that keep geometry: light, camera, compression."""
+"""Change colour and quality of photos but not their geometry: light, camera, compression."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Image = NDArray[np.uint8]
 
 
 def change_light(image: Image, rng: Generator) -> Image:
-    """Brightness, contrast, gamma, saturation and hue of an RGB image (H, W, 3) uint8."""
+    """Change brightness, contrast, gamma, saturation and hue of an RGB image (H, W, 3) uint8."""
     x = image.astype(np.float32) / 255.0
     grey = x.mean(axis=2, keepdims=True)
     x = grey + (x - grey) * rng.uniform(0.3, 1.6)
@@ -29,7 +29,7 @@ def change_light(image: Image, rng: Generator) -> Image:
 
 
 def change_quality(image: Image, rng: Generator) -> Image:
-    """Blur, loss of resolution, noise and JPEG blocks on an RGB image (H, W, 3) uint8."""
+    """Add blur, loss of resolution, noise and JPEG blocks to an RGB image (H, W, 3) uint8."""
     height, width = image.shape[:2]
     draw = rng.random()
     if draw < 0.12:

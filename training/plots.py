@@ -1,4 +1,4 @@
-"""Pictures of figures: `python -m training.plots runs/parts/log.csv` draws a run's curves."""
+"""Plot figures: `python -m training.plots runs/parts/log.csv` draws a run's curves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCORES = ("miou", "accuracy", "macro_f1", "swapped", "cars_missed", "empty_told"
 
 
 def draw_curves(log: Path, out: Path) -> None:
-    """Loss and figures by epoch, from the `log.csv` of a training."""
+    """Draw loss and figures by epoch, from the `log.csv` of a training run."""
     with log.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     epochs = [int(row["epoch"]) for row in rows]
@@ -34,7 +34,7 @@ def draw_curves(log: Path, out: Path) -> None:
 
 
 def draw_confusion(counts: NDArray[np.int64], labels: Sequence[str], out: Path) -> None:
-    """A confusion matrix: rows are the truth and sum to 1, columns what was given."""
+    """Draw a confusion matrix: rows are the truth and sum to 1, columns are the answers."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2.5 + 0.45 * len(labels)
     figure = Figure(figsize=(side, side), layout="constrained")
@@ -53,7 +53,7 @@ def draw_confusion(counts: NDArray[np.int64], labels: Sequence[str], out: Path) 
 
 
 def draw_reliability(bins: Sequence[Bin], error: float, title: str, out: Path) -> None:
-    """Share of answers that are right against their confidence; the diagonal is the truth."""
+    """Draw the share of right answers against their confidence; the diagonal is ideal."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
@@ -75,7 +75,7 @@ def _save(figure: Figure, out: Path) -> None:
 
 
 def main() -> None:
-    """Draw the curves of runs beside their logs."""
+    """Draw the curves of runs into the folders of their logs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logs", type=Path, nargs="+", help="log.csv of a training")
     for log in parser.parse_args().logs:

@@ -1,7 +1,7 @@
-"""bfloat16 where the CPU computes in it, float32 elsewhere.
+"""Select bfloat16 if the CPU computes in it, else float32.
 
-A CPU without it has to imitate it: one training step of the type network then takes 15 times
-as long as in float32 (training/EXPERIMENTS.md).
+Other CPUs emulate bfloat16: one training step of the type network then takes 15 times as long as
+in float32 (training/EXPERIMENTS.md).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from vision.runtimes.choose import cpu_has_bfloat16
 
 @cache
 def has_bfloat16() -> bool:
-    """Whether trainings on this CPU use bfloat16."""
+    """Return True if training on this CPU uses bfloat16."""
     return cpu_has_bfloat16()
 
 
 def mixed_precision() -> torch.autocast:
-    """A context in which a network computes in bfloat16 where that is fast, else in float32."""
+    """Return a context in which a network computes in bfloat16 if that is fast, else in float32."""
     return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())

@@ -1,7 +1,8 @@
 """Label photos with a teacher: `python -m training.pseudo_labels --data DATA --out runs/pseudo`.
 
-Self-training (Xie et al. 2020): the part network in `models/` (or others given by folder) labels
-the car type photos, which have no part labels; what it is sure of becomes training data.
+Self-training (Xie et al. 2020): a teacher labels the car type photos, which have no part labels,
+and its confident labels become training data. The teacher is the part network in `models/`, or
+others given by folder.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ Teacher = Callable[[NDArray[np.uint8]], Probabilities]
 
 TAILGATE, TRUNK = PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1
 SURE_PIXEL = 0.6  # pixels below are ignored in training
-SURE_CAR = 0.8  # photos whose car's mean probability is below are left out
+SURE_CAR = 0.8  # photos whose car has a lower mean probability are skipped
 
 
 def flip_averaged(segmenters: list[PartSegmenter]) -> Teacher:
-    """Mean probabilities of several segmenters on the photo and on its mirror image.
+    """Return a teacher that averages segmenters over the photo and its mirror image.
 
-    The mirror image's left and right are given back. The result (labels, h, w) has the
-    resolution of the first segmenter's output.
+    The mirror image's left and right are swapped back. The teacher's probabilities (labels, h, w)
+    have the resolution of the first segmenter's output.
     """
     channels = FLIPPED[: len(PART_NAMES) + 1]
 
@@ -67,7 +68,7 @@ def _softmax(logits: NDArray[np.float32]) -> Probabilities:
 
 
 def use_type(probabilities: Probabilities, car_type: str) -> Probabilities:
-    """Give the probability of both lids to the one that cars of the known type have."""
+    """Move the probability of both lids to the lid that cars of the known type have."""
     out = probabilities.copy()
     right, wrong = (TRUNK, TAILGATE) if lid_of(car_type) == "trunk" else (TAILGATE, TRUNK)
     out[right] += out[wrong]
@@ -76,7 +77,7 @@ def use_type(probabilities: Probabilities, car_type: str) -> Probabilities:
 
 
 def label(probabilities: Probabilities, height: int, width: int) -> tuple[NDArray[np.uint8], float]:
-    """Labels (height, width) with unsure pixels at 255, and the car's mean probability."""
+    """Return labels (height, width) with unsure pixels at 255, and the car's mean probability."""
     size = (width, height)
     full = cv2.resize(probabilities.transpose(1, 2, 0), size, interpolation=cv2.INTER_LINEAR)
     labels = full.argmax(2).astype(np.uint8)
@@ -88,7 +89,7 @@ def label(probabilities: Probabilities, height: int, width: int) -> tuple[NDArra
 
 
 def photos(data: Path, limit: int | None) -> list[tuple[Path, str]]:
-    """Return the photos to label and their car types, in an order that is mixed but fixed."""
+    """Return the photos to label and their car types, shuffled with a fixed seed."""
     roots = [data / name for name in ("car_types_in_context", "car_types")]
     folders = [folder for root in roots for folder in sorted(root.glob("*/*"))]
     found = [(path, folder.name) for folder in folders for path in photos_in(folder)]
@@ -98,14 +99,14 @@ def photos(data: Path, limit: int | None) -> list[tuple[Path, str]]:
 
 @dataclass(frozen=True)
 class LabelRun:
-    """One labelling of the car type photos.
+    """The options of one labelling run over the car type photos.
 
     Attributes:
         data: folder of the data sets.
-        out: folder for label maps and `index.json`; a run that was cut goes on from there.
+        out: folder for label maps and `index.json`; an interrupted run resumes from there.
         teacher: models folders whose part networks are averaged.
-        longest: longest sides of a 4:3 photo at which each of them looks.
-        limit: label only so many photos; None for all.
+        longest: longest sides of a 4:3 photo that each of them sees.
+        limit: maximum number of photos to label; None for all.
         threads: cores to use.
     """
 
@@ -118,8 +119,8 @@ class LabelRun:
 
 
 def label_photos(options: LabelRun) -> None:
-    """Label all photos; goes on where it was stopped."""
-    torch_ = RuntimeConfig("torch", options.threads)  # it alone computes in bfloat16
+    """Label all photos, resuming an interrupted run."""
+    torch_ = RuntimeConfig("torch", options.threads)  # only torch computes in bfloat16
     teacher = flip_averaged(
         [
             PartSegmenter(_at_size(folder, longest), folder, torch_)
@@ -146,14 +147,14 @@ def label_photos(options: LabelRun) -> None:
 
 
 def _write(path: Path, content: object) -> None:
-    """Write JSON; a kill at any moment leaves the whole file or none."""
+    """Write JSON atomically: a kill leaves the whole file or none."""
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
     fresh.replace(path)
 
 
 def _at_size(folder: Path, longest: int) -> ModelDescription:
-    """The description of a teacher, fed at another size."""
+    """Return the description of a teacher with another input size."""
     description = read_description("parts", folder)
     return replace(description, input=description.input | {"area": area_of(longest)})
 

@@ -1,4 +1,4 @@
-"""Write what is known about the models into a folder: tables, plots, worst cases."""
+"""Write a report on the models into a folder: tables, plots, worst cases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from training.plots import draw_confusion, draw_reliability
 
 
 def write_parts(found: Sequence[PartsAnswer], out: Path) -> None:
-    """Write `parts.md`, the pixels' confusion, the reliability and `worst_parts.jpg`."""
+    """Write `parts.md`, the confusion of pixels, the reliability plot and `worst_parts.jpg`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "parts.md").write_text(as_markdown(part_estimates(found)), encoding="utf-8")
     _confusion(confusions(found).sum(0), ("background", *PART_NAMES), out / "parts_confusion")
@@ -35,17 +35,17 @@ def write_parts(found: Sequence[PartsAnswer], out: Path) -> None:
 
 
 def write_types(found: Sequence[Answer], out: Path) -> None:
-    """Write the types' confusion, the reliability and `worst_types.jpg`."""
+    """Write the confusion of types, the reliability plot and `worst_types.jpg`."""
     out.mkdir(parents=True, exist_ok=True)
     names = (*TYPE_NAMES, "none")
-    confusion = np.pad(type_confusion(found), ((0, 1), (0, 0)))  # no car has no type: an empty row
+    confusion = np.pad(type_confusion(found), ((0, 1), (0, 0)))  # an empty row: all have a type
     _confusion(confusion, names, out / "types_confusion")
     _reliability(type_verdicts(found), "types", out)
     worst_types(found, out / "worst_types.jpg")
 
 
 def as_markdown(estimates: dict[str, Estimate]) -> str:
-    """Return a table with a row per part, the lowest IoU first; 95 % intervals in brackets."""
+    """Return a table with a row per part, the lowest IoU first, and 95 % intervals in brackets."""
     lines = ["| part | IoU | AP | AP50 |", "|---|---|---|---|"]
     for name in sorted(PART_NAMES, key=lambda name: estimates[f"iou_{name}"].value):
         row = (estimates[f"{figure}_{name}"] for figure in ("iou", "ap", "ap50"))

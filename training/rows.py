@@ -31,8 +31,8 @@ from training.figures import (
 from training.intervals import ROUNDS, Estimate, proportion, ratio
 
 BACK_DOORS = ("back_left_door", "back_right_door")
-LOW = 0.05  # confidence of parts that are of no use
-SMALLEST_DOOR = 0.005  # share of a photo's pixels; less of a door is hardly seen
+LOW = 0.05  # confidence of parts that are useless
+SMALLEST_DOOR = 0.005  # share of a photo's pixels; a smaller door is hardly visible
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Row:
     """A figure with its interval.
 
     Attributes:
-        name: in `figures.json`.
-        title: for people.
+        name: key in `figures.json`.
+        title: text for people.
         estimate: value and 95 % interval.
-        photos: how many photos it is from.
+        photos: number of photos behind the figure.
         counted: "hits of count" for a share, or "".
     """
 
@@ -56,7 +56,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows, and further figures by name that are not shown in the table."""
+    """The rows of the table, and further figures by name that the table does not show."""
 
     rows: list[Row] = field(default_factory=list)
     details: dict[str, float] = field(default_factory=dict)
@@ -87,7 +87,7 @@ def as_table(rows: Iterable[Row]) -> str:
 
 
 def close_ups_table(details: Mapping[str, float]) -> str:
-    """Return the share of the close-ups that are named, by part, as a Markdown table."""
+    """Return the share of close-ups whose part is delivered, by part, as a Markdown table."""
     begin = "close_ups_of_"
     shares = {name: share for name, share in details.items() if name.startswith(begin)}
     lines = ["| close-up of | named |", "|---|---|"]
@@ -121,8 +121,8 @@ def type_rows(found: Sequence[Answer], name: str, title: str, rounds: int = ROUN
 
     Args:
         found: answers for cars.
-        name: how the figures' names begin, such as "type" for `type_accuracy`.
-        title: names the photos.
+        name: prefix of the figures' names, such as "type" for `type_accuracy`.
+        title: describes the photos.
         rounds: of the bootstrap.
     """
     cars = [answer for answer in found if answer.photo.type is not None]
@@ -186,7 +186,7 @@ def empty_rows(found: Sequence[Answer]) -> Rows:
 
 
 def turned_rows(found: Sequence[TurnedAnswer]) -> Rows:
-    """Return the figures about photos that are turned."""
+    """Return the figures about turned photos."""
     rows = []
     for turn in TURNS:
         these = [answer for answer in found if answer.turn == turn]
@@ -217,7 +217,7 @@ def turned_rows(found: Sequence[TurnedAnswer]) -> Rows:
 
 
 def close_up_rows(found: Sequence[CloseUpAnswer]) -> Rows:
-    """Return the figures about close-ups, and the share of named ones by part."""
+    """Return the figures about close-ups, and the share with a delivered part, by part."""
     if not found:
         return Rows()
     photos = {answer.close_up.photo.key for answer in found}
@@ -269,7 +269,7 @@ def sizes_rows(found: Sequence[SizesAnswer]) -> Rows:
 
 
 def _back_doors(found: Sequence[PartsAnswer]) -> Rows:
-    """Four-door cars whose annotated back doors are delivered where they are (IoU > 0.5)."""
+    """Return the share of four-door cars' back doors delivered in the right place (IoU > 0.5)."""
     seen, kept = 0, 0
     for answer in found:
         if answer.photo.doors != 4:
@@ -289,7 +289,7 @@ def _back_doors(found: Sequence[PartsAnswer]) -> Rows:
 
 
 def _low_confidences(found: Sequence[Answer]) -> Rows:
-    """Delivered parts that the service itself gives next to no confidence."""
+    """Return the figure about delivered parts with a confidence below LOW."""
     counts = [len(answer.delivered) for answer in found]
     low = [sum(answer.confidences[name] < LOW for name in answer.delivered) for answer in found]
     if not sum(counts):
@@ -301,7 +301,7 @@ def _low_confidences(found: Sequence[Answer]) -> Rows:
 
 
 def _calibration(name: str, title: str, verdicts: Verdicts) -> Rows:
-    """Expected calibration error of confidences; no row where there are none."""
+    """Return the expected calibration error of confidences; no row without confidences."""
     if not len(verdicts.confidence):
         return Rows()
     photos = len(np.unique(verdicts.photo))
@@ -312,7 +312,7 @@ def _calibration(name: str, title: str, verdicts: Verdicts) -> Rows:
 def _share(
     name: str, title: str, found: Sequence[Answer], is_hit: Callable[[Answer], bool]
 ) -> Rows:
-    """Share of the photos that are hits; no row without photos."""
+    """Return the share of the photos that are hits; no row without photos."""
     if not found:
         return Rows()
     hits = sum(is_hit(answer) for answer in found)

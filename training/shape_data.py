@@ -1,7 +1,7 @@
-"""Where the parts of the cars of known type lie, as the part network in `models/` sees them.
+"""Compute the part layouts of cars of known type, with the part network in `models/`.
 
-`label_layouts` keeps one file per photo, so a run that was cut goes on after its last one. The
-files are those of one part network: another one needs another folder.
+`label_layouts` stores one file per photo, so an interrupted run resumes after its last file. The
+files belong to one part network: another network needs another folder.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from training.type_data import NO_CAR, TypeSample, jitter, shift
 from vision.part_layout import Box, place_label_map, placement
 
 LABELS = 19
-TURNS = 4  # quarter turns that a photo may have been turned by, none among them
+TURNS = 4  # orientations of a photo, in quarter turns
 TURNED = 0.3  # share of the layouts that are turned in training
-MOST_HIDDEN = 3  # parts that are taken away from one layout
+MOST_HIDDEN = 3  # maximum number of parts that are removed from one layout
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Layout:
 
     Attributes:
         probabilities: (19, h, w) uint8, 0 to 255, of the whole photo.
-        box: around the car's parts (x0, y0, x1, y1), in cells of it.
+        box: around the car's parts (x0, y0, x1, y1), in cells of `probabilities`.
         label: index in TYPES.
         street: as in `TypeSample`.
     """
@@ -48,7 +48,7 @@ class Layout:
 
 
 def label_layouts(samples: list[TypeSample], segment: PartSegmenter, folder: Path) -> list[Layout]:
-    """The layouts of all samples in whose photos the network sees a car, kept in `folder`."""
+    """Return the layouts of all samples in which the network sees a car, stored in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     layouts = []
     for sample in tqdm(samples, desc="layouts", mininterval=10):
@@ -72,7 +72,7 @@ def label_layouts(samples: list[TypeSample], segment: PartSegmenter, folder: Pat
 def _see(
     sample: TypeSample, segment: PartSegmenter
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """The box and the probabilities of a `Layout`; both empty where no car is seen."""
+    """Return the box and the probabilities of a `Layout`; both are empty if no car is seen."""
     rgb = read_rgb(sample.path)
     if sample.squashed:
         rgb = widen(rgb, cv2.INTER_LINEAR)
@@ -99,7 +99,7 @@ def network_input(
 ) -> tuple[NDArray[np.float32], bool]:
     """Return the input (19, height, width) of the shape network, and True if it is mirrored.
 
-    It is jittered where `rng` is given, and mirrored only there.
+    With `rng` the input is jittered and perhaps mirrored; without `rng` it is neither.
     """
     box = with_margin(layout.box, margin)
     matrix = placement(box, size)
@@ -112,16 +112,16 @@ def network_input(
     grid = place_label_map(layout.probabilities, matrix, size)
     if mirrors:
         grid = grid[FLIPPED[:LABELS]]
-    if rng.random() < 0.5:  # parts that the part network does not find
+    if rng.random() < 0.5:  # parts that the part network misses
         for label in rng.integers(1, LABELS, rng.integers(1, MOST_HIDDEN + 1)):
             grid[0] += grid[label]
             grid[label] = 0
-    if rng.random() < 0.2:  # something stands before the car
+    if rng.random() < 0.2:  # an obstacle in front of the car
         top, left = rng.integers(0, size[0] - 4), rng.integers(0, size[1] - 4)
         height, width = rng.integers(3, size[0] // 2), rng.integers(3, size[1] // 3)
         grid[:, top : top + height, left : left + width] = 0
         grid[0, top : top + height, left : left + width] = 1
-    if rng.random() < 0.5:  # a network that is more or less sure
+    if rng.random() < 0.5:  # a part network with higher or lower confidence
         grid = np.power(np.maximum(grid, 1e-6), np.float32(rng.uniform(0.6, 2.0)))
         grid /= grid.sum(0)
     return grid.astype(np.float32), mirrors
@@ -133,8 +133,8 @@ class ShapeDataset(Dataset[tuple[Tensor, Tensor]]):
     Args:
         layouts: see `label_layouts`.
         size: (height, width) of the network's input.
-        margin: that the box is given, as in the description of the network.
-        epoch: seeds the augmentation; None for validation, without augmentation.
+        margin: added to the box, as in the description of the network.
+        epoch: seed of the augmentation; None for validation, without augmentation.
     """
 
     def __init__(
@@ -156,6 +156,6 @@ class ShapeDataset(Dataset[tuple[Tensor, Tensor]]):
             quarters = int(rng.integers(1, TURNS))
         turned = quarter_turned(layout, quarters)
         grid, mirrored = network_input(turned, self.size, self.margin, rng)
-        # A mirrored photo that was turned clockwise is one that was turned the other way.
+        # The mirror image of a photo turned clockwise is turned counterclockwise.
         turns = -quarters % TURNS if mirrored else quarters
         return torch.from_numpy(grid), torch.tensor((layout.label, turns))

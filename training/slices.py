@@ -1,10 +1,10 @@
-"""Blocks of a network in slices of their channels, as a CPU computes them faster.
+"""Run blocks of a network in slices of their channels, which is faster on a CPU.
 
 The blocks of the first stages widen a large map sixfold, filter it and narrow it again. The wide
-map is many times as large as a core's own cache; and for most sizes the channels of a pixel lie
-multiples of 4 kB apart, so that they compete for the same few lines of it. With a third of the
-channels at a time the whole network takes 7 % less time on one core, and 12 % less in OpenVINO
-(benchmarks/README.md); all that changes is the order in which the narrow map is summed up.
+map is many times as large as a core's own cache. For most sizes the channels of a pixel are also
+multiples of 4 kB apart, so they compete for the same few cache lines. With a third of the channels
+per slice the whole network takes 7 % less time on one core, and 12 % less in OpenVINO
+(benchmarks/README.md). Only the order of summation of the narrow map changes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _LARGE = (1, 2)  # stages of the encoder
 
 
 def slice_large_maps(pyramid: nn.Module) -> None:
-    """Let the first stages of a pyramid's encoder work in slices, in evaluation only.
+    """Make the first stages of a pyramid's encoder run in slices, in evaluation only.
 
-    They are inverted residuals in all of `networks.BACKBONES`, without squeeze and excitation.
+    These stages are inverted residuals without squeeze and excitation in all of
+    `networks.BACKBONES`.
     """
     for stage in _LARGE:
         for block in pyramid.encoder.blocks[stage]:  # type: ignore[index,union-attr]
@@ -31,12 +32,12 @@ def slice_large_maps(pyramid: nn.Module) -> None:
 
 
 def padding_behind(conv: nn.Conv2d) -> int:
-    """Padding behind the input of a convolution, "same" as TensorFlow means it, for even sizes."""
+    """Return TensorFlow's "same" padding after the input of a convolution, for even sizes."""
     return (conv.kernel_size[0] - conv.stride[0] + 1) // 2
 
 
 class _InSlices(InvertedResidual):
-    """An inverted residual that widens, filters and narrows a slice of its channels at a time."""
+    """An inverted residual that widens, filters and narrows one slice of its channels at a time."""
 
     def forward(self, x: Tensor) -> Tensor:
         widen, filters = _cut(self.conv_pw.weight), _cut(self.conv_dw.weight)
@@ -52,7 +53,7 @@ class _InSlices(InvertedResidual):
             wide = F.conv2d(wide, filters[part], None, stride, behind, 1, groups)
             wide = self.bn2.act(_normed(wide, [each[part] for each in norms2], self.bn2.eps))
             values = [mean, variance, weight, bias]
-            if part:  # what the norm adds, it adds once
+            if part:  # only the first slice adds the norm's offset
                 values[0] = values[3] = torch.zeros(len(bias))
             share = _normed(F.conv2d(wide, narrow[part]), values, self.bn3.eps)
             total = share if total is None else total + share
@@ -66,7 +67,7 @@ def _cut(tensor: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
 
 
 def _values(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean, variance, weight and bias."""
+    """Return mean, variance, weight and bias."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     return norm.running_mean, norm.running_var, norm.weight, norm.bias

@@ -40,12 +40,12 @@ from vision.networks import build_network
 CLASSES = len(PART_NAMES) + 1
 BACKBONE = "tf_efficientnet_lite2"
 OPTIONS: dict[str, Any] = {"backbone": BACKBONE, "classes": CLASSES}
-LIGHT = OPTIONS | {"separable": [4]}  # what `training.lighten` makes of it
+LIGHT = OPTIONS | {"separable": [4]}  # the result of `training.lighten`
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What a batch is made of: shares of annotated, teacher-labelled and empty photos."""
+    """The shares of annotated, teacher-labelled and empty photos in a batch."""
 
     annotated: float = 0.42
     pseudo: float = 0.52
@@ -58,9 +58,9 @@ class PartsDataset(Dataset[tuple[Tensor, Tensor]]):
     Args:
         samples: all photos.
         size: (height, width) of the inputs.
-        count: how many are drawn.
+        count: number of samples to draw.
         epoch: seed of the draw and of the augmentation.
-        mix: shares of the kinds; kinds without photos give theirs to the others.
+        mix: shares of the kinds; the share of a kind without photos goes to the others.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class PartsDataset(Dataset[tuple[Tensor, Tensor]]):
 def drawn_batches(
     samples: list[PartsSample], size: Callable[[int], tuple[int, int]], steps: int, batch: int
 ) -> Callable[[int], Iterable[Batch]]:
-    """Epoch number -> its batches, of inputs of `size(epoch)`; for `loop.run`."""
+    """Return a function from epoch number to its batches of size `size(epoch)`, for `loop.run`."""
 
     def batches(epoch: int) -> Iterable[Batch]:
         dataset = PartsDataset(samples, size(epoch), steps * batch, epoch, Mix())
@@ -107,10 +107,10 @@ def drawn_batches(
 
 
 def parts_loss(network: nn.Module, batch: Batch) -> Tensor:
-    """Cross-entropy plus soft Dice over the classes of the batch, at half resolution.
+    """Return cross-entropy plus soft Dice over the classes of the batch, at half resolution.
 
-    Ignored pixels count in neither. Dice (Milletari et al. 2016) weighs small parts as much
-    as large ones.
+    Ignored pixels count in neither. Dice (Milletari et al. 2016) weighs small parts as much as
+    large ones.
     """
     x, target = batch
     x = x.contiguous(memory_format=torch.channels_last)
@@ -133,7 +133,7 @@ def parts_loss(network: nn.Module, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def measure(network: nn.Module, samples: list[PartsSample], area: int) -> dict[str, float]:
-    """Figures on annotated photos; squashed ones are widened to 4:3 as real photos are."""
+    """Return figures on annotated photos; squashed ones are widened to 4:3, as real photos are."""
     scores = PartScores()
     for sample in samples:
         image = read_rgb(sample.image)
@@ -146,7 +146,7 @@ def measure(network: nn.Module, samples: list[PartsSample], area: int) -> dict[s
 def predict(
     network: nn.Module, rgb: NDArray[np.uint8], shape: tuple[int, ...], area: int
 ) -> NDArray[np.uint8]:
-    """Label map of `shape` (H, W) uint8 of a photo (h, w, 3), whose size may be another."""
+    """Return the label map of `shape` (H, W) uint8 of a photo (h, w, 3) of any size."""
     height, width = shape
     placed = fit_area(rgb, area, 32)
     x = torch.from_numpy(placed.pixels).permute(2, 0, 1)[None].float().sub(127.0).div(128.0)
@@ -160,22 +160,22 @@ def predict(
 
 
 def size_of(epoch: int, epochs: int) -> tuple[int, int]:
-    """Input size of an epoch from ImageNet weights: small first, which is learnt from faster."""
+    """Return an epoch's input size for a start from ImageNet: small first, to learn fast."""
     small, middle, full = (288, 384), (352, 448), (384, 512)
     share = epoch / max(epochs, 1)
     return small if share < 0.5 else middle if share < 0.75 else full
 
 
 def later_size_of(epoch: int) -> tuple[int, int]:
-    """Input size of an epoch from part weights: the shapes that the service feeds, in turn."""
+    """Return an epoch's input size for a start from part weights: the service's shapes in turn."""
     return ((384, 512), (448, 448), (384, 512), (352, 576))[epoch % 4]
 
 
 def start_from(network: nn.Module, weights: Path) -> None:
-    """Load the weights of an earlier training (`ema.pt`) or of `models/` (safetensors).
+    """Load the weights of an earlier training run (`ema.pt`) or of `models/` (safetensors).
 
     Raises:
-        ValueError: they are those of another network.
+        ValueError: the weights belong to another network.
     """
     if weights.suffix == ".safetensors":
         state = {name: value.float() for name, value in load_file(weights).items()}
@@ -185,7 +185,7 @@ def start_from(network: nn.Module, weights: Path) -> None:
         {name: value.shape for name, value in tensors.items()}
         for tensors in (state, network.state_dict())
     )
-    # Only batch norms' counters of steps are not kept in safetensors.
+    # safetensors lack only the step counters of batch norms.
     strangers = sorted(
         name
         for name in shapes.keys() | wanted.keys()
@@ -198,14 +198,14 @@ def start_from(network: nn.Module, weights: Path) -> None:
 
 @dataclass(frozen=True)
 class PartsRun:
-    """One training of the part network.
+    """The options of one training run of the part network.
 
     Attributes:
         data: folder of the data sets.
-        out: folder of checkpoints and log; a run that was cut goes on from there.
+        out: folder of checkpoints and log; an interrupted run resumes from there.
         pseudo: folder written by `training.pseudo_labels`, or None for annotated photos only.
-        weights: where to start from, see `start_from`; None for ImageNet's.
-        epochs, photos: how many passes, each of how many drawn photos.
+        weights: initial weights, see `start_from`; None for ImageNet's.
+        epochs, photos: number of passes, and of photos drawn per pass.
         batch: photos per step.
         rate: peak learning rate.
         cache: folder of the label maps and the split.
@@ -225,7 +225,7 @@ class PartsRun:
 
 
 def train(options: PartsRun) -> None:
-    """Train from ImageNet weights or those given, or go on where the last run stopped."""
+    """Train from ImageNet weights or the given ones, or resume an interrupted run."""
     torch.manual_seed(0)
     samples, val = annotated_samples(options.data, options.cache)
     if options.pseudo:

@@ -1,7 +1,7 @@
-"""Train the network that tells the car type from the layout of the parts:
-`python -m training.train_shapes --data DATA --out runs/shapes`.
+"""Train the shape network: `python -m training.train_shapes --data DATA --out runs/shapes`.
 
-The part network in `models/` must be there: its answers are the input.
+The network predicts the car type from the layout of the parts. It needs the part network in
+`models/`, whose output is its input.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from vision.model_files import MODELS, read_description
 from vision.networks import build_network
 
 SIZE = (32, 48)
-# The outputs are the types, and the quarter turns by which the photo was turned.
+# The outputs are the types, and the quarter turns of the photo.
 OPTIONS: dict[str, Any] = {"labels": LABELS, "size": SIZE, "classes": len(TYPES) + TURNS}
-STREET = 3.0  # how much more often the photos of other sources are drawn: few, and like users' own
+STREET = 3.0  # sampling factor of the photos of other sources: few, and like users' own
 
 
 def weights_of(layouts: list[Layout]) -> NDArray[np.float64]:
-    """Chance of each layout to be drawn: classes by the square root of their size."""
+    """Return each layout's probability of a draw: classes by the square root of their size."""
     labels = np.array([layout.label for layout in layouts])
     counts = np.bincount(labels, minlength=len(TYPES)).astype(np.float64)
     street = np.array([layout.street for layout in layouts])
@@ -60,17 +60,17 @@ def accuracy(network: nn.Module, layouts: list[Layout], margin: dict[str, float]
 
 @dataclass(frozen=True)
 class ShapesRun:
-    """One training of the shape network.
+    """The options of one training run of the shape network.
 
     Attributes:
         data: folder of the data sets.
-        out: folder of checkpoints and log; a run that was cut goes on from there.
+        out: folder of checkpoints and log; an interrupted run resumes from there.
         models: folder of the part network that sees the parts.
-        epochs: how many passes.
-        photos: layouts drawn per pass; None for as many as there are.
+        epochs: number of passes.
+        photos: layouts drawn per pass; None for the number of all layouts.
         batch: layouts per step.
         rate: peak learning rate.
-        limit: see only so many photos of each set, drawn once; None for all.
+        limit: maximum number of photos of each set, drawn once; None for all.
         cache: folder of the part label maps and their split.
         threads: cores to use.
     """
@@ -98,16 +98,16 @@ def layouts_of(options: ShapesRun, part: str) -> tuple[list[Layout], list[Layout
 
 
 def some(samples: list[TypeSample], limit: int | None) -> list[TypeSample]:
-    """At most so many of the samples, always the same ones."""
+    """Return at most `limit` samples, drawn with a fixed seed."""
     chosen = np.random.default_rng(0).permutation(len(samples))[:limit]
     return [samples[index] for index in sorted(chosen.tolist())]
 
 
 def train(options: ShapesRun) -> None:
-    """Train from nothing, or go on where the last run stopped.
+    """Train from random weights, or resume an interrupted run.
 
     Raises:
-        ValueError: if the part network sees no car.
+        ValueError: the part network sees no car.
     """
     torch.manual_seed(0)
     margin = read_description("shapes").input["margin"]

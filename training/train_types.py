@@ -21,30 +21,30 @@ from training.type_data import NO_CAR, TYPES, TypeDataset, TypeSample, list_anno
 from vision.networks import build_network
 
 SIZE = (192, 288)
-DOORS = 0.3  # weight of the doors beside the types
+DOORS = 0.3  # weight of the doors' loss relative to that of the types
 BACKBONE = "tf_efficientnet_lite0"
-# The outputs are the types, no car, and two doors, which is a question apart.
+# The outputs are the types, no car, and two doors; the last is an independent question.
 OPTIONS: dict[str, Any] = {"model_name": BACKBONE, "num_classes": NO_CAR + 2}
 
 
 def weights_of(samples: list[TypeSample]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Chance of each sample to be drawn: classes by the square root of their size."""
+    """Return each sample's probability of a draw: classes by the square root of their size."""
     labels = np.array([sample.label for sample in samples])
     counts = np.bincount(labels, minlength=NO_CAR + 1).astype(float)
     weights = 1.0 / np.sqrt(np.maximum(counts, 1.0))[labels]
     in_context = np.array([sample.box is not None for sample in samples])
-    street = np.array([sample.street for sample in samples])  # few, and like those of users
+    street = np.array([sample.street for sample in samples])  # few, and like users' own photos
     weights = weights * np.where(street, 6.0, np.where(in_context, 2.0, 1.0))
     return np.asarray(weights / weights.sum())
 
 
 def mixed_loss(network: nn.Module, batch: Batch) -> Tensor:
-    """Return the cross-entropy of types, with label smoothing, and of doors where they are known.
+    """Return the cross-entropy of types, with label smoothing, and of doors if they are known.
 
     Half of the batches are mixed in pairs (mixup).
 
     Args:
-        network: gives logits (n, 10).
+        network: returns logits (n, 10).
         batch: inputs (n, 3, H, W) and targets (n, 2), see `TypeSample.target`.
     """
     x, (y, doors) = batch[0], batch[1].unbind(1)
@@ -66,7 +66,7 @@ def mixed_loss(network: nn.Module, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def measure(network: nn.Module, samples: list[TypeSample]) -> dict[str, float]:
-    """Accuracy and macro F1 over the eight types, and errors in telling cars from no cars."""
+    """Return accuracy and macro F1 over the eight types, and the errors between car and no car."""
     loader = DataLoader(TypeDataset(samples, SIZE), batch_size=64, num_workers=1)
     logits, labels = [], []
     for x, y in loader:
@@ -92,21 +92,21 @@ def measure(network: nn.Module, samples: list[TypeSample]) -> dict[str, float]:
 
 
 def street_figures(network: nn.Module, samples: list[TypeSample]) -> dict[str, float]:
-    """Accuracy on photos from other sources, where there are some."""
+    """Return the accuracy on photos from other sources, if there are any."""
     return {"street": measure(network, samples)["accuracy"]} if samples else {}
 
 
 @dataclass(frozen=True)
 class TypesRun:
-    """One training of the type network.
+    """The options of one training run of the type network.
 
     Attributes:
         data: folder of the data sets.
-        out: folder of checkpoints and log; a run that was cut goes on from there.
-        weights: start from these (`ema.pt` of an earlier run) instead of ImageNet's.
-        rate: peak learning rate of the last layer; the others get 0.4 of it.
-        epochs: how many passes.
-        photos: photos drawn per pass; None for as many as there are.
+        out: folder of checkpoints and log; an interrupted run resumes from there.
+        weights: initial weights (`ema.pt` of an earlier run) instead of ImageNet's.
+        rate: peak learning rate of the last layer; the others use 0.4 of it.
+        epochs: number of passes.
+        photos: photos drawn per pass; None for the number of all photos.
         batch: photos per step.
         cache: folder of the part label maps and their split.
         threads: cores to use.
@@ -124,7 +124,7 @@ class TypesRun:
 
 
 def train(options: TypesRun) -> None:
-    """Train from ImageNet weights, or go on where the last run stopped."""
+    """Train from ImageNet weights, or resume an interrupted run."""
     torch.manual_seed(0)
     samples, val = list_samples(options.data, "train"), list_samples(options.data, "val")
     samples += list_annotated(options.data, "train", options.cache)

@@ -1,4 +1,4 @@
-"""Photos for the car type classifier: crops, photos in context, on streets, and without a car."""
+"""Read photos for the car type classifier: crops, in context, on streets, and without a car."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class TypeSample:
         path: the photo's file.
         label: index in TYPES, or NO_CAR.
         box: of the car (x0, y0, x1, y1) in pixels, None for the whole photo.
-        squashed: the photo was squashed to a square and has lost its width.
-        street: the photo is not one of `car_types` and `car_types_in_context`, which are of one
-            source, and not without a car.
-        doors: side doors of the car, 2 or 4, None where that is not certain.
+        squashed: true if the photo was squashed to a square.
+        street: true if the photo shows a car and is not from `car_types` or
+            `car_types_in_context`, which share one source.
+        doors: side doors of the car, 2 or 4, None if uncertain.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class TypeSample:
 
     @property
     def target(self) -> tuple[int, int]:
-        """The label, and 1 for two doors, 0 for four, -1 where that is not certain."""
+        """The label, and 1 for two doors, 0 for four, -1 if uncertain."""
         return self.label, {2: 1, 4: 0}.get(self.doors or 0, -1)
 
 
@@ -69,11 +69,10 @@ def list_samples(data: Path, part: str) -> list[TypeSample]:
 
 
 def list_annotated(data: Path, part: str, cache: Path) -> list[TypeSample]:
-    """Return the photos of `part` with annotated car parts whose types are known.
+    """Return the photos of `part` with annotated car parts and a known type.
 
-    They are photos by dealers and owners. They are split as for the part network
-    (`parts_data.annotated_samples`). The box is that of the parts, with the margin that the
-    service gives it.
+    Dealers and owners took these photos. The split is that of the part network
+    (`parts_data.annotated_samples`). The box surrounds the parts, with the margin of the service.
     """
     train, val = annotated_samples(data, cache)
     corrections = read_corrections(data / "car_parts" / "corrections.json")
@@ -89,9 +88,9 @@ def list_annotated(data: Path, part: str, cache: Path) -> list[TypeSample]:
 
 
 def list_street(data: Path, part: str) -> list[TypeSample]:
-    """Return the photos of streets and sellers of `part` whose types are known.
+    """Return the photos of streets and sellers of `part` with a known type.
 
-    No boxes of the cars are known. Those of Open Images (`openimages_`), which are squashed to
+    The boxes of the cars are unknown. Photos of Open Images (`openimages_`), which are squashed to
     squares, have no type and are in no part.
     """
     folder = data / "street" / "images"
@@ -108,7 +107,7 @@ def list_street(data: Path, part: str) -> list[TypeSample]:
 
 
 def read_table(file: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; none where there is no such file."""
+    """Return the rows of a CSV file; no rows if the file does not exist."""
     if not file.exists():
         return []
     with file.open(encoding="utf-8") as rows:
@@ -145,8 +144,10 @@ def list_empty(data: Path, part: str) -> list[Path]:
 
 
 def jitter(matrix: NDArray[np.float64], rng: Generator) -> tuple[NDArray[np.float64], bool]:
-    """A (2, 2) matrix that scales, stretches, turns and slants a little more, and half the time
-    mirrors; and whether it does."""
+    """Return a (2, 2) matrix of small random changes, and True if it mirrors.
+
+    It scales, stretches, turns and slants, and mirrors half the time.
+    """
     matrix = matrix * rng.uniform(0.7, 1.2)
     matrix = matrix @ np.diag([rng.uniform(0.85, 1.18), 1.0])
     angle = np.deg2rad(rng.normal(0.0, 4.0))
@@ -157,7 +158,7 @@ def jitter(matrix: NDArray[np.float64], rng: Generator) -> tuple[NDArray[np.floa
 
 
 def shift(size: tuple[int, int], rng: Generator) -> NDArray[np.float64]:
-    """A way (x, y) to move by in an input of `size` (height, width)."""
+    """Return a random shift (x, y) in an input of `size` (height, width)."""
     return np.multiply(rng.uniform(-0.07, 0.07, 2), size[::-1])
 
 
@@ -168,9 +169,9 @@ def warp(
     rng: Generator | None,
     stretch: float = 1.0,
 ) -> NDArray[np.uint8]:
-    """Letterbox the box of a photo into (height, width), jittered where `rng` is given.
+    """Letterbox the box of a photo into (height, width), jittered if `rng` is given.
 
-    `stretch` widens the photo first, in the mean where there is jitter.
+    `stretch` widens the photo first; with jitter it is the mean.
     """
     height, width = size
     x0, y0, x1, y1 = box
@@ -195,7 +196,7 @@ class TypeDataset(Dataset[tuple[Tensor, Tensor]]):
     Args:
         samples: see `list_samples`.
         size: (height, width) of the network's input.
-        epoch: seeds the augmentation; None for validation, without augmentation.
+        epoch: seed of the augmentation; None for validation, without augmentation.
     """
 
     def __init__(
@@ -230,7 +231,7 @@ class TypeDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _random_box(width: int, height: int, rng: Generator) -> tuple[float, float, float, float]:
-    """A box of any place and size, as a part network would wrongly find."""
+    """Return a box of random place and size, like a false find of a part network."""
     w, h = width * rng.uniform(0.25, 1.0), height * rng.uniform(0.25, 1.0)
     x, y = rng.uniform(0.0, width - w), rng.uniform(0.0, height - h)
     return x, y, x + w, y + h

@@ -1,4 +1,4 @@
-"""List the validation photos, which no training has seen with their labels, and split them in two.
+"""List the validation photos, whose labels no training has seen, and split them in two.
 
 A threshold that is chosen on half A is measured on half B. Photos of the same car stay together.
 """
@@ -40,11 +40,11 @@ class ValidationPhoto:
         kind: "annotated" (with parts), "cars" (`car_types`, `car_types_in_context`), "street",
             "empty" (no road vehicle) or "others" (motorcycles and other vehicles).
         key: photos of the same car share it.
-        type: one of TYPES; None where there is no car, or its type is not known.
-        doors: side doors, 2 or 4, None where that is not certain.
+        type: one of TYPES; None if there is no car or its type is unknown.
+        doors: side doors, 2 or 4, None if uncertain.
         labels: label map of an annotated photo, see `parts_data.PartsSample`.
         missing: as in `corrections.Correction`.
-        squashed: the photo was squashed to a square.
+        squashed: true if the photo was squashed to a square.
     """
 
     path: Path
@@ -142,8 +142,8 @@ def list_empty_photos(data: Path) -> list[ValidationPhoto]:
 def in_half(photos: Sequence[ValidationPhoto], half: Half | None) -> list[ValidationPhoto]:
     """Return the photos of one half; None returns all.
 
-    Each half has about as many photos of each kind, source and type. The half of a photo depends
-    on nothing but these and the names of all photos of its kind.
+    Each half has about the same number of photos of each kind, source and type. The half of a
+    photo depends only on these and on the names of all photos of its kind.
     """
     if half is None:
         return list(photos)
@@ -154,7 +154,7 @@ def in_half(photos: Sequence[ValidationPhoto], half: Half | None) -> list[Valida
 
 
 def _keys(photos: Sequence[ValidationPhoto], half: Half) -> list[str]:
-    """The keys of one half of photos of one kind."""
+    """Return the keys of one half of photos of one kind."""
     strata: dict[str, tuple[str, str]] = {}  # source and type of each car, by its first photo
     for photo in sorted(photos, key=lambda photo: photo.path):
         source = photo.path.stem.split("_")[0] if photo.kind == "street" else ""
@@ -162,11 +162,11 @@ def _keys(photos: Sequence[ValidationPhoto], half: Half) -> list[str]:
     keys = sorted(strata)
     order = np.random.default_rng(2026).permutation(len(keys)).tolist()
     mixed = [keys[index] for index in order]
-    mixed.sort(key=strata.__getitem__)  # within a stratum the order stays mixed
+    mixed.sort(key=strata.__getitem__)  # a stable sort: within a stratum the order stays mixed
     return mixed[0 if half == "A" else 1 :: 2]
 
 
 def some_of(items: Sequence[Item], count: int, seed: int = 0) -> list[Item]:
-    """Return at most `count` of the items, always the same ones, in their order."""
+    """Return at most `count` items in their order, chosen with a fixed seed."""
     order = np.random.default_rng(seed).permutation(len(items))[:count]
     return [items[index] for index in sorted(order.tolist())]
