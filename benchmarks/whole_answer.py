@@ -43,12 +43,12 @@ BASELINE = "YOLO11n-seg 640, bare"
 _STEPS: tuple[tuple[str, Any, str], ...] = (
     ("scale to the part network's input", img_to_segments, "fit_area"),
     ("normalise", img_to_segments, "normalise"),
-    ("labels of the network's cells: islands", img_to_segments, "_without_islands"),
+    ("labels of the network's cells: shreds", img_to_segments, "_without_shreds"),
     ("confidences", img_to_segments, "_confidences"),
-    ("labels at the photo's size", img_to_segments, "enlarged_labels"),
+    ("labels at the photo's size", img_to_segments, "upsample_labels"),
     ("crop for the type", car_classification, "fit_box"),
     ("normalise, type", car_classification, "normalise"),
-    ("layout of the parts for the type", car_classification, "lay_out"),
+    ("layout of the parts for the type", car_classification, "place_label_map"),
     ("polygons, areas, boxes", stages, "label_map_to_outlines"),
     ("label map to runs", photo_result, "_packed"),
 )
