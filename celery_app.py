@@ -1,9 +1,12 @@
-"""The workers of a cluster: `celery -A celery_app worker`, with the settings of the service."""
+"""Start the workers of a cluster: `celery -A celery_app worker`.
+
+They read the same settings as the service.
+"""
 
 import sys
 from pathlib import Path
 
-# Celery takes it out again after this import, and some modules are imported when they are needed.
+# Celery removes the path again after this import, but some modules are imported only on demand.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from jobs.cluster.worker import create

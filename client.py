@@ -1,4 +1,4 @@
-"""A client of the service for Python programs: this file, `options.py` and `pip install requests`.
+"""Use the service from Python programs: with this file, `options.py` and `pip install requests`.
 
 >>> from client import CarSeg, Options
 >>> with CarSeg("http://127.0.0.1:5000") as service:                   # doctest: +SKIP
@@ -40,23 +40,23 @@ __all__ = [
 Point = tuple[float, float]
 Photo = str | Path | bytes
 
-_FIRST_POLL, _LAST_POLL = 0.1, 2.0  # seconds between two questions for the status
-_LONGEST_BREAK = 60  # seconds before a request is tried again, whatever the service asks for
-_BATCH_PHOTOS, _BATCH_BYTES = 32, 16 * 1024 * 1024  # of one POST /batch; services take more
-_AT_ONCE = 100  # photos that a service has at the same time; half of what its queue holds
-_ASKED = 1000  # hashes in one question for the status
-_CROWD_POLL = 0.25  # seconds between two of them while photos end
+_FIRST_POLL, _LAST_POLL = 0.1, 2.0  # seconds between two requests for a status
+_LONGEST_BREAK = 60  # seconds before a retry, even if the service asks for more
+_BATCH_PHOTOS, _BATCH_BYTES = 32, 16 * 1024 * 1024  # limits of one POST /batch
+_AT_ONCE = 100  # photos in the service concurrently; half of its default queue
+_ASKED = 1000  # hashes in one request for statuses
+_CROWD_POLL = 0.25  # seconds between two such requests while photos end
 _LOST = "The service took the photo, and then knew nothing of it."
-_TRIES = 3  # of a photo whose result is gone before it could be fetched
+_TRIES = 3  # times that a photo is sent if the service forgets it
 
 
 class CarSegError(Exception):
-    """The service did not do what was asked.
+    """The service did not answer, refused a request, or failed on a photo.
 
     Attributes:
-        message: one sentence, that of the service where there is one.
-        status: the HTTP status; None if there was no answer, or the photo ended in Error.
-        retry_after: seconds after which it is worth trying again, where the service says so.
+        message: one sentence, from the service if it sent one.
+        status: HTTP status; None if there was no answer, or if the photo ended in Error.
+        retry_after: seconds to wait before a retry; None if the service did not send them.
     """
 
     def __init__(
@@ -70,7 +70,10 @@ class CarSegError(Exception):
 
 @dataclass(frozen=True)
 class Polygon:
-    """One visible piece; rings are not closed, (0, 0) is the photo's top left corner."""
+    """One visible piece of a part.
+
+    Rings are not closed. The point (0, 0) is the top left corner of the photo.
+    """
 
     exterior: list[Point]
     holes: list[list[Point]]
@@ -104,12 +107,12 @@ class Result:
         image_hash: SHA-256 of the photo in hex.
         width, height: size of the photo in pixels.
         message: one or more sentences for people.
-        type: None where there is no car, or where its type can't be told.
-        parts: those that the options ask for.
-        rotation: degrees clockwise, 0, 90, 180 or 270, to turn the photo by until it is upright;
-            all coordinates are those of the photo as it was posted.
-        other_cars: there are more cars of similar size, whose parts are not given.
-        model_version: of the models that made the result; "" from services that do not tell.
+        type: body type; None if there is no car, or if its type is uncertain.
+        parts: parts that the options select.
+        rotation: clockwise turn in degrees that makes the photo upright: 0, 90, 180 or 270. All
+            coordinates refer to the photo as it was posted.
+        other_cars: True if there are more cars of similar size; their parts are not included.
+        model_version: version of the models that made the result; "" from older services.
     """
 
     image_hash: str
@@ -126,7 +129,7 @@ class Result:
     def from_json(cls, document: Mapping[str, Any]) -> Result:
         """Read the answer of `/<hash>/segments`.
 
-        Fields that are not known are ignored. Older services do not send all fields.
+        Unknown fields are ignored. Fields that older services do not send get their defaults.
         """
         car_type = document["type"]
         return cls(
@@ -146,7 +149,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a photo stands: Uploaded, Processing, Ready or Error."""
+    """The status of a photo: Uploaded, Processing, Ready or Error."""
 
     status: str
     message: str
@@ -154,14 +157,14 @@ class Status:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one of many photos.
+    """The outcome of one of many photos.
 
     Attributes:
-        number: its place among them, from 0.
-        photo: as it was given.
-        image_hash: its hash, where the service took it.
-        error: why there is no result, None where there is one. OSError: the file can't be read.
-        result: the result, where it was asked for.
+        number: position among the photos, from 0.
+        photo: path or bytes, as passed in.
+        image_hash: hash of the photo; None if the service did not accept it.
+        error: reason why there is no result, else None; an OSError if the file can't be read.
+        result: the result; None if it failed or was not requested.
     """
 
     number: int
@@ -172,11 +175,11 @@ class Outcome:
 
 
 class CarSeg:
-    """A running service. Safe to share between threads.
+    """A running service. Thread-safe.
 
-    Requests that fail on the way, and those answered with 429 or 503, are sent again after a
-    break that doubles each time, or after the one that the service asks for (Retry-After). To
-    post a photo twice does no harm, because the service knows photos by their content.
+    A request is retried if its connection fails, or if it is answered with 429 or 503. The break
+    before a retry doubles each time, unless the service sends Retry-After. Posting a photo twice
+    does no harm, because the service identifies photos by their content.
     """
 
     def __init__(
@@ -188,13 +191,14 @@ class CarSeg:
         timeout: float = 60,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """
+        """Set the address and the limits; no connection is opened yet.
+
         Args:
             url: address of the service, such as `http://127.0.0.1:5000`.
-            api_key: sent with each request, where the service asks for a key.
-            retries: how often a request is sent again at most.
-            timeout: seconds without any answer after which a request has failed.
-            headers: sent with each request.
+            api_key: key to send with each request, if the service requires one.
+            retries: largest number of retries of a request.
+            timeout: seconds without any answer after which a request fails.
+            headers: more headers to send with each request.
         """
         self._url = url.rstrip("/")
         self._timeout = timeout
@@ -202,7 +206,7 @@ class CarSeg:
         self._auth = None if api_key is None else _Bearer(api_key)
         self._retry = Retry(
             total=retries,
-            connect=min(retries, 3),  # nobody there, or no answer: that seldom heals
+            connect=min(retries, 3),  # no service, or no answer: more retries seldom help
             read=min(retries, 3),
             status_forcelist=(429, 503),
             allowed_methods=None,  # POST as well
@@ -213,7 +217,7 @@ class CarSeg:
             raise_on_status=False,
         )
         self._sessions: list[requests.Session] = []
-        self._local = threading.local()  # requests' sessions are not made for several threads
+        self._local = threading.local()  # requests' sessions are not thread-safe
 
     def segment(
         self, photo: Photo, options: Options = PLAIN, *, timeout: float | None = None
@@ -222,8 +226,8 @@ class CarSeg:
 
         Args:
             photo: path of a file, or its bytes.
-            options: how the result is shown.
-            timeout: seconds to wait at most, None for as long as it takes.
+            options: options of the result.
+            timeout: seconds to wait at most; None to wait without limit.
 
         Raises:
             CarSegError: the service refused the photo, failed on it, or was not there.
@@ -235,7 +239,7 @@ class CarSeg:
         return self.result(image_hash, options)
 
     def submit(self, photo: Photo) -> str:
-        """Post a photo; gives its hash at once. Raises CarSegError, OSError."""
+        """Post a photo, and return its hash at once. Raises CarSegError, OSError."""
         answer = self._ask("POST", "/", json={"image": _base64(_bytes(photo))})
         image_hash: str = _json(answer)["image_hash"]
         return image_hash
@@ -243,21 +247,22 @@ class CarSeg:
     def segment_many(
         self, photos: Iterable[Photo], options: Options = PLAIN, *, at_once: int = _AT_ONCE
     ) -> Iterator[Outcome]:
-        """Post photos in batches, and give each with its result as soon as that is there.
+        """Post photos in batches, and yield each with its result as soon as it is ready.
 
-        Neither photos nor results are kept, so there may be any number. What the service has no
-        room for is sent again later. A photo that fails does not stop the others.
+        Neither photos nor results are kept, so their number is not limited. A photo that is
+        refused because the service is full is sent again later. A photo that fails does not stop
+        the others.
 
         Args:
             photos: paths of files, or their bytes; taken as they are needed.
-            options: how results are shown.
-            at_once: photos that the service has at the same time.
+            options: options of the results.
+            at_once: largest number of photos in the service concurrently.
 
         Yields:
             One outcome per photo, in the order in which they end.
 
         Raises:
-            CarSegError: the service is not there, or takes nothing any more.
+            CarSegError: the service does not answer, or accepts no more photos.
         """
         for outcome in self.finish_many(photos, at_once=at_once):
             if outcome.error is not None or outcome.image_hash is None:
@@ -271,7 +276,7 @@ class CarSeg:
                 yield replace(outcome, result=result)
 
     def finish_many(self, photos: Iterable[Photo], *, at_once: int = _AT_ONCE) -> Iterator[Outcome]:
-        """As `segment_many`, but results are not fetched."""
+        """Do the same as `segment_many`, but fetch no results."""
         crowd = _Crowd(self, photos, at_once)
         while True:
             yield from crowd.post()
@@ -281,13 +286,13 @@ class CarSeg:
             crowd.rest()
 
     def submit_many(self, photos: Sequence[Photo]) -> list[str | CarSegError]:
-        """Post photos in one request; gives for each its hash, or why it was not taken.
+        """Post photos in one request, and return a hash or an error for each.
 
-        An error with the status 429 or 503 says that the photo should be sent again, after
+        An error with the status 429 or 503 means that the photo should be sent again after
         `retry_after` seconds.
 
         Raises:
-            CarSegError: all were refused; 413 where they are too many, or too large together.
+            CarSegError: all photos were refused; with 413 they are too many, or too large together.
             OSError: a file can't be read.
         """
         images = [_base64(_bytes(photo)) for photo in photos]
@@ -300,7 +305,13 @@ class CarSeg:
         ]
 
     def statuses(self, image_hashes: Sequence[str]) -> list[Status | None]:
-        """Where photos stand, up to 1000; None for those that are not known. Raises CarSegError."""
+        """Return the status of each photo, or None if it is unknown.
+
+        Up to 1000 photos are allowed.
+
+        Raises:
+            CarSegError: the request failed.
+        """
         answer = _json(self._ask("POST", "/status", json={"image_hashes": list(image_hashes)}))
         return [
             None if "error" in entry else Status(entry["status"], entry["message"])
@@ -308,12 +319,12 @@ class CarSeg:
         ]
 
     def status(self, image_hash: str) -> Status:
-        """Where a photo stands. Raises CarSegError."""
+        """Return the status of a photo. Raises CarSegError."""
         document = _json(self._ask("GET", f"/{image_hash}/status"))
         return Status(document["status"], document["message"])
 
     def wait(self, image_hash: str, *, timeout: float | None = None) -> None:
-        """Wait until a photo is Ready. Raises CarSegError if it ends in Error, TimeoutError."""
+        """Wait until a photo is Ready. Raises TimeoutError, and CarSegError if it ends in Error."""
         start = time.monotonic()
         pause = _FIRST_POLL
         while True:
@@ -328,12 +339,12 @@ class CarSeg:
             pause = min(pause * 1.5, _LAST_POLL)
 
     def result(self, image_hash: str, options: Options = PLAIN) -> Result:
-        """The result of a photo that is Ready. Raises CarSegError."""
+        """Return the result of a photo that is Ready. Raises CarSegError."""
         answer = self._ask("GET", f"/{image_hash}/segments", params=options.query())
         return Result.from_json(_json(answer))
 
     def export(self, image_hash: str, name: str, options: Options = PLAIN) -> bytes:
-        """The result in a format such as `coco` or `svg`. Raises CarSegError."""
+        """Return the result in a format such as `coco` or `svg`. Raises CarSegError."""
         query = {"format": name} | options.query()
         return self._ask("GET", f"/{image_hash}/segments", params=query).content
 
@@ -341,18 +352,19 @@ class CarSeg:
         """Fetch a PNG.
 
         Args:
-            image_hash: of a photo that is Ready.
+            image_hash: hash of a photo that is Ready.
             name: `mask`, `overlay`, or `masks/<part>`.
-            options: of a mask, min_area and min_confidence; of the overlay, all of outlines.
+            options: a mask takes min_area and min_confidence; the overlay also takes tolerance,
+                max_vertices and topology.
 
         Raises:
-            CarSegError: there is no such picture, or it does not have the option.
+            CarSegError: there is no such picture, or it does not take the option.
         """
         path = f"/{image_hash}/{name}.png"
         return self._ask("GET", path, params=options.query()).content
 
     def ready(self) -> list[str]:
-        """Hashes of all photos that are Ready. Raises CarSegError."""
+        """Return the hashes of all photos that are Ready. Raises CarSegError."""
         hashes: list[str] = _json(self._ask("GET", "/"))
         return hashes
 
@@ -388,7 +400,7 @@ class CarSeg:
         raise CarSegError(message, answer.status_code)
 
     def _session(self) -> requests.Session:
-        """The session of this thread."""
+        """Return the session of this thread."""
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
@@ -402,33 +414,33 @@ class CarSeg:
 
 
 class _Crowd:
-    """Many photos on their way through a service: to be sent, sent again, waited for."""
+    """Many photos of one call: those to be sent, to be sent again, and in the service."""
 
     def __init__(self, service: CarSeg, photos: Iterable[Photo], at_once: int) -> None:
         self._service, self._at_once = service, at_once
         self._new = (Outcome(number, photo) for number, photo in enumerate(photos))
-        self._again: deque[Outcome] = deque()  # refused for now; they go first
-        self._there: dict[str, list[Outcome]] = {}  # by hash, in the order of the queue
-        self._losses: Counter[int] = Counter()  # by number
+        self._again: deque[Outcome] = deque()  # refused for now; sent before new ones
+        self._there: dict[str, list[Outcome]] = {}  # in the service, by hash, oldest first
+        self._losses: Counter[int] = Counter()  # times the service forgot a photo, by its number
         self._pause = _FIRST_POLL
         self._not_before = 0.0  # time.monotonic() until which nothing is sent
         self._all_taken = False
 
     def __bool__(self) -> bool:
-        """Whether there are some left."""
+        """Return whether any photos are left."""
         return bool(self._there or self._again or not self._all_taken)
 
     def rest(self) -> None:
-        """Wait a moment, longer each time nothing has ended in between."""
+        """Wait a moment, longer each time while no photo ends."""
         time.sleep(self._pause)
         self._pause = min(self._pause * 1.5, _LAST_POLL)
 
     def post(self) -> Iterator[Outcome]:
-        """Send batches while there is room; gives those that fail for good."""
+        """Send batches while there is room, and yield the photos that fail for good."""
         while time.monotonic() >= self._not_before:
             room = self._at_once - len(self._there)
             if room < max(1, min(_BATCH_PHOTOS, self._at_once // 2)):
-                return  # rather one large batch in a moment
+                return  # wait for room for a larger batch
             batch: list[tuple[Outcome, bytes]] = []
             size = 0
             while len(batch) < min(room, _BATCH_PHOTOS) and size < _BATCH_BYTES:
@@ -453,7 +465,7 @@ class _Crowd:
         except CarSegError as error:
             if error.status != 413:
                 raise
-            if len(batch) > 1:  # this service takes less at once
+            if len(batch) > 1:  # this service accepts only smaller batches
                 middle = len(batch) // 2
                 yield from self._send(batch[:middle])
                 yield from self._send(batch[middle:])
@@ -475,7 +487,7 @@ class _Crowd:
                 yield replace(outcome, error=answer)
 
     def ended(self) -> Iterator[Outcome]:
-        """Those that have ended since. One that the service has lost is sent again."""
+        """Yield the photos that have ended since. A photo that the service lost is sent again."""
         hashes = list(self._there)
         for start in range(0, len(hashes), _ASKED):
             asked = hashes[start : start + _ASKED]
@@ -495,7 +507,10 @@ class _Crowd:
 
 
 class _Bearer(AuthBase):
-    """As `auth` of a session, a key is kept from other hosts and not replaced out of ~/.netrc."""
+    """The API key as `auth` of a session.
+
+    Then requests does not send it to other hosts, nor replace it with a login from ~/.netrc.
+    """
 
     def __init__(self, key: str) -> None:
         self._key = key

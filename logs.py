@@ -1,7 +1,7 @@
-"""The log: one line per event on standard error, as text or JSON, in which nothing can be forged.
+"""Log one line per event to standard error, as text or JSON, safe against forged lines.
 
-Whatever comes from a request may hold line breaks and control characters, with which it could
-write lines of its own or command a terminal. Here all of them are escaped, whoever logged them.
+Text from a request may hold line breaks and control characters. They could add false lines to the
+log, or send commands to a terminal. They are escaped here in the messages of all loggers.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from settings import Settings, unknown_variables
 
 log = logging.getLogger("carseg.logs")
 
-_LONGEST = 4000  # characters of one message; none of ours comes near
-# Controls (C0, DEL, C1), lone surrogates, and what breaks or reorders lines in Unicode.
+_LONGEST = 4000  # characters of one message; ours are far shorter
+# Controls (C0, DEL, C1), lone surrogates, and Unicode characters that break or reorder lines.
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -25,17 +25,20 @@ _UNSAFE = re.compile(
 
 
 def escaped(text: str) -> str:
-    """The text in one line: unsafe characters as `\\x1b` or `\\u2028`, and cut if it is long."""
+    r"""Return the text in one line, with long texts cut.
+
+    Unsafe characters are escaped, such as `\x1b` or `\u2028`.
+    """
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}... ({len(text)} characters)"
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class _Lines(logging.Formatter):
-    """What both forms have in common: the pieces of an event."""
+    """The base of both formatters, which splits an event into its pieces."""
 
     def pieces(self, record: logging.LogRecord) -> tuple[str, dict[str, Any], list[str]]:
-        """The message in one line, the fields, and the lines of a traceback."""
+        """Return the message in one line, the fields, and the lines of a traceback."""
         fields: dict[str, Any] = getattr(record, "fields", {})
         lines = []
         if record.exc_info:
@@ -46,13 +49,13 @@ class _Lines(logging.Formatter):
 
 
 class TextLines(_Lines):
-    """For people: time, level, logger, message, fields as `name=value`.
+    """Formatter for people: time, level, logger, message, fields as `name=value`.
 
-    The lines of a traceback are indented, so that no text in it passes for another event.
+    The lines of a traceback are indented, so that no text in it can pass for another event.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The event as one line, and more for a traceback."""
+        """Return the event as one line, followed by the lines of a traceback."""
         message, fields, trace = self.pieces(record)
         words = [self.formatTime(record), record.levelname, f"{record.name}:", message]
         words += [f"{name}={_value(value)}" for name, value in fields.items()]
@@ -60,10 +63,10 @@ class TextLines(_Lines):
 
 
 class JsonLines(_Lines):
-    """For programs: one object per line."""
+    """Formatter for programs: one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The event as one line of ASCII."""
+        """Return the event as one line of ASCII."""
         message, fields, trace = self.pieces(record)
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         event = {
@@ -84,11 +87,11 @@ def _value(value: object) -> str:
 
 
 def configure_log(settings: Settings) -> None:
-    """Log to standard error as the settings say."""
+    """Log to standard error, in the format and from the level of the settings."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a short queue is no trouble
-    logging.getLogger("flask-limiter").setLevel(logging.WARNING)  # a line per refusal fills disks
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a short queue is normal
+    logging.getLogger("flask-limiter").setLevel(logging.WARNING)  # one line per refusal fills disks
     for variable in unknown_variables():
         log.warning("%s is set, but there is no such setting", variable)

@@ -1,7 +1,7 @@
-"""What can be asked of a result: how detailed, which parts, in which coordinates.
+"""Define and parse the options of a result: its detail, its parts, its coordinates.
 
-One frozen `Options`, parsed here for the HTTP route, the command line and the client alike.
-Standard library only, because `client.py` is used where nothing else of the service is.
+One frozen `Options` serves the HTTP route, the command line and the client. This module uses only
+the standard library, because `client.py` needs it on machines without the rest of the service.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ Topology = Literal["independent", "shared"]
 DEFAULT_CONFIDENCE = 0.25  # parts below it are more often wrong than right, see models/parts.md
 
 _MOST_PIXELS = 89_000_000  # no photo has more
-_LONGEST_NAME = 1024  # of a photo, with folders
+_LONGEST_NAME = 1024  # characters of a photo's name, with folders
 
 
 class OptionError(ValueError):
-    """A value that can't be used; the message is one sentence that is safe to show."""
+    """A value can't be used. The message is one sentence that may be shown to clients."""
 
 
 @dataclass(frozen=True)
 class OptionSpec:
-    """One option for people and machines.
+    """The description of one option for people and programs.
 
     Attributes:
-        name: of the option, as in the query of an address.
-        read: turns text into a value; raises ValueError.
-        allowed: the values that can be used, in words.
-        description: what it does, without a full stop.
-        schema: the same as JSON schema, for the OpenAPI document.
+        name: name of the option, as in the query of an address.
+        read: function that turns text into a value; raises ValueError.
+        allowed: allowed values in words.
+        description: effect of the option, without a full stop.
+        schema: allowed values as JSON schema, for the OpenAPI document.
     """
 
     name: str
@@ -44,17 +44,18 @@ class OptionSpec:
 
 @dataclass(frozen=True)
 class Options:
-    """How a result is shown. Without any option it is the plain answer of the service.
+    """The options of a result. The defaults select the plain answer of the service.
 
     Attributes:
-        tolerance: pixels that an outline may stray from its mask; 0 is exact, None the default.
-        max_vertices: most vertices of each ring, None for no limit.
+        tolerance: largest distance of an outline from its mask in pixels; 0 is exact, None is the
+            default.
+        max_vertices: largest number of vertices of each ring; None for no limit.
         min_area: pieces of a part with fewer pixels are left out.
-        min_confidence: parts with less confidence are left out; 0 gives all.
-        normalized: coordinates from 0 to 1, of the photo's width and height, instead of pixels.
-        topology: "independent" outlines each part by itself; with "shared" neighbours have the
-            very same border: no gap, no overlap.
-        file_name: name of the photo in formats that point to it, None for `<hash>.png`.
+        min_confidence: parts with less confidence are left out; 0 keeps all parts.
+        normalized: coordinates are fractions (0 to 1) of the photo's width and height, not pixels.
+        topology: "independent" outlines each part separately; "shared" makes neighbours share
+            their border, without gaps or overlaps.
+        file_name: name of the photo in formats that point to it; None for `<hash>.png`.
 
     Raises:
         OptionError: a value is out of its range.
@@ -83,18 +84,18 @@ class Options:
 
     @property
     def changes_outlines(self) -> bool:
-        """Tell if parts are outlined anew, and not shown with the outlines of the plain answer.
+        """True if the parts need other outlines than those of the plain answer.
 
-        The minimum confidence leaves out whole parts. The other ones keep their outlines, unless
-        an option changes these.
+        The minimum confidence does not count: it leaves out whole parts, and the remaining parts
+        keep their outlines.
         """
         return any(getattr(self, name) != getattr(PLAIN, name) for name in _OUTLINES)
 
     def query(self) -> dict[str, str]:
-        """Return the options as text, from which `parse` makes equal ones.
+        """Return the options as text that `parse` reads back.
 
-        Options at their default are left out, but for the minimum confidence: its default may
-        differ in the service that is asked.
+        Options with their default value are left out. The minimum confidence is always included,
+        because the service may have another default.
         """
         return {
             field.name: _text(getattr(self, field.name))
@@ -107,8 +108,8 @@ def parse(texts: Mapping[str, Iterable[str]], names: Collection[str] | None = No
     """Read options from text, such as the query of an address.
 
     Args:
-        texts: name -> the values given for it, as `werkzeug`'s `MultiDict.to_dict(False)`.
-        names: the options that can be given; None for all.
+        texts: name -> its values, as in `werkzeug`'s `MultiDict.to_dict(False)`.
+        names: names of the options that may be used; None for all.
 
     Raises:
         OptionError: an unknown name, a name given twice, or a value that can't be used.
@@ -143,7 +144,11 @@ def _text(value: object) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text of a number without what only Python reads: `1_000`, ` 1`, digits of other scripts."""
+    """Return the text of a number.
+
+    Raises:
+        ValueError: only Python reads it as a number: `1_000`, ` 1`, digits of other scripts.
+    """
     if not text.isascii() or "_" in text or text != text.strip():
         raise ValueError(text)
     return text

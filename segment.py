@@ -18,13 +18,16 @@ from cli.segmenters import SegmentAll, ServiceError, Task
 from exports import FORMATS, Format
 from options import OPTION_SPECS, OptionError, Options, parse
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")  # of the files that are taken from a folder
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")  # of files that are searched in folders
 
-_STOPPED = 130  # exit status after Ctrl-C, as shells have it
+_STOPPED = 130  # exit status after Ctrl-C, as in shells
 
 
 def _knobs(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each knob, but for the file name, which it knows itself."""
+    """Add a command-line option for each `OptionSpec` except the file name.
+
+    The command takes that name from the photo.
+    """
     for knob in reversed(OPTION_SPECS.values()):
         if knob.name == "file_name":
             continue
@@ -119,7 +122,7 @@ def main(
 
 
 def _run(run: FolderRun, segmenter: AbstractContextManager[SegmentAll], *, quiet: bool) -> None:
-    """Do what is missing, and show how far it is; exits where that is stopped."""
+    """Process the remaining photos, and report failures. Exit if the run is stopped."""
     if run.done and not quiet:
         click.echo(f"{run.done} of {run.total} were done before.", err=True)
     status: int | None = None
@@ -142,7 +145,7 @@ def _run(run: FolderRun, segmenter: AbstractContextManager[SegmentAll], *, quiet
 
 
 def _to_standard_output(photo: Path, segmenter: AbstractContextManager[SegmentAll]) -> int:
-    """The result of one photo; gives the exit status."""
+    """Write the result of one photo to standard output, and return the exit status."""
     with segmenter as segment_all:
         try:
             (ended,) = segment_all([Task(photo, photo.name, None)])
@@ -159,13 +162,13 @@ def _to_standard_output(photo: Path, segmenter: AbstractContextManager[SegmentAl
 def plan(
     photos: tuple[Path, ...], out: Path, chosen: Format, *, one_file: bool
 ) -> tuple[list[Task], dict[Path, str]]:
-    """Which photos there are and where their results go.
+    """Find the photos, and choose the files for their results.
 
-    Folders are searched to any depth; below `out` the results lie as the photos lie below theirs.
-    With `one_file` they have no place of their own.
+    Folders are searched to any depth. The results below `out` keep the folders of their photos.
+    With `one_file` no photo gets a result file.
 
     Returns:
-        The tasks, and for what can't be one: path -> reason.
+        The tasks; and path -> reason for each path that can't be a task.
     """
     tasks: list[Task] = []
     failures: dict[Path, str] = {}
@@ -193,7 +196,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _target(path: Path, chosen: Format, taken: set[Path]) -> Path | None:
-    """`car.json` for `car.jpg`, or `car.jpg.json` if that is taken; None if both are."""
+    """Return `car.json` for `car.jpg`, or `car.jpg.json` if that is taken; None if both are."""
     for target in (path.with_suffix(chosen.ending), path.with_name(path.name + chosen.ending)):
         if target not in taken:
             taken.add(target)

@@ -1,4 +1,4 @@
-"""One typed, frozen settings object, read from the environment (`CARSEG_*`) once at start."""
+"""Read the settings once at start from the environment (`CARSEG_*`), typed and frozen."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ REPOSITORY = Path(__file__).resolve().parent
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.IGNORECASE)
 _LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?$"
-_KEY = re.compile(r"[!-+\--~]+")  # what a header can carry, without comma and space
-_SHORTEST_KEY = 16  # characters; nobody guesses that many if they are random
-_SECRET = (f"{PREFIX}API_KEYS", f"{PREFIX}BROKER_URL")  # never shown
+_KEY = re.compile(r"[!-+\--~]+")  # characters of a header, except comma and space
+_SHORTEST_KEY = 16  # characters; a random key this long can't be guessed
+_SECRET = (f"{PREFIX}API_KEYS", f"{PREFIX}BROKER_URL")  # their values are never shown
 _RATE = re.compile(r"[1-9]\d{0,6}/(second|minute|hour|day)")
 _DEFAULT_RATE = "60/minute"
 
 
 class SettingsError(click.ClickException):
-    """A setting can't be used; the message is one sentence that names it.
+    """A setting can't be used. The message is one sentence that names it.
 
-    A click exception, so that `flask run` prints the sentence as `python app.py` does.
+    It is a click exception, so that `flask run` prints the sentence as `python app.py` does.
     """
 
     exit_code = 2
 
 
 def usable_cores() -> int:
-    """Number of cores that this process may run on (at least 1)."""
+    """Return the number of cores that this process may run on (at least 1)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def network_threads() -> int:
-    """Threads that one call of a network uses: two where there are two cores.
+    """Return the number of threads for one call of a network: two, or one on a single core.
 
-    It does not depend on the number of workers, because sums in torch differ in their last digits
-    with the number of threads, and one photo must give the same result whatever the settings. A
-    network gains from a second thread, but less from each further one.
+    It does not depend on the number of workers. Sums in torch differ in their last digits with the
+    number of threads, but a photo must have the same result with any settings. A network gains
+    from a second thread, but less from each further one.
     """
     return min(2, usable_cores())
 
 
 def _default_workers() -> int:
-    # Networks share the cores well; what comes before and behind them uses one core only.
+    # Networks share the cores well. The stages before and after them use only one core.
     return min(8, usable_cores())
 
 
@@ -205,7 +205,7 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _check_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        # A key must never be shown, so the messages count instead.
+        # A key must never be shown, so the messages name its position instead.
         for number, key in enumerate(value, start=1):
             text = key.get_secret_value()
             if len(text) < _SHORTEST_KEY:
@@ -246,17 +246,17 @@ class Settings(BaseSettings):
 
     @property
     def max_body_bytes(self) -> int:
-        """Largest request body: base64 with a line break each 76 letters, and some JSON."""
+        """Largest request body in bytes: base64 with a line break per 76 letters, and some JSON."""
         return self.max_upload_bytes * 3 // 2 + 64 * 1024
 
     @property
     def batch_bytes(self) -> int:
-        """Most bytes of the photos of one batch."""
+        """Largest total of the photos of one batch in bytes."""
         return int(self.batch_mb * 1024 * 1024)
 
     @property
     def batch_body_bytes(self) -> int:
-        """Largest body of a batch, in the same way."""
+        """Largest request body of a batch in bytes, computed like `max_body_bytes`."""
         return self.batch_bytes * 3 // 2 + 64 * 1024
 
     @property
@@ -266,7 +266,7 @@ class Settings(BaseSettings):
 
     @property
     def others_can_reach_it(self) -> bool:
-        """Whether more than this machine reaches the service; True where a name leaves it open."""
+        """True if other machines may reach the service, or if a host name leaves that open."""
         if self.trusted_proxies:
             return True
         try:
@@ -276,14 +276,14 @@ class Settings(BaseSettings):
 
     @property
     def photo_rate(self) -> str | None:
-        """`rate_limit` as a number per time, None for no limit."""
+        """`rate_limit` as a number per time; None for no limit."""
         if self.rate_limit == "auto":
             return _DEFAULT_RATE if self.others_can_reach_it else None
         return None if self.rate_limit == "off" else self.rate_limit
 
     @property
     def uploads(self) -> Path:
-        """Folder of the photos that wait or are worked on."""
+        """Folder of the photos that wait or are being processed."""
         return self.data_dir / "img"
 
     @property
@@ -293,11 +293,11 @@ class Settings(BaseSettings):
 
     @property
     def results(self) -> Path:
-        """File of the results."""
+        """Database file of the results."""
         return self.data_dir / "results.sqlite"
 
     def prepare_folders(self) -> None:
-        """Create both folders and try to write into them. Raises SettingsError."""
+        """Create both folders, and try to write into them. Raises SettingsError."""
         for folder in (self.uploads, self.masks):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -311,7 +311,7 @@ class Settings(BaseSettings):
 
 
 def _is_redis(url: str) -> bool:
-    """Whether a URL can lead to a Redis."""
+    """Return whether a URL can be the address of a Redis."""
     try:
         parts = urlsplit(url)
         port_is_good = parts.port is None or parts.port > 0
@@ -340,8 +340,8 @@ def load_settings() -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """`CARSEG_*` variables in the environment that no setting reads, most likely misspelt."""
+    """Return the environment's `CARSEG_*` variables that no setting reads, likely misspelt."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     if os.environ.get(f"{PREFIX}API_KEYS"):
-        known.add(f"{PREFIX}API_KEY")  # what clients send; without keys most likely misspelt
+        known.add(f"{PREFIX}API_KEY")  # read by clients; without API_KEYS likely a typo of it
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)

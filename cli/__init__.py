@@ -1,1 +1,1 @@
-"""The work behind `segment.py`, the command line."""
+"""Run the command line `segment.py`: plan, process and resume."""

@@ -1,4 +1,4 @@
-"""A run over many photos whose results go into a folder, and which goes on after any stop."""
+"""Process many photos into a folder of results; a stopped run can be resumed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from vision.model_files import ModelFileError, models_version
 
 
 class FolderRun:
-    """What is done of some tasks, and what is left.
+    """The progress of a run over many photos.
 
     Attributes:
-        total: how many photos there are.
-        done: how many have a result.
-        todo: the tasks without.
-        failures: photo -> why it has none.
+        total: number of photos.
+        done: number of photos with a result.
+        todo: tasks without a result.
+        failures: photo -> reason why it has no result.
     """
 
     def __init__(
@@ -39,20 +39,22 @@ class FolderRun:
         *,
         one_file: bool,
     ) -> None:
-        """
+        """Read from the run log which tasks are done.
+
         Args:
             tasks: all photos.
-            ledger: of the folder of the results.
-            chosen, options: what results look like.
-            one_file: one file for all photos, for which the results of single ones are kept until
-                all are there.
+            ledger: run log of the folder of results.
+            chosen: format of the results.
+            options: options of the results.
+            one_file: merge all results into one file. The results of single photos are kept until
+                all photos have one.
         """
         self._ledger, self._chosen = ledger, chosen
         self._plain = {"format": chosen.name, "models": _models()} | options.query()
         self._merged = ledger.out / f"{chosen.name}{chosen.ending}" if one_file else None
         self._tasks = _with_parts(tasks, ledger.parts) if one_file else tasks
-        self._photos: dict[Path, Photo | None] = {}  # by target, as they are before they are read
-        self._hashes: dict[Path, str] = {}  # of the photos that have a result, by its target
+        self._photos: dict[Path, Photo | None] = {}  # by target; looked at before they are read
+        self._hashes: dict[Path, str] = {}  # of photos with a result, by target
         self.failures: dict[Path, str] = {}
         self.todo = self._missing()
         self.total = len(tasks)
@@ -62,14 +64,14 @@ class FolderRun:
         return len(self._hashes)
 
     def work(self, segment_all: SegmentAll, *, hidden: bool) -> None:
-        """Do what is left. What ends is counted, and written at once.
+        """Process the remaining tasks, and write each result at once.
 
         Args:
-            segment_all: does the work.
-            hidden: show no progress.
+            segment_all: processes the tasks.
+            hidden: show no progress bar.
 
         Raises:
-            ServiceError: see `segmenters.remote`.
+            ServiceError: see `cli.segmenters.remote`.
             OSError: the folder can't be written.
         """
         start = time.monotonic()
@@ -109,24 +111,24 @@ class FolderRun:
         self._hashes[task.target] = segmented.image_hash
 
     def finish(self) -> None:
-        """Write what is made of all results. Raises OSError."""
+        """Write the files that need all results. Raises OSError."""
         if self._chosen.name == "yolo":
             self._ledger.replace(self._ledger.out / "data.yaml", data_file())
         if self._merged is None or self._chosen.merge is None or self._is_merged():
             return
         there = [task.target for task in self._tasks if task.target in self._hashes]
         document = self._chosen.merge([part.read_bytes() for part in there if part is not None])
-        if self.failures:  # the parts are needed when these are tried again
+        if self.failures:  # a retry of the failed photos needs the single results
             self._ledger.replace(self._merged, document)
         else:
             self._ledger.write(self._merged, document, self._how(), self._all_photos(), None)
             self._ledger.drop_parts()
 
     def _missing(self) -> list[Task]:
-        """The tasks without a result; all that have one are noted."""
+        """Return the tasks without a result, and note the photo hashes of the others."""
         missing = []
         for task in self._tasks:
-            assert task.target is not None  # noqa: S101 (they all have one here)
+            assert task.target is not None  # noqa: S101 (each task has one here)
             photo = self._photos[task.target] = Photo.of(task.photo)
             known = self._ledger.hash_if_done(photo, task.target, self._how(task))
             if known is not None:
@@ -141,7 +143,7 @@ class FolderRun:
         return missing
 
     def _is_merged(self) -> bool:
-        """Whether the file for all photos is there, and has these photos and no others."""
+        """Return whether the merged file is there and holds exactly these photos."""
         return (
             self._merged is not None
             and len(self._hashes) == len(self._tasks)
@@ -153,20 +155,23 @@ class FolderRun:
         return digest([*hashes, *(task.name for task in self._tasks)])
 
     def _how(self, task: Task | None = None) -> str:
-        """All that decides what a result looks like but the photo itself."""
+        """Return a digest of everything except the photo that affects a result."""
         return digest(self._plain if task is None else self._plain | {"name": task.name})
 
 
 def _models() -> str:
-    """Return the version of the models here: results of others do not count as done."""
+    """Return the version of the models here, or "" without models.
+
+    Results of other versions do not count as done.
+    """
     try:
         return models_version()
-    except ModelFileError:  # a service may do the work without them
+    except ModelFileError:  # a service may do the work instead
         return ""
 
 
 def _with_parts(tasks: Sequence[Task], folder: Path) -> list[Task]:
-    """Tasks whose results are kept under names of no meaning, the same in each run."""
+    """Return the tasks with stable hashed file names for their partial results."""
     seen: Counter[str] = Counter()
     placed = []
     for task in tasks:

@@ -1,9 +1,11 @@
-"""What of a folder of photos is done, so that a run that was stopped can go on.
+"""Record which photos of a folder are done, so that a stopped run can be resumed.
 
-Beside the results, `<out>/.carseg/` holds `done.jsonl`, one line per result, and for formats that
-merge all photos into one file the results of single photos, until all are there. A result appears
-under its name when it is whole, and then its line: whatever stops a run, even `kill -9`, a result
-that has a line is whole, and one without is made again.
+The folder `<out>/.carseg/` holds `done.jsonl`, with one line per result. For formats that merge
+all photos into one file, it also holds the results of single photos until all are done.
+
+A result is first written completely, then renamed to its final name, and then its line is added.
+After any stop, even `kill -9`, a result with a line is complete. A result without a line is made
+again.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class FolderInUseError(Exception):
 
 @dataclass(frozen=True)
 class Photo:
-    """A file as it was found: enough to see, without reading it, that it has not changed."""
+    """The state of a photo file, which shows a change without reading the file."""
 
     path: str
     size: int
@@ -34,7 +36,7 @@ class Photo:
 
     @classmethod
     def of(cls, path: Path) -> Photo | None:
-        """None where there is no such file."""
+        """Return the state of a file, or None if there is no such file."""
         try:
             found = path.stat()
         except OSError:
@@ -44,14 +46,14 @@ class Photo:
 
 @dataclass(frozen=True)
 class _Line:
-    """One result.
+    """The record of one result.
 
     Attributes:
-        target: its file, relative to the folder.
-        size: of it in bytes.
-        how: a digest of all that decides what is in it but the photo.
-        photo_hash: SHA-256 of the photo; of a merged file, a digest of all photos and their names.
-        photo: its file; None for a merged file.
+        target: file of the result, relative to the folder.
+        size: size of that file in bytes.
+        how: digest of everything except the photo that affects the result.
+        photo_hash: SHA-256 of the photo; for a merged file, a digest of all photos and their names.
+        photo: file of the photo; None for a merged file.
     """
 
     target: str
@@ -62,18 +64,19 @@ class _Line:
 
 
 class RunLog:
-    """The results in one folder. For one thread, and one process at a time.
+    """The log of the results in one folder. For one thread, and one process at a time.
 
     Attributes:
-        out: the folder.
-        parts: where results of single photos are that are to be merged.
+        out: folder of the results.
+        parts: folder of the results of single photos that are to be merged.
     """
 
     def __init__(self, out: Path, *, anew: bool = False) -> None:
-        """
+        """Open and lock the log of a folder.
+
         Args:
-            out: the folder of the results; made if needed.
-            anew: forget what was done before.
+            out: folder of the results; created if needed.
+            anew: discard the records of earlier runs.
 
         Raises:
             FolderInUseError: another process has it open.
@@ -104,10 +107,10 @@ class RunLog:
         self._file.close()
 
     def hash_if_done(self, photo: Photo | None, target: Path, how: str) -> str | None:
-        """The hash of a photo whose result is there, even if it was merged since; else None.
+        """Return the hash of a photo with a result, or None without one.
 
-        A photo counts as unchanged with the same path, size and time of change, or else with the
-        same bytes.
+        A result that was merged since counts too. A photo counts as unchanged if its path, size
+        and time of change are the same, or else if its bytes are the same.
         """
         line = self._lines.get(self._name(target))
         if line is None or photo is None or line.photo is None or line.how != how:
@@ -119,7 +122,7 @@ class RunLog:
         return line.photo_hash
 
     def is_there(self, target: Path) -> bool:
-        """Whether the file of a result is as it was written, by its size."""
+        """Return whether the file of a result exists with the size that was written."""
         line = self._lines.get(self._name(target))
         try:
             return line is not None and target.stat().st_size == line.size
@@ -127,7 +130,7 @@ class RunLog:
             return False
 
     def is_merged(self, target: Path, how: str, photos: str) -> bool:
-        """Whether a merged file is there and has these photos (`digest` of them) and no others."""
+        """Return whether a merged file holds exactly the photos with the digest `photos`."""
         line = self._lines.get(self._name(target))
         return (
             line is not None
@@ -146,7 +149,7 @@ class RunLog:
         self._lines[line.target] = line
 
     def replace(self, target: Path, document: bytes) -> None:
-        """Write a file that appears when it is whole. Raises OSError."""
+        """Write a file under a temporary name, then rename it. Raises OSError."""
         unfinished = self._folder / "unfinished"
         unfinished.write_bytes(document)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +172,7 @@ class RunLog:
                 photo = fields.pop("photo")
                 line = _Line(**fields, photo=None if photo is None else Photo(**photo))
             except (ValueError, TypeError, KeyError, AttributeError):
-                continue  # cut off by a loss of power: that result is made again
+                continue  # cut off by a power failure: that result is made again
             lines[line.target] = line
         if not text.endswith("\n"):
             self._file.write("\n")
@@ -177,7 +180,7 @@ class RunLog:
 
 
 def digest(fields: list[str] | dict[str, str]) -> str:
-    """One short text for several, equal only if they are."""
+    """Return a digest of several texts, equal only if all of them are equal."""
     return hashlib.sha256(json.dumps(fields).encode()).hexdigest()[:32]
 
 

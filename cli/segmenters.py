@@ -1,6 +1,6 @@
-"""Two ways to segment any number of photos for the command line: here, or by a running service.
+"""Segment any number of photos for the command line, in this process or by a running service.
 
-Both take tasks as they need them and give each result as soon as it is there, so memory does not
+Both ways take tasks as needed and yield each result as soon as it is ready, so memory does not
 grow with the number of photos.
 """
 
@@ -29,22 +29,22 @@ from vision.runtimes.choose import RuntimeMissingError
 
 log = logging.getLogger("carseg.cli")
 
-_FETCHES = 4  # results that are fetched from a service at the same time
+_FETCHES = 4  # results fetched from a service concurrently
 
 Item = TypeVar("Item")
 
 
 class PhotoError(Exception):
-    """Why there is no result for one photo; the message is one sentence."""
+    """One photo has no result. The message is one sentence."""
 
 
 class ServiceError(Exception):
-    """The service is gone, or takes nothing any more; the message is one sentence."""
+    """The service is gone, or accepts no more photos. The message is one sentence."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One photo: its file, its name in formats that point to it, and the file to write, if any."""
+    """One photo: its file, its name in formats that point to it, and its result file, if any."""
 
     photo: Path
     name: str
@@ -53,12 +53,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Segmented:
-    """What became of a task.
+    """The outcome of a task.
 
     Attributes:
-        image_hash: SHA-256 of the photo; "" where it could not be read.
-        document: its file in the format; None if there is none.
-        error: why, in one sentence.
+        task: the task.
+        image_hash: SHA-256 of the photo; "" without a result.
+        document: bytes of the result in the format; None without a result.
+        error: reason why there is no result, in one sentence; "" with a result.
     """
 
     task: Task
@@ -68,12 +69,15 @@ class Segmented:
 
 
 Ending = Generator[Segmented, None, None]
-SegmentAll = Callable[[Sequence[Task]], Ending]  # in the order in which they end
+SegmentAll = Callable[[Sequence[Task]], Ending]  # in order of completion
 
 
 @contextmanager
 def local(chosen: Format, options: Options) -> Iterator[SegmentAll]:
-    """Do the work here, as the service does it: same stages, same number of threads."""
+    """Provide a function that segments photos in this process.
+
+    It uses the same stages and the same number of threads as the service.
+    """
     settings = load_settings()
     workers = min(settings.workers, usable_cores())
     try:
@@ -100,14 +104,20 @@ def local(chosen: Format, options: Options) -> Iterator[SegmentAll]:
 
 @contextmanager
 def remote(url: str, chosen: Format, options: Options, at_once: int) -> Iterator[SegmentAll]:
-    """Let a service do the work. Raises ClickException if there is none."""
+    """Provide a function that lets a service segment photos.
+
+    The function raises ServiceError if the service stops answering.
+
+    Raises:
+        ClickException: the service does not answer.
+    """
     try:
         from client import CarSeg, CarSegError, Outcome
     except ImportError:
         raise click.ClickException(
             "--server needs one more package: pip install requests"
         ) from None
-    # Not an option: everybody on the machine can read the command lines of others.
+    # The key is no command-line option: all users of a machine can read its command lines.
     with CarSeg(url, api_key=os.environ.get("CARSEG_API_KEY") or None) as service:
         try:
             service.ready()
@@ -144,7 +154,7 @@ def remote(url: str, chosen: Format, options: Options, at_once: int) -> Iterator
 
 
 def _attempt(task: Task, work: Callable[[], tuple[str, bytes]]) -> Segmented:
-    """The hash and the document that `work` gives, or why it does not."""
+    """Call `work`, and return its hash and document, or the reason why it failed."""
     try:
         return Segmented(task, *work())
     except OSError as error:
@@ -157,7 +167,10 @@ def _attempt(task: Task, work: Callable[[], tuple[str, bytes]]) -> Segmented:
 
 
 def _unordered(work: Callable[[Item], Segmented], items: Iterable[Item], threads: int) -> Ending:
-    """`work` on all items in threads; few items are taken ahead."""
+    """Run `work` on all items in threads, and yield the results as they end.
+
+    At most two items per thread are taken at a time.
+    """
     executor = ThreadPoolExecutor(threads)
     pending: set[Future[Segmented]] = set()
     try:

@@ -26,16 +26,16 @@ from options import PLAIN
 from segment_interface import ImageError, decode_image
 from settings import REPOSITORY, Settings
 
-KEY = secrets.token_hex(24)  # of our own service, so that it does not matter which others are set
+KEY = secrets.token_hex(24)  # for our own service; keys of the environment are ignored
 
 
 class DemoError(Exception):
-    """Why there is no result, in one sentence."""
+    """The reason why there is no result, in one sentence."""
 
 
 @contextmanager
 def service() -> Iterator[str]:
-    """A service of its own, on a free port and with a folder of its own; gives its address."""
+    """Run a service on a free port with a temporary folder, and yield its address."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             **os.environ,
@@ -64,7 +64,7 @@ def service() -> Iterator[str]:
 
 
 def ask(url: str, body: dict[str, str] | None = None) -> dict[str, Any]:
-    """GET, or POST where there is a body; returns the JSON. Raises DemoError."""
+    """Send a GET, or a POST if there is a body, and return the JSON. Raises DemoError."""
     request = urllib.request.Request(  # noqa: S310 (the address is our own)
         url,
         data=None if body is None else json.dumps(body).encode(),
@@ -80,7 +80,7 @@ def ask(url: str, body: dict[str, str] | None = None) -> dict[str, Any]:
 
 
 def segment(address: str, photo: bytes) -> dict[str, Any]:
-    """Post a photo, wait for it, fetch its result. Raises DemoError."""
+    """Post a photo, wait for it, and return its result. Raises DemoError."""
     image_hash = ask(address, {"image": base64.b64encode(photo).decode()})["image_hash"]
     while (status := ask(f"{address}/{image_hash}/status"))["status"] != "Ready":
         if status["status"] == "Error":
@@ -90,7 +90,7 @@ def segment(address: str, photo: bytes) -> dict[str, Any]:
 
 
 def report(result: dict[str, Any]) -> None:
-    """Print type and parts as a table."""
+    """Print the type and a table of the parts."""
     print(result["message"])
     if result["type"]:
         print(f"Type: {result['type']['name']} ({result['type']['confidence']:.0%})")
@@ -103,7 +103,7 @@ def report(result: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Run the demo. Returns the exit status."""
+    """Run the demo and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path, help="PNG, JPEG or WebP")
     parser.add_argument("--out", type=Path, default=Path("demo.png"), help="overlay to write")

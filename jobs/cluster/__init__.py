@@ -1,14 +1,14 @@
-"""Photos worked on by other processes over one Redis; only with CARSEG_BROKER_URL.
+"""Process photos in Celery workers over one Redis; used only with CARSEG_BROKER_URL.
 
-In order of use:
+Modules, in order of use:
 
-    engine.py   what the routes use: the other `engine.Engine`
-    maintenance.py  lapsed leases, missing tasks, old results
-    celery_tasks.py  Celery as it is used here
-    queue.py    the photos that wait or are worked on, and who has which
-    result_store.py  what is remembered, in Redis
-    redis_client.py  a client of Redis
-    scripts.py  each step as one script
-    worker.py   the parent and the processes of one worker, begun by `celery_app.py`
-    runner.py   what such a process does with photos, one after the other
+    engine.py        the `jobs.engine.Engine` that the routes use
+    maintenance.py   lapsed leases, missing tasks, old results
+    celery_tasks.py  the Celery app and the publisher of its tasks
+    queue.py         waiting and running photos, claims and leases
+    result_store.py  the `jobs.store.Store` in Redis
+    redis_client.py  the connections to Redis, and the meaning of its errors
+    scripts.py       the Lua scripts and the key layout
+    worker.py        the parent and child processes of one worker, started by `celery_app.py`
+    runner.py        the loop of a child process: claim a photo, process it, store the outcome
 """

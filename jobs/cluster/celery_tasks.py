@@ -1,11 +1,11 @@
-"""Celery as this service uses it: a queue of tasks that each say "work on the next photos".
+"""Use Celery as a queue of tasks, each of which says "process the next photos".
 
-Which photos these are, and who has them, is known to `queue` alone. So a task that is lost or
-comes twice does no harm: while photos wait, `upkeep` sees to it that there are as many tasks, and a
-task that finds no photo is done, and with it all that nobody has taken.
+Only `jobs.cluster.queue` knows the photos and their claims, so a lost or repeated task does no
+harm. `jobs.cluster.maintenance` publishes a task for each waiting photo that lacks one. A task
+that finds no photo ends, and the claim script drops all tasks that no worker has taken.
 
-A task costs Celery more than a photo costs us. So whoever has one goes on with the photos that wait
-for a turn, and only then takes the next one.
+A task costs Celery more time than a photo costs us. A task therefore claims photo after photo for
+one turn (see `turn`) before its worker takes the next task.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from settings import Settings, usable_cores
 log = logging.getLogger("carseg.cluster")
 
 TASK = "carseg.work"
-_TURN = 5.0  # seconds: some twenty photos
-_QUEUE = "photos"  # with the prefix, a list that `scripts` knows too
+_TURN = 5.0  # seconds; enough for some twenty photos
+_QUEUE = "photos"  # with the key prefix, a list that `scripts` uses too
 _PUBLISH = {"queue": _QUEUE, "ignore_result": True, "retry": False}
 
-# A connection of which nothing is heard for half a minute is given up, also while it only waits.
+# A connection is closed after half a minute without a sign of life, even while it is idle.
 _KEEPALIVE = {
     getattr(socket, name): value
     for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
@@ -35,12 +35,15 @@ _KEEPALIVE = {
 
 
 def turn(settings: Settings) -> float:
-    """Seconds for which a task begins photos; what it began last may take its whole time."""
+    """Return the seconds during which a task may start photos.
+
+    The last photo that it starts may still take its full time limit.
+    """
     return min(_TURN, settings.job_seconds / 10)
 
 
 def make_celery(settings: Settings) -> Celery:
-    """The Celery app, for those who publish tasks and those who do them."""
+    """Return the Celery app, for publishers of tasks and for workers."""
     if settings.broker_url is None:
         raise ValueError("there is no broker")
     app = Celery("carseg", broker=settings.broker_url.get_secret_value())
@@ -51,9 +54,9 @@ def make_celery(settings: Settings) -> Celery:
         task_reject_on_worker_lost=True,
         task_time_limit=turn(settings) + settings.job_seconds,
         worker_concurrency=min(settings.workers, usable_cores()),
-        worker_prefetch_multiplier=1,  # with late acknowledgement: none beside those worked on
+        worker_prefetch_multiplier=1,  # with late acknowledgement: no task is reserved ahead
         worker_lost_wait=1.0,
-        worker_proc_alive_timeout=60.0,  # the models are loaded before a process is there
+        worker_proc_alive_timeout=60.0,  # a process reports as alive after it has loaded models
         worker_enable_remote_control=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
@@ -71,13 +74,13 @@ def make_celery(settings: Settings) -> Celery:
 
 
 class TaskPublisher:
-    """The tasks in the queue of Celery. Safe for several threads."""
+    """Publisher of tasks to Celery's queue. Thread-safe."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
     def put(self, count: int = 1) -> None:
-        """Publish tasks. What fails is logged, no more: `upkeep` makes up for it."""
+        """Publish tasks. A failure is only logged: `Maintenance` publishes missing tasks later."""
         try:
             with self._app.producer_pool.acquire(block=True) as producer:
                 for _ in range(count):
@@ -86,5 +89,5 @@ class TaskPublisher:
             log.warning("A task could not be published; it will be: %s", type(error).__name__)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._app.close()

@@ -1,8 +1,8 @@
-"""Accept photos for Celery workers: what is known and who has what is all in Redis.
+"""Accept photos for Celery workers; all statuses and claims are in Redis.
 
-The life of a photo: POST -> it waits in Redis, with its bytes, and a task is published -> a worker
-claims the photo that waits for longest -> Ready or Error, in one step with the end of its bytes.
-Several processes may do this over one Redis; none of them knows a photo by itself.
+The life of a photo: A POST stores its bytes in Redis and publishes a task. A worker claims the
+photo that has waited longest. One step makes it Ready or Error and deletes its bytes. Several
+processes may share one Redis; none of them holds the status of a photo in memory.
 """
 
 from __future__ import annotations
@@ -31,13 +31,17 @@ log = logging.getLogger("carseg.cluster")
 NO_WORKER = "No worker is running."
 NO_RESULT = "The result of this photo is gone from Redis; delete the photo and post it again."
 
-_POLL = 0.05  # seconds between two looks at a photo that somebody waits for
-_RECENT = 100  # results that are kept unpacked
-_SLACK = 3600  # seconds after which Redis forgets by itself what was to be forgotten
+_POLL = 0.05  # seconds between two polls of a photo that a client waits for
+_RECENT = 100  # unpacked results kept in memory
+_SLACK = 3600  # seconds after `keep_days` at which Redis itself expires a key
 
 
 def connect(settings: Settings) -> tuple[RedisClient, RedisResultStore, RedisQueue]:
-    """Redis as the settings say; nothing is asked of it yet. Raises SettingsError."""
+    """Build the Redis client, the result store and the queue. Nothing is sent to Redis yet.
+
+    Raises:
+        SettingsError: `CARSEG_WRITE_MASKS` is on, but workers write no files.
+    """
     if settings.broker_url is None:
         raise ValueError("there is no broker")
     if settings.write_masks:
@@ -51,14 +55,15 @@ def connect(settings: Settings) -> tuple[RedisClient, RedisResultStore, RedisQue
 
 
 class RedisEngine:
-    """An `engine.Engine` whose photos are worked on in other processes.
+    """The `jobs.engine.Engine` whose photos are processed by Celery workers.
 
     Args:
         store, queue, tasks: shared with the workers.
-        limits: see `Limits`; `workers` is how many photos are decoded at the same time.
-        model_version: of the models in use now, see `model_files.models_version`. Results of
-            workers that have others are kept, and made anew when their photos are posted again.
-        on_end: called for each photo that is cancelled or given up here.
+        limits: see `jobs.job.Limits`; `workers` is the number of photos decoded concurrently.
+        model_version: version of the models in use now, see `vision.model_files.models_version`.
+            A result from a worker with other models is kept until its photo is posted again. The
+            photo is then processed again.
+        on_end: called for each photo that is cancelled or given up in this process.
     """
 
     def __init__(
@@ -91,14 +96,14 @@ class RedisEngine:
         if self._closing.is_set():
             raise ClosingError
         with self._decoding:
-            decode_photo(data, self._limits.max_pixels)  # workers get whole pictures only
+            decode_photo(data, self._limits.max_pixels)  # refuse broken files before queueing
         is_new = bool(self._queue.accept(*where, data))
         self._tasks.put()
         return digest, is_new
 
     def find(self, digest: str, owner: str = "") -> PhotoStatus | None:
         """See `Engine.find`."""
-        for _ in range(3):  # in between it may be forgotten or posted anew
+        for _ in range(3):  # it may be deleted or posted again between the two reads
             row = self._queue.standing(digest, owner)
             if row is None:
                 return None
@@ -145,7 +150,7 @@ class RedisEngine:
     def _wait(
         self, digest: str, enough: Callable[[PhotoStatus], bool], seconds: float, owner: str
     ) -> PhotoStatus | None:
-        """Ask Redis again and again, a few times a second."""
+        """Poll Redis until the photo has ended, `enough` returns True or the time is over."""
         deadline = time.monotonic() + seconds
         while True:
             now = self.find(digest, owner)
@@ -167,11 +172,11 @@ class RedisEngine:
         return bool(done)
 
     def counts(self) -> dict[str, float]:
-        """What is counted of jobs, as in `job_counts`."""
+        """Return the counters of jobs, named as in `jobs.counts`."""
         return self._queue.counts()
 
     def health(self) -> EngineHealth:
-        """See `Engine.health`. Raises StoreError where Redis can't be reached."""
+        """See `Engine.health`. Raises StoreError if Redis can't be reached."""
         load = self._queue.load()
         try:
             self._store.check()
@@ -189,7 +194,7 @@ class RedisEngine:
 
     @property
     def stuck(self) -> int:
-        """See `Engine.stuck`. Workers kill what hangs."""
+        """See `Engine.stuck`. Always 0: a worker kills its processes that hang."""
         return 0
 
     @property
@@ -198,11 +203,11 @@ class RedisEngine:
         return self._closing.is_set()
 
     def resume(self) -> int:
-        """See `Engine.resume`. There is nothing to take up: what waits, waits in Redis."""
+        """See `Engine.resume`. Always 0: waiting photos are still queued in Redis."""
         return 0
 
     def close(self) -> None:
-        """See `Engine.close`. Nothing is worked on here, and what is known can still be asked."""
+        """See `Engine.close`. No photo is processed here, and statuses can still be read."""
         self._closing.set()
         self._upkeep.close()
         self._tasks.close()
@@ -217,9 +222,10 @@ def open_cluster(
     """Return the engine that the settings ask for.
 
     Args:
-        settings, limits: those of the service.
+        settings: settings of the service.
+        limits: limits of the service.
         on_end: see `RedisEngine`.
-        model_version: see `RedisEngine`; None for that of the files in `models/`.
+        model_version: see `RedisEngine`; None for the version of the files in `models/`.
 
     Raises:
         SettingsError: Redis does not answer, or the description of a model can't be read.
@@ -235,7 +241,11 @@ def open_cluster(
 
 
 def require(calls: RedisClient) -> None:
-    """Raise SettingsError if Redis can't be used; say in the log how it should be set up."""
+    """Check that Redis can be used, and log a warning for each unsafe setting of it.
+
+    Raises:
+        SettingsError: Redis can't be used.
+    """
     reason = calls.trouble()
     if reason is not None:
         raise SettingsError(f"{PREFIX}BROKER_URL: {reason}.")

@@ -1,4 +1,4 @@
-"""What some process of a cluster must do every few seconds, so that nothing is lost for long."""
+"""Repair a cluster every few seconds: lapsed leases, missing tasks, old results."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ log = logging.getLogger("carseg.cluster")
 
 
 class Maintenance:
-    """A thread that looks for lapsed leases, missing tasks and old results.
+    """Thread that requeues lapsed photos, publishes missing tasks and deletes old results.
 
     Args:
-        store, queue, tasks: those of the cluster.
-        limits: see `Limits`.
+        store, queue, tasks: shared by the processes of the cluster.
+        limits: see `jobs.job.Limits`.
         on_end: called for each photo that is given up.
-        worker: name of the worker that this process is; None if it is none.
+        worker: name for the heartbeats of this worker; None if this process is not a worker.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Maintenance:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread, and remove this worker from the list of workers."""
         self._stop.set()
         self._thread.join()
         if self._worker is not None:

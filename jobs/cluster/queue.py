@@ -1,6 +1,6 @@
-"""The photos that wait or are worked on, in Redis: who takes one, has it until a lease lapses.
+"""Queue photos in Redis, and lease each one to the worker that claims it.
 
-Every method may raise StoreError.
+Every method may raise `jobs.store.StoreError`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from photo_result import Stage
 
 
 class Row(NamedTuple):
-    """Where a photo stands; `stage` and `position` as in `job.Standing`."""
+    """The status of a photo; `stage` and `position` as in `jobs.job.PhotoStatus`."""
 
     number: int
     state: State
@@ -27,13 +27,14 @@ class Row(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """An attempt at a photo: who has it may work on it, until the lease lapses.
+    """An attempt at a job. Its worker may process the photo until the lease lapses.
 
     Attributes:
-        name: of the attempt.
-        number: of the try in the store.
-        waited: seconds since the photo was accepted.
-        upload: the file; empty where it was not asked for.
+        name: name of the attempt.
+        digest: hash of the photo.
+        number: number of the job in the store.
+        waited: seconds from the acceptance of the photo to the claim.
+        upload: the file; empty if it was not requested.
     """
 
     name: str
@@ -44,19 +45,19 @@ class Claim(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """A photo that was forgotten before it had ended, after so many seconds."""
+    """The seconds of waiting and of work on a photo that was deleted before it ended."""
 
     waited: float
     worked: float
 
 
 class Swept(NamedTuple):
-    """What a look at all leases has found.
+    """The result of a sweep over all leases.
 
     Attributes:
-        missing: how many more photos wait than there are tasks for them.
-        lapsed: those that nobody worked on any more, which wait again.
-        given_up: the same, at their last attempt: they are in Error.
+        missing: number of waiting photos that have no task.
+        lapsed: hashes of photos whose lease has lapsed; they wait again.
+        given_up: hashes of photos whose lease has lapsed at the last attempt; they are in Error.
     """
 
     missing: int
@@ -65,7 +66,7 @@ class Swept(NamedTuple):
 
 
 class Load(NamedTuple):
-    """How many photos wait and are worked on, and how many workers were there lately."""
+    """The numbers of waiting photos, of running photos and of workers seen lately."""
 
     waiting: int
     running: int
@@ -73,12 +74,12 @@ class Load(NamedTuple):
 
 
 class RedisQueue:
-    """All that is done with a photo between its acceptance and its end.
+    """The photos of a cluster from their acceptance to their outcome.
 
     Args:
-        calls: the Redis.
-        lease: seconds for which a worker that is not heard of has its photo.
-        keep_seconds: after which Redis forgets what has ended.
+        calls: the Redis client.
+        lease: seconds after which a claim lapses unless it is renewed.
+        keep_seconds: seconds after which Redis expires a photo that has ended.
     """
 
     def __init__(self, calls: RedisClient, lease: float, keep_seconds: float) -> None:
@@ -94,24 +95,25 @@ class RedisQueue:
         workers: int,
         upload: bytes = b"",
     ) -> bool | None:
-        """Let a photo wait, unless it is known and need not be worked on anew.
+        """Queue a photo, unless it is known and need not be processed again.
 
-        One that ended in Error is worked on anew, and one that is Ready with another version.
+        A photo is processed again if it ended in Error, or if another version of the models made
+        its result.
 
         Args:
-            digest: its hash.
-            owner: whose it is; "" where all see everything.
-            model_version: of the models in use now.
-            limit: how many may wait.
-            workers: that are likely to work, if none does now.
-            upload: the file; without it nothing is done but a look.
+            digest: hash of the photo.
+            owner: owner of the photo; "" if all clients see all photos.
+            model_version: version of the models in use now.
+            limit: largest number of waiting photos.
+            workers: number of workers to assume for the retry time if no photo is running.
+            upload: the file; if it is empty, the photo is only looked up, not queued.
 
         Returns:
-            Whether the photo is new to this owner; None where it would be taken, but there is no
-            upload.
+            True if the photo is new to this owner, else False; None if the photo would be queued
+            but `upload` is empty.
 
         Raises:
-            QueueFullError: too many wait.
+            QueueFullError: `limit` photos wait already.
         """
         became, *figures = self._calls.run(
             scripts.ACCEPT, digest, owner, limit, WAITING, model_version, upload
@@ -126,27 +128,32 @@ class RedisQueue:
         return became == b"taken" or bool(figures[0])
 
     def standing(self, digest: str, owner: str) -> Row | None:
-        """Where a photo stands; None if it is unknown to this owner."""
+        """Return the status of a photo, or None if it is unknown to this owner."""
         return self.standings([digest], owner)[0]
 
     def standings(self, digests: Sequence[str], owner: str) -> list[Row | None]:
-        """Where many photos stand at one moment; None for those unknown to this owner."""
+        """Return the statuses of photos at one moment, None for each unknown to this owner."""
         return [_row(found) for found in self._calls.run(scripts.STANDINGS, owner, *digests)]
 
     def forget(self, digest: str, owner: str) -> bool | Forgotten:
-        """Take a photo from an owner, and forget it with the last one; False if it was unknown."""
+        """Remove an owner from a photo, and delete the photo with its last owner.
+
+        Returns:
+            False if the photo was unknown to this owner; a `Forgotten` if it was deleted before
+            it ended; else True.
+        """
         done, *seconds = self._calls.run(scripts.FORGET, owner, digest)
         return Forgotten(*map(float, seconds)) if seconds else bool(done)
 
     def claim(self, name: str) -> tuple[Claim | None, list[str]]:
-        """Take the photo that waits for longest.
+        """Claim the photo that has waited longest.
 
         Args:
-            name: of the attempt; nobody may have used it before.
+            name: name of the attempt; it must never have been used before.
 
         Returns:
-            The photo, None if none waits; and hashes of photos that ended in Error because their
-            uploads were gone.
+            The claim, or None if no photo waits; and the hashes of photos that ended in Error
+            because their uploads were gone.
         """
         lost, *found = self._calls.run(
             scripts.CLAIM, name, self.lease, RUNNING, LOST, self._keep_seconds
@@ -158,15 +165,15 @@ class RedisQueue:
         return Claim(name, digest.decode(), int(number), float(waited), upload), gone
 
     def renew(self, claim: Claim) -> bool:
-        """Begin the lease anew; False where it has lapsed or the photo was forgotten."""
+        """Renew the lease. Return False if it has lapsed or the photo was deleted."""
         return bool(self._calls.run(scripts.RENEW, claim.digest, claim.name, self.lease))
 
     def stage(self, claim: Claim, stage: Stage) -> bool:
-        """Tell what is being done; False where nobody wants the result any more."""
+        """Record the current stage. Return False if the result is no longer wanted."""
         return bool(self._calls.run(scripts.STAGE, claim.number, claim.name, stage))
 
     def claimed(self, beginning: str) -> Claim | None:
-        """The photo that is worked on under a name that begins like this."""
+        """Return the running claim whose name starts with `beginning`, without its upload."""
         found = self._calls.run(scripts.CLAIMED, beginning)
         if not found:
             return None
@@ -174,16 +181,18 @@ class RedisQueue:
         return Claim(name.decode(), digest.decode(), int(number), float(waited))
 
     def give_back(self, claim: Claim) -> bool:
-        """Let a photo wait again at once; True where it was tried too often and ends in Error."""
+        """Requeue a photo at once. Return True if it ended in Error after too many attempts."""
         arguments = (ATTEMPTS, WAITING, TWICE, self._keep_seconds)
         return bool(self._calls.run(scripts.GIVE_BACK, claim.digest, claim.name, *arguments))
 
     def sweep(self, pause: float) -> Swept | None:
-        """Let photos wait again whose leases have lapsed.
+        """Requeue the photos whose leases have lapsed.
 
         Args:
-            pause: seconds between two sweeps, whoever does them; None is returned if the last one
-                is not that old.
+            pause: seconds between two sweeps, counted over all processes.
+
+        Returns:
+            The result of the sweep; None if the last sweep of any process is too recent.
         """
         arguments = (pause, self.lease, ATTEMPTS, WAITING, TWICE, self._keep_seconds)
         done, missing, lapsed, given_up = self._calls.run(scripts.SWEEP, *arguments)
@@ -192,19 +201,19 @@ class RedisQueue:
         return Swept(missing, [d.decode() for d in lapsed], [d.decode() for d in given_up])
 
     def beat(self, worker: str) -> None:
-        """Say that a worker is there."""
+        """Record a heartbeat of a worker."""
         self._calls.run(scripts.BEAT, worker)
 
     def leave(self, worker: str) -> None:
-        """Say that a worker is there no more."""
+        """Remove a worker from the list of workers."""
         self._calls.ask(lambda redis: redis.zrem(f"{PREFIX}workers", worker))
 
     def load(self) -> Load:
-        """How much is there to do, and how many do it."""
+        """Return the numbers of waiting photos, running photos and workers."""
         return Load(*self._calls.run(scripts.HEALTH, self.lease))
 
     def counts(self) -> dict[str, float]:
-        """What was counted of the jobs that ended, as `RedisResultStore.end` was told."""
+        """Return the counters of ended jobs that `RedisResultStore.end` has added up."""
         found = self._calls.ask(lambda redis: redis.hgetall(f"{PREFIX}counts"))
         return {name.decode(): float(value) for name, value in found.items()}  # type: ignore[union-attr]
 

@@ -1,6 +1,6 @@
-"""Redis for whoever remembers or queues photos: one client, scripts, and what its errors mean.
+"""Call Redis for the queue and the result store, and translate its errors.
 
-Imported only where `CARSEG_BROKER_URL` is set.
+Imported only if `CARSEG_BROKER_URL` is set.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ Answer = TypeVar("Answer")
 FULL = "The Redis of the service is full; nothing was stored. Try again later."
 _BROKEN = "The service can't use its Redis; its log says why."
 
-TIMEOUT = 3.0  # seconds for an answer of Redis
-_LOADING = 60.0  # seconds that Redis may take to read its data
+TIMEOUT = 3.0  # seconds to wait for an answer of Redis
+_LOADING = 60.0  # seconds to wait while Redis loads its data
 _OLDEST = (6, 2)
-_PAUSE = 1.0  # seconds without a try after Redis did not answer in time
+_PAUSE = 1.0  # seconds without a call after a timeout
 
 
 def connection_options() -> dict[str, Any]:
-    """How long to wait for Redis, for its clients."""
-    # A connection that was cut since its last use is only found out by using it. To do a step
-    # twice does no harm, so there is one more try; but none after a timeout: that was long.
+    """Return the timeouts and the retry rule for clients of Redis."""
+    # A connection that was cut since its last use fails at its next use. Every step can safely be
+    # repeated, so it is retried once. A timeout is not retried, because it has already taken long.
     retry = Retry(NoBackoff(), 1, supported_errors=(exceptions.ConnectionError,))
     return {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "retry": retry}
 
 
 class RedisClient:
-    """A pool of connections. Safe for several threads, but not across a fork.
+    """Pool of connections to Redis. Thread-safe, but not usable across a fork.
 
     Args:
-        url: `redis://` or `rediss://`.
+        url: address of Redis, `redis://` or `rediss://`.
     """
 
     def __init__(self, url: str) -> None:
@@ -54,7 +54,7 @@ class RedisClient:
         self._silent_until = 0.0
 
     def run(self, script: str, *arguments: Value) -> Any:
-        """What a script of `scripts` returns. Raises StoreError."""
+        """Run a script of `jobs.cluster.scripts` and return its answer. Raises StoreError."""
         with self._lock:
             if script not in self._scripts:
                 self._scripts[script] = self._client.register_script(PRELUDE + script)
@@ -62,8 +62,8 @@ class RedisClient:
         return self.ask(lambda redis: registered(args=arguments, client=redis))
 
     def ask(self, question: Callable[[Redis], Answer]) -> Answer:
-        """What Redis answers. Raises StoreError."""
-        if time.monotonic() < self._silent_until:  # so that not all threads wait for it
+        """Call `question` with the Redis client and return its answer. Raises StoreError."""
+        if time.monotonic() < self._silent_until:  # fail at once after a timeout
             raise StoreError(AWAY, away=True)
         try:
             return question(self._client)
@@ -73,9 +73,9 @@ class RedisClient:
             raise _explained(error) from error
 
     def trouble(self) -> str | None:
-        """Why this Redis can't be used, as the end of a sentence; None if it can.
+        """Return the reason why this Redis can't be used, or None if it can.
 
-        Waits while it reads its data.
+        The reason is the end of a sentence. Waits up to a minute while Redis loads its data.
         """
         parts = self._client.get_connection_kwargs()
         where = f"{parts.get('host')}:{parts.get('port')}"
@@ -98,7 +98,7 @@ class RedisClient:
             return None if found >= _OLDEST else f"Redis 6.2 or later is needed, it is {version}"
 
     def advice(self) -> list[str]:
-        """What of the Redis's own settings would lose photos."""
+        """Return a warning for each setting of Redis that could lose photos."""
         info: Any = self.ask(lambda redis: redis.info())
         found = []
         if not info.get("aof_enabled"):
@@ -108,7 +108,7 @@ class RedisClient:
         return found
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._client.close()
 
 

@@ -1,4 +1,4 @@
-"""A store that several processes share, in Redis."""
+"""Store results in Redis, for several processes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from jobs.store import Ended, Ending, PendingJob, StoreError
 
 PREFIX = "carseg:"
 
-_ENDING = ("state", "message", "version")  # fields of a photo that say how it ended
+_ENDING = ("state", "message", "version")  # fields of `photo:<hash>` with its outcome
 
 
 class RedisResultStore:
-    """A `store.Store` in Redis; what else is known of a photo there is in `queue`.
+    """The `jobs.store.Store` in Redis. `RedisQueue` works on the same keys.
 
     Args:
-        calls: the Redis.
-        keep_seconds: after which Redis itself forgets what has ended.
+        calls: the Redis client.
+        keep_seconds: seconds after which Redis expires a photo that has ended.
     """
 
     lasting = True
@@ -46,11 +46,15 @@ class RedisResultStore:
         self._calls.run(scripts.BEGIN, number)
 
     def end(self, number: int, ending: Ending, counts: Mapping[str, float] | None = None) -> bool:
-        """See `store.Store.end`; False also where the try has ended before.
+        """Store the outcome of a job, as `jobs.store.Store.end` describes.
 
         Args:
-            number, ending: as there.
-            counts: added to what is counted of all jobs, if the ending is taken.
+            number: number of the job.
+            ending: outcome of the job.
+            counts: added to the counters of all jobs if the outcome is stored.
+
+        Returns:
+            False if the job has ended before, or its photo was deleted or posted again since.
         """
         pairs = [value for pair in (counts or {}).items() for value in pair]
         fields = (ending.state, ending.message, ending.result or b"")
@@ -146,11 +150,11 @@ class RedisResultStore:
 
 
 def _ending(fields: Sequence[bytes | None], result: bytes | None = None) -> Ending | None:
-    """Return how a photo ended; None while it has not.
+    """Return the outcome of a photo, or None while it has none.
 
     Args:
-        fields: of its hash, those of `_ENDING`.
-        result: where it was asked for.
+        fields: values of the fields `_ENDING`.
+        result: the packed result, if it was requested.
     """
     state, message, version = fields
     if message is None or state not in (b"Ready", b"Error"):

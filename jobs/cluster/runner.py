@@ -1,4 +1,4 @@
-"""What a worker process of a cluster does with photos, one after the other."""
+"""Process claimed photos in a worker process, one after the other."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from segment_interface import decode_photo
 
 log = logging.getLogger("carseg.cluster")
 
-_RETRY = 0.5  # seconds between two tries to deliver a result
+_RETRY = 0.5  # seconds between two tries to store an outcome
 
 
 class RedisJobRunner:
-    """The work on all photos that this process claims, one at a time.
+    """Runner of the jobs that this process claims, one at a time.
 
     Args:
-        stages: the networks.
-        store, queue: shared with all others.
-        limits: see `Limits`.
-        on_end: called for each photo that has ended here.
+        stages: the pipeline, with its networks loaded.
+        store, queue: shared by the processes of the cluster.
+        limits: see `jobs.job.Limits`.
+        on_end: called for each photo that has ended in this process.
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class RedisJobRunner:
         self._lease = LeaseRenewer(queue)
 
     def run(self, name: str, seconds: float, is_stopping: Callable[[], bool]) -> None:
-        """Bring photos to their ends, while some wait, each time the one that waits for longest.
+        """Process waiting photos, the longest wait first, until none waits or the turn is over.
 
         Args:
-            name: of this turn; those of the attempts begin with it.
-            seconds: after which no other photo is begun.
-            is_stopping: says that none shall be begun.
+            name: name of this turn; the names of its attempts start with it.
+            seconds: seconds after which no further photo is started.
+            is_stopping: returns True if no further photo may be started.
 
         Raises:
-            StoreError: nothing could be claimed.
+            StoreError: Redis failed, so no photo could be claimed.
         """
         end = time.monotonic() + seconds
         for number in count():
@@ -63,7 +63,7 @@ class RedisJobRunner:
                 return
 
     def _next(self, name: str) -> bool:
-        """Claim the photo that waits for longest, and bring it to its end; False without one."""
+        """Claim and process the photo that has waited longest. Return False if none waits."""
         claim, gone = self._queue.claim(name)
         for digest in gone:
             self._on_end(JobReport(digest, "error", 0.0, 0.0, {}, LOST))
@@ -96,7 +96,7 @@ class RedisJobRunner:
         return Result.of(analysis, self._stages.version)
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> None:
-        """Deliver an ending, however long Redis is away; the time limit of the task ends it."""
+        """Store an outcome. Retry while Redis is away; the task's time limit ends the retries."""
         if result is None:
             ending = Ending("Error", message)
         else:
@@ -113,10 +113,10 @@ class RedisJobRunner:
 
 
 class LeaseRenewer:
-    """A thread that renews the lease on one photo at a time, again and again.
+    """Thread that renews the lease of the current photo, three times per lease.
 
     Attributes:
-        claim: the photo; None while there is none.
+        claim: claim on the current photo; None between photos.
     """
 
     def __init__(self, queue: RedisQueue) -> None:
@@ -129,7 +129,7 @@ class LeaseRenewer:
             time.sleep(self._queue.lease / 3)
             claim = self.claim
             try:
-                if claim is not None:  # one that has ended meanwhile is not there to be renewed
+                if claim is not None:  # it may have ended since: then this does nothing
                     self._queue.renew(claim)
             except StoreError as error:
                 log.warning("A lease is not renewed: %s", error)
@@ -138,7 +138,7 @@ class LeaseRenewer:
 
 
 class ParentMonitor:
-    """Ends what the processes that work could not, from the parent of these processes.
+    """The parent's answer to child processes that are too slow or have died.
 
     Args:
         store, queue, limits, on_end: as in `RedisJobRunner`.
@@ -156,7 +156,11 @@ class ParentMonitor:
         self._limits, self._on_end = limits, on_end
 
     def overrun(self, name: str) -> None:
-        """The last photo of a turn is over its time; its process is killed. Raises StoreError."""
+        """End the current photo of a turn with a timeout; Celery then kills the process.
+
+        Raises:
+            StoreError: Redis failed.
+        """
         claim = self._queue.claimed(name)
         if claim is None:
             return
@@ -169,7 +173,11 @@ class ParentMonitor:
             self._on_end(report)
 
     def lost(self, name: str) -> None:
-        """The process has died in a turn. Raises StoreError."""
+        """Requeue the current photo of a turn whose process has died.
+
+        Raises:
+            StoreError: Redis failed.
+        """
         claim = self._queue.claimed(name)
         if claim is not None and self._queue.give_back(claim):
             self._on_end(JobReport(claim.digest, "error", claim.waited, 0.0, {}, TWICE))

@@ -1,32 +1,36 @@
-"""What happens to photos in Redis, each step in one Lua script, and so as a whole or not at all.
+"""Change the state of photos in Redis: each step is one Lua script, and so atomic.
 
 Keys, all of them with the prefix `carseg:`:
 
-    last                 the last number that was given to a try of a photo
-    photo:<hash>         hash: number, state, message, attempts, accepted; while it is worked on
-                         also started, claim, stage; when it has ended also version, that of the
-                         models that made the result (missing where it was made before there was
-                         one)
+    last                 number of the newest job
+    photo:<hash>         hash: number, state, message, attempts, accepted; while it is processed
+                         also started, claim, stage; once it has ended also version, the version
+                         of the models that made the result (missing in results from before
+                         versions existed)
     upload:<hash>        the file, until the photo has ended
-    result:<hash>        the packed result, once it is Ready
-    owners:<hash>        set: whose photo it is; owned:<owner>, the other way round
-    unfinished           sorted set: photos that have not ended, by number. Each is in one of
-    waiting              sorted set: photos that wait, by number
-    running              sorted set: photos that are worked on, by the end of their lease
+    result:<hash>        the packed result, once the photo is Ready
+    owners:<hash>        set: the owners of a photo
+    owned:<owner>        set: the photos of an owner
+    unfinished           sorted set: photos that have not ended, by number; each of them is also
+                         in `waiting` or in `running`
+    waiting              sorted set: waiting photos, by number
+    running              sorted set: photos being processed, by the end of their lease
     ready                sorted set: photos that are Ready, by number
     ended                sorted set: photos that have ended, by time
-    counts               hash: jobs that ended, and histograms of their times
-    swept, workers       when somebody last looked for lapsed leases; who works, and was seen when
-    celery:photos        list: Celery's tasks that no worker has taken, see `broker`
+    counts               hash: counters of ended jobs, and histograms of their times
+    swept                time of the last sweep for lapsed leases
+    workers              sorted set: workers, by the time of their last heartbeat
+    celery:photos        list: Celery's tasks that no worker has taken, see
+                         `jobs.cluster.celery_tasks`
 
-Times are those of Redis, in seconds, so the clocks of the machines need not agree. A claim is the
-name of one attempt; whoever has it renews its lease, and when the lease lapses the photo waits
-again, in its old place.
+Times are in seconds of the clock of Redis, so the clocks of the machines need not agree. A claim
+is the name of one attempt. The worker with the claim renews the lease. When the lease lapses, the
+photo waits again, in its old place.
 
-A full Redis refuses a script at its first write, if that needs memory, and lets it go on once it
-has written. So what takes a photo begins with such a write, and what must always work begins with
-`begin()`. Celery can do nothing at all with a full Redis: the last tenth is left to it, and to what
-ends photos.
+A full Redis refuses a script at its first write if that write needs memory. After a first write it
+lets the script go on. A script that accepts a photo therefore starts with a write that needs
+memory, and a script that must always work starts with `begin()`. Celery can do nothing with a full
+Redis, so the last tenth of the memory is reserved for Celery and for scripts that end photos.
 """
 
 PRELUDE = """
@@ -138,8 +142,9 @@ ADD = """
 return add(ARGV[1], ARGV[2], ARGV[3])
 """
 
-# digest, owner, limit, message, model version, upload -> what became of it, and figures about that.
-# Without an upload nothing is written, and `open` says that the photo would be taken.
+# digest, owner, limit, message, model version, upload
+# -> `known`, `crowded`, `full`, `open` or `taken`, and the figures for it. Without an upload no
+# photo is queued, and `open` means that the photo would be taken.
 ACCEPT = """
 local digest, owner, upload = ARGV[1], ARGV[2], ARGV[6]
 local state, version = unpack(call('HMGET', P .. 'photo:' .. digest, 'state', 'version'))
@@ -158,13 +163,13 @@ call('SET', P .. 'upload:' .. digest, upload)
 return {'taken', add(digest, owner, ARGV[4])}
 """
 
-# digest, owner -> 1 if that is new
+# digest, owner -> 1 if the owner is new to the photo
 SHARE = """
 if call('EXISTS', P .. 'photo:' .. ARGV[1]) == 0 then return 0 end
 return share(ARGV[1], ARGV[2])
 """
 
-# digest, owner -> how many are left
+# digest, owner -> number of owners left
 DISOWN = """
 call('SREM', P .. 'owners:' .. ARGV[1], ARGV[2])
 call('SREM', P .. 'owned:' .. ARGV[2], ARGV[1])
@@ -179,7 +184,7 @@ if digest then call('HINCRBY', P .. 'photo:' .. digest, 'attempts', 1) end
 """
 
 # number, state, message, result, seconds to keep it, model version, [name, by]...
-# -> 1 if it was not too late
+# -> 1 if the outcome is stored, 0 if the job has ended or was replaced before
 END = """
 begin()
 local digest = unfinished(ARGV[1])
@@ -201,8 +206,8 @@ DROP = """
 drop(ARGV[1])
 """
 
-# owner, '' for all; digest -> 0: it was unknown, 1: it is forgotten, 2: it was also cancelled,
-# after so many seconds of waiting and of work
+# owner ('' for all), digest
+# -> 0: unknown; 1: deleted for this owner; 2: cancelled too, and its seconds of waiting and of work
 FORGET = """
 local owner, digest = ARGV[1], ARGV[2]
 local owners, photo = P .. 'owners:' .. digest, P .. 'photo:' .. digest
@@ -221,8 +226,8 @@ local time = now()
 return {2, exact((started or time) - accepted), exact(time - (started or time))}
 """
 
-# owner, digest... -> for each number, state, message, stage, position; false where the owner sees
-# none
+# owner, digest...
+# -> for each: number, state, message, stage, position; false if it is unknown to the owner
 STANDINGS = """
 local function standing(digest, owner)
   local number, state, message, stage = unpack(
@@ -239,7 +244,7 @@ for i = 2, #ARGV do table.insert(found, standing(ARGV[i], ARGV[1])) end
 return found
 """
 
-# before, keep -> hashes that were forgotten, at most 500
+# before, keep -> hashes of the deleted photos, at most 500
 EXPIRE = """
 local gone = call('ZRANGEBYSCORE', P .. 'ended', '-inf', '(' .. ARGV[1], 'LIMIT', 0, 500)
 if #gone == 0 then
@@ -250,16 +255,16 @@ for _, digest in ipairs(gone) do drop(digest) end
 return gone
 """
 
-# -> 1 if a photo could be taken
+# -> 1 if there is memory for photos
 CHECK = """
 if not has_room(0) then return 0 end
 call('SET', P .. 'checked', exact(now()))
 return 1
 """
 
-# claim, lease, message, message where the upload is gone, seconds to keep that
-# -> digest, number, seconds it waited, upload; and photos whose upload was gone. Where none waits,
-# no task is needed: whoever takes a photo publishes one after that.
+# claim, lease, message, message if the upload is gone, seconds to keep that
+# -> photos whose upload was gone; then digest, number, seconds it waited, upload. If no photo
+# waits, all tasks are dropped: a photo accepted later is followed by a new task.
 CLAIM = """
 begin()
 local lost = {}
@@ -294,7 +299,7 @@ call('ZADD', P .. 'running', 'XX', exact(now() + ARGV[3]), ARGV[1])
 return 1
 """
 
-# number, claim, stage -> 1 if somebody still waits for the result
+# number, claim, stage -> 1 if the result is still wanted
 STAGE = """
 begin()
 local digest = unfinished(ARGV[1])
@@ -304,7 +309,7 @@ if call('HGET', photo, 'claim') == ARGV[2] then call('HSET', photo, 'stage', ARG
 return 1
 """
 
-# how a claim begins -> all of it, digest, number, seconds it waited
+# start of a claim -> the whole claim, digest, number, seconds it waited
 CLAIMED = """
 for _, digest in ipairs(call('ZRANGE', P .. 'running', 0, -1)) do
   local claim, number, accepted, started = unpack(
@@ -324,8 +329,9 @@ return lapse(ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
 """
 
 # seconds between two sweeps, lease, attempts, message, message of the last attempt, seconds to keep
-# that -> 0 if somebody else has just swept; 1, how many more photos wait than there are tasks,
-# those that wait again, those given up
+# that
+# -> 0 if another process has just swept; else 1, number of waiting photos without a task, photos
+# that wait again, photos that are given up
 SWEEP = """
 begin()
 local time, pause = now(), tonumber(ARGV[1])
@@ -354,7 +360,7 @@ begin()
 call('ZADD', P .. 'workers', exact(now()), ARGV[1])
 """
 
-# lease -> how many wait, are worked on, and work
+# lease -> numbers of waiting photos, of running photos, and of workers seen within the lease
 HEALTH = """
 return {call('ZCARD', P .. 'waiting'), call('ZCARD', P .. 'running'),
         call('ZCOUNT', P .. 'workers', exact(now() - ARGV[1]), '+inf')}

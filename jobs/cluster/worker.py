@@ -1,7 +1,7 @@
-"""A worker of a cluster: a parent, and as many processes as `CARSEG_WORKERS` says.
+"""Run one worker of a cluster: a parent process and up to `CARSEG_WORKERS` child processes.
 
-Each process has models of its own, loaded after the fork. The parent kills the one that is over its
-time, and starts a new one for one that dies.
+Each child loads its own models after the fork. The parent kills a child that exceeds its time
+limit, and replaces a child that dies.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ log = logging.getLogger("carseg.cluster")
 
 Load = Callable[[Settings], Analyser]
 
-_TOO_CHATTY = ("celery.app.trace", "celery.worker.strategy")  # two lines for each photo
+_TOO_CHATTY = ("celery.app.trace", "celery.worker.strategy")  # they log two lines per photo
 
 
 def load_models(settings: Settings) -> Pipeline:
-    """Load the models, for one photo at a time.
+    """Load the models to process one photo at a time.
 
-    The processes share the cores. Only ONNX Runtime gives the same bits whatever the number of
-    threads; with the others it is the same number as everywhere.
+    The child processes share the cores. ONNX Runtime returns the same bits for any number of
+    threads, so each child gets its share of the cores. The other runtimes do not, so they use the
+    same number of threads as everywhere else.
 
     Raises:
-        ModelsError: a model, or the runtime, is not there.
+        ModelsNotLoadedError: a model or the runtime is missing.
     """
     threads = network_threads()
     try:
@@ -58,10 +59,10 @@ def load_models(settings: Settings) -> Pipeline:
 
 
 def create(load: Load = load_models) -> Celery:
-    """The Celery app with its task, for `celery -A`.
+    """Create the Celery app and its task, for `celery -A`.
 
     Args:
-        load: makes the networks, in each process that works.
+        load: loads the networks; called in each child process.
 
     Raises:
         SettingsError: a setting can't be used, or Redis does not answer.
@@ -99,9 +100,9 @@ def create(load: Load = load_models) -> Celery:
 def _add_task(
     app: Celery, settings: Settings, limits: Limits, load: Load, overseer: ParentMonitor
 ) -> None:
-    """Add the one task, and what its processes need."""
-    works: list[RedisJobRunner] = []  # the one of this process
-    stopping = RawValue(c_bool, False)  # told by the parent to the processes that it has forked
+    """Register the task and the signal handlers of the child processes."""
+    works: list[RedisJobRunner] = []  # at most one: the runner of this process
+    stopping = RawValue(c_bool, False)  # memory shared with the children; set by the parent
 
     def stop(**_: object) -> None:
         stopping.value = True
@@ -110,7 +111,7 @@ def _add_task(
         store, queue = connect(settings)[1:]
         try:
             works[:] = [RedisJobRunner(load(settings), store, queue, limits, on_end=log_job)]
-        except ModelsNotLoadedError:  # photos are left to others, not ended in Error
+        except ModelsNotLoadedError:  # leave photos to other workers, without Error
             log.exception("This worker stops: it has no models")
             os.kill(os.getppid(), signal.SIGTERM)
 
@@ -118,7 +119,7 @@ def _add_task(
     signals.worker_shutting_down.connect(stop, weak=False)
 
     class PhotoRequest(Request):
-        """A task as the parent sees it."""
+        """The parent's view of a task."""
 
         def on_timeout(self, soft: bool, timeout: float) -> None:
             _try(overseer.overrun, _name(self.id, self.worker_pid))
@@ -139,17 +140,20 @@ def _add_task(
         name = _name(self.request.id, os.getpid())
         try:
             works[0].run(name, turn(settings), lambda: stopping.value)
-        except StoreError as error:  # what waits, goes on to wait
+        except StoreError as error:  # the photos stay queued
             log.warning("No photo could be claimed: %s", error)
 
 
 def _name(task: str, process: int | None) -> str:
-    """The name of a turn: a task may come again, while an earlier turn of it still goes on."""
+    """Return the name of a turn.
+
+    The task's id is not enough: a task may be delivered again while its earlier turn still runs.
+    """
     return f"{task}/{process}/"
 
 
 def _try(oversee: Callable[[str], None], name: str) -> None:
-    """Do what the lapse of the lease does later, where that is not possible now."""
+    """Call `oversee`. If Redis fails, only log it: the lapse of the lease does the same later."""
     try:
         oversee(name)
     except StoreError as error:
