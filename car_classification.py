@@ -1,10 +1,10 @@
-"""First stage by name, second in time: the car's box and parts in a photo -> body type.
+"""Classify the body type of a car by its picture and the layout of its parts.
 
-Two networks look at the car. One sees its picture. The other sees only the layout of its parts, not
-paint and light. Alone it is right less often; it errs on other photos than the first, so both
-together are right more often, most of all on photos from other sources (training/EXPERIMENTS.md).
-The first also says whether there is a car and whether it has two doors, the second how the photo
-is turned.
+It runs after the part segmentation, which finds the car's box and parts. The picture network sees
+the pixels. The layout network sees only the layout of the parts, without paint and light. Alone it
+is right less often, but it errs on other photos, so both together are right more often, most of all
+on photos from other sources (training/EXPERIMENTS.md). The picture network also detects if there is
+a car and if it has two doors. The layout network also detects how the photo is turned.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TURNS = 4  # by 0, 90, 180 and 270 degrees clockwise
 
 @dataclass(frozen=True)
 class CarType:
-    """A body type with its probability, and the probabilities of all, which sum to 1."""
+    """A body type with its probability, and the probabilities of all types, which sum to 1."""
 
     name: str
     confidence: float
@@ -40,12 +40,12 @@ class CarType:
 
 @dataclass(frozen=True)
 class CarView:
-    """The opinion of the type networks on one car in a photo.
+    """The output of the type networks for one car in a photo.
 
     Attributes:
         scores: probability of each body type, calibrated; they sum to 1.
-        certainty: probability of the most likely type by the picture alone. Close-ups have a low
-            one, whatever the layout says.
+        certainty: probability of the most likely type by the picture network alone. It is low for
+            close-ups, for any layout.
         no_car: probability that there is no car.
         two_doors: probability that the car has two side doors, not four.
         turned: probabilities (4,) that the photo was turned by 0, 90, 180, 270 degrees clockwise.
@@ -65,14 +65,14 @@ class CarView:
 
 
 class TypeClassifier:
-    """The car type networks. Loaded once; safe to call from several threads.
+    """The car type networks, loaded once, safe to call from several threads.
 
     Attributes:
-        description: of the network that sees the picture.
-        shape: the network that sees only the layout of the parts.
+        description: of the picture network.
+        shape: the layout network.
 
     Raises:
-        ModelError: if the models' files can't be used.
+        ModelFileError: the models' files can't be used.
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class TypeClassifier:
         self.shape = ShapeClassifier(folder=folder, runtime=runtime)
 
     def __call__(self, rgb: NDArray[np.uint8], box: Box, cells: NDArray[np.float32]) -> CarView:
-        """Look at the car in a box.
+        """Run both networks on the car in a box.
 
         Args:
             rgb: (H, W, 3) uint8, upright.
-            box: x0, y0, x1, y1 in pixels around the car's parts; the roof, which is no part,
-                is given room above it.
+            box: x0, y0, x1, y1 in pixels around the car's parts. A margin above it is added for the
+                roof, which is not a part.
             cells: probabilities (labels, h, w) of the parts over the whole photo.
         """
         picture = self.logits(rgb, box)
@@ -100,21 +100,21 @@ class TypeClassifier:
         return view_of(picture, shape, self.description.thresholds)
 
     def type_of(self, view: CarView, cells: CoarseSegmentation) -> CarType | None:
-        """Return the type of a car, or None where it cannot be told, as in close-ups.
+        """Return the type of a car, or None if it is unclear, as in close-ups.
 
         Args:
-            view: of the parts.
-            cells: the parts; wheels alone, as of a bus, have no type.
+            view: output of the type networks for the car.
+            cells: the parts of the car. Wheels alone, as of a bus, have no type.
         """
         sure = {label for label, value in cells.confidences.items() if value >= DEFAULT_CONFIDENCE}
         known = view.certainty >= self.description.thresholds["known"] and sure - {WHEEL}
         return view.best if known else None
 
     def sees_car(self, view: CarView | None, cells: CoarseSegmentation) -> bool:
-        """Return True if parts that were found belong to a car.
+        """Return True if the parts that were found belong to a car.
 
         Args:
-            view: of the parts; None where there are none.
+            view: output of the type networks; None if no parts were found.
             cells: the parts.
         """
         if view is None:
@@ -127,7 +127,7 @@ class TypeClassifier:
             return large or (certain and view.no_car < thresholds["no_car"])
         if view.no_car >= thresholds["no_car"] and surest < thresholds["sure_part"]:
             return False
-        # A lone wheel close up is the wheel of a car; a small one is that of a motorcycle.
+        # A lone large wheel is the wheel of a car; a lone small one is that of a motorcycle.
         lone_wheel = set(cells.confidences) == {WHEEL} and cells.area < thresholds["lone_wheel"]
         return certain or not lone_wheel
 
@@ -145,11 +145,16 @@ class TypeClassifier:
         return bool(no_car < thresholds["close_up"] and max(types) < thresholds["known"])
 
     def has_two_doors(self, view: CarView) -> bool:
-        """Return True if a car has no back doors, most likely."""
+        """Return True if a car most likely has no back doors."""
         return view.two_doors >= self.description.thresholds["two_doors"]
 
     def logits(self, rgb: NDArray[np.uint8], box: Box) -> NDArray[np.float64]:
-        """Return the logits (10,) float64 of eight types, no car, and two doors; see `__call__`."""
+        """Return the picture network's logits (10,) float64 of eight types, no car and two doors.
+
+        Args:
+            rgb: as for `__call__`.
+            box: as for `__call__`.
+        """
         fields = self.description.input
         grown = with_margin(box, fields["margin"])
         pixels = fit_box(rgb, grown, (fields["height"], fields["width"]))
@@ -159,10 +164,10 @@ class TypeClassifier:
 
 
 class ShapeClassifier:
-    """The network that sees the layout of the parts.
+    """The layout network, which sees only the layout of the parts.
 
     Raises:
-        ModelError: if the model's files can't be used.
+        ModelFileError: the model's files can't be used.
     """
 
     def __init__(self, folder: Path = MODELS, runtime: RuntimeConfig | None = None) -> None:
@@ -177,7 +182,7 @@ class ShapeClassifier:
         Args:
             cells: probabilities (labels, h, w) of the parts over the whole photo.
             box: x0, y0, x1, y1 around the car's parts, in pixels.
-            photo: its (height, width) in pixels.
+            photo: (height, width) of the photo in pixels.
         """
         fields = self.description.input
         size = fields["height"], fields["width"]
@@ -195,9 +200,9 @@ def view_of(
     """Combine the logits of both networks.
 
     Args:
-        picture: (10,) eight types, no car, two doors.
-        shape: (12,) eight types, four turns.
-        thresholds: of the picture network.
+        picture: (10,) logits of the picture network: eight types, no car, two doors.
+        shape: (12,) logits of the layout network: eight types, four turns.
+        thresholds: from the description of the picture network.
     """
     count = len(TYPE_NAMES)
     types = type_probabilities(picture[:count], shape[:count], thresholds)
@@ -215,9 +220,9 @@ def type_probabilities(
 ) -> NDArray[np.float64]:
     """Return the probabilities (8,) of the types from the logits (8,) of both networks.
 
-    Their log-probabilities are added with a weight each, a product of experts (Hinton 2002). The
-    weights are fitted on validation photos so that probabilities are true
-    (`training/calibrate.py`).
+    The result is the normalised weighted sum of their log-probabilities, a product of experts
+    (Hinton 2002). The weights are fitted on validation photos, so that the probabilities are
+    calibrated (`training/calibrate.py`).
     """
     weighted = thresholds["picture_weight"] * np.log(softmax(picture))
     return softmax(weighted + thresholds["shape_weight"] * np.log(softmax(shape)))

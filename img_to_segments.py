@@ -1,7 +1,7 @@
-"""Second stage: a photo -> one mask per car part.
+"""Segment a photo into car parts.
 
-The parts are disjoint, so all masks together are one label map. The lid, trunk or tailgate, is one
-part here, labelled as the tailgate: the type of the car names it (`vision.part_rules`).
+The parts are disjoint, so one label map holds all their masks. The lid, trunk or tailgate, is one
+part here, labelled as the tailgate. Later the type of the car names it (`vision.part_rules`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vision.upsample import labels_in, labels_remaining, upsample_labels
 
 __all__ = ["PART_NAMES", "CoarseSegmentation", "PartSegmenter", "Segmentation"]
 
-CONFIDENCE_CLIP = 1e-4  # calibration keeps confidences so far from 0 and 1, which have no logit
+CONFIDENCE_CLIP = 1e-4  # calibration clips confidences this far from 0 and 1, which have no logit
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class CoarseSegmentation:
     """The parts of one car at the network's resolution, over the whole photo.
 
     Attributes:
-        logits: (labels, h, w), trunk and tailgate summed up as the tailgate.
+        logits: (labels, h, w), trunk and tailgate combined as the tailgate.
         labels: (h, w) uint8: 0 background, i the part PART_NAMES[i - 1]; the lid is the tailgate.
-        probabilities: (labels, h, w), as the network gives them, trunk and tailgate apart.
-        confidences: calibrated confidence of each label that is present, 0 to 1; {} where there is
-            no part.
-        other_cars: other cars of similar size are in the photo.
+        probabilities: (labels, h, w), direct from the network, trunk and tailgate separate.
+        confidences: calibrated confidence of each label that is present, 0 to 1; {} if there are
+            no parts.
+        other_cars: True if other cars of similar size are in the photo.
     """
 
     logits: NDArray[np.float32] = field(repr=False)
@@ -49,7 +49,7 @@ class CoarseSegmentation:
 
     @property
     def trunk_share(self) -> float:
-        """Return the share of the lid that the network itself takes for a trunk, 0 to 1."""
+        """Return the share of the lid that the part network labels as a trunk, 0 to 1."""
         lid = self.labels == TAILGATE
         trunk, tailgate = (float(self.probabilities[n][lid].sum()) for n in (TRUNK, TAILGATE))
         return trunk / (trunk + tailgate) if trunk + tailgate > 0 else 0.0
@@ -60,7 +60,7 @@ class CoarseSegmentation:
         return np.count_nonzero(self.labels) / self.labels.size
 
     def turned(self, quarters: int) -> CoarseSegmentation:
-        """Turn everything counterclockwise by a number of quarter turns."""
+        """Return a copy turned counterclockwise by a number of quarter turns."""
         return replace(
             self,
             logits=np.rot90(self.logits, quarters, (1, 2)),
@@ -69,7 +69,12 @@ class CoarseSegmentation:
         )
 
     def box(self, height: int, width: int) -> Box:
-        """x0, y0, x1, y1 around all parts, in pixels of a copy of the photo of that size."""
+        """Return the box x0, y0, x1, y1 around all parts, in pixels.
+
+        Args:
+            height: of the photo, or of a scaled copy, in pixels.
+            width: of the same photo or copy, in pixels.
+        """
         down, across = height / self.labels.shape[0], width / self.labels.shape[1]
         x, y, wide, high = cv2.boundingRect(self.labels)
         return x * across, y * down, (x + wide) * across, (y + high) * down
@@ -81,7 +86,7 @@ class Segmentation:
 
     Attributes:
         labels: (H, W) uint8 at the photo's size: 0 background, i the part PART_NAMES[i - 1].
-        confidences: how sure each part that is present is, 0 to 1, calibrated.
+        confidences: calibrated confidence of each part that is present, 0 to 1.
     """
 
     labels: NDArray[np.uint8]
@@ -89,12 +94,12 @@ class Segmentation:
 
 
 class PartSegmenter:
-    """The part network and all that is between its logits and masks.
+    """The part network, and the steps from its logits to masks.
 
-    Left and right are the car's own sides. Loaded once; safe to call from several threads.
+    Left and right are the sides of the car. It is safe to call from several threads.
 
     Raises:
-        ModelError: if the model's files can't be used.
+        ModelFileError: the model's files can't be used.
 
     Example:
         >>> segmentation = PartSegmenter()(np.full((120, 160, 3), 127, np.uint8))
@@ -116,12 +121,16 @@ class PartSegmenter:
 
         Args:
             rgb: (h, w, 3) uint8, upright: the photo, or a smaller copy of all of it.
-            size: (height, width) of the photo and so of the labels, None for that of `rgb`.
+            size: (height, width) of the photo and of the returned labels; None for that of `rgb`.
         """
         return self.enlarge(self.cells(rgb), *(size or rgb.shape[:2]))
 
     def cells(self, rgb: NDArray[np.uint8]) -> CoarseSegmentation:
-        """Find the parts at the network's resolution, which is most of the work; see `__call__`."""
+        """Find the parts at the network's resolution, which is most of the work.
+
+        Args:
+            rgb: as for `__call__`.
+        """
         logits = self.logits(rgb)
         thresholds = self.description.thresholds
         probabilities = softmax(logits)
@@ -139,7 +148,7 @@ class PartSegmenter:
         return CoarseSegmentation(merged, car.labels, probabilities, confidences, car.has_rivals)
 
     def enlarge(self, cells: CoarseSegmentation, height: int, width: int) -> Segmentation:
-        """The parts at the size of the photo."""
+        """Enlarge the parts to the size of the photo."""
         if not cells.confidences:
             return Segmentation(np.zeros((height, width), np.uint8), {})
         labels = upsample_labels(cells.logits, cells.labels, height, width)
@@ -147,7 +156,11 @@ class PartSegmenter:
         return Segmentation(labels, {name_of(label): cells.confidences[label] for label in left})
 
     def logits(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits (labels, h, w) that cover the photo exactly, at the network's resolution."""
+        """Return logits (labels, h, w) that cover the photo exactly, at the network's resolution.
+
+        Args:
+            rgb: as for `__call__`.
+        """
         fields = self.description.input
         placed = fit_area(rgb, fields["area"], fields["multiple"])
         (output,) = self._network(normalise(placed.pixels, self.description))
@@ -155,9 +168,9 @@ class PartSegmenter:
 
 
 def _cover(output: NDArray[np.float32], placed: Letterbox) -> NDArray[np.float32]:
-    """Cut the padding off an output (labels, h, w) so that it covers the photo, no more.
+    """Crop an output (labels, h, w) to the photo.
 
-    The photo may end within a cell; the output is then sampled so that it ends there too.
+    The photo may end within a cell. The output is then resampled to end there, too.
     """
     stride = placed.pixels.shape[0] / output.shape[1]
     cells_h, cells_w = placed.height / stride, placed.width / stride
@@ -176,10 +189,10 @@ def _cover(output: NDArray[np.float32], placed: Letterbox) -> NDArray[np.float32
 
 
 def _best_labels(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """`logits.argmax(0)`, (labels, h, w) -> (h, w), in a fifth of its time: map by map."""
+    """Return `logits.argmax(0)`, (labels, h, w) -> (h, w), in a fifth of its time: map by map."""
     best = logits.max(0)
     labels = np.zeros(best.shape, np.uint8)
-    for label in range(len(logits) - 1, -1, -1):  # the first of equal ones stays
+    for label in range(len(logits) - 1, -1, -1):  # the first of equal labels wins
         labels[logits[label] == best] = label
     return labels
 
@@ -189,10 +202,11 @@ def _without_shreds(
     probabilities: Mapping[int, NDArray[np.float32]],
     thresholds: Mapping[str, float],
 ) -> NDArray[np.uint8]:
-    """Turn pieces of a part that are small or unsure into background.
+    """Replace pieces of a part that are small or unsure with background.
 
-    A piece goes if it has fewer than `piece` cells, less than `island` of the part's largest
-    piece, or, below half of the largest, a mean probability under `piece_sure`.
+    A piece is removed if it has fewer than `piece` cells, or less than the share `island` of the
+    part's largest piece. A piece below half of the largest is also removed if its mean probability
+    is below `piece_sure`.
     """
     cleaned = coarse.copy()
     for label in labels_in(coarse):
@@ -217,13 +231,16 @@ def _confidences(
     coarse: NDArray[np.uint8],
     elsewhere: NDArray[np.bool_],
 ) -> dict[int, float]:
-    """Return the expected IoU of each label's mask with the truth, if the probabilities are true.
+    """Return the expected IoU of each label's mask with the truth, if probabilities are calibrated.
 
-    Cells `elsewhere` belong to other cars and do not count.
+    Of the n cells of a mask, `inside` are expected to be right, and `outside` more to be missed.
+    The result is inside / (n + outside), the ratio of expected overlap and expected union. Ranking
+    by it has a higher AP than ranking by the mean probability (training/EXPERIMENTS.md).
 
-    Of the n cells of a mask, `inside` are expected to be right; `outside` more are expected to
-    be missed, which makes inside / (n + outside), the ratio of the expected overlap and union.
-    Photos ranked by it give a higher AP than by the mean probability (training/EXPERIMENTS.md).
+    Args:
+        probabilities: (h, w) of each label.
+        coarse: (h, w) label map.
+        elsewhere: (h, w), True for cells of other cars, which do not count.
     """
     confidences = {}
     here = ~elsewhere
@@ -236,9 +253,10 @@ def _confidences(
 
 
 def _calibrated(confidence: float, thresholds: dict[str, float]) -> float:
-    """The share of parts with this confidence that are right, by the model's description.
+    """Return the calibrated confidence: the share of parts with this confidence that are right.
 
-    Platt scaling (1999) on the logit, fitted by `training/calibrate.py`; it changes no order.
+    It is Platt scaling (1999) of the logit, which keeps the order of confidences.
+    `training/calibrate.py` fits its constants, which are in the model's description.
     """
     p = min(max(confidence, CONFIDENCE_CLIP), 1 - CONFIDENCE_CLIP)
     slope = thresholds.get("confidence_slope", 1.0)

@@ -1,4 +1,4 @@
-"""What is remembered of a photo that is Ready, and its form in a store: one piece of bytes."""
+"""Define the result of a photo that is Ready, and its serialised form for the store."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from poligons_from_seg import (
 )
 from vision.labels import TYPES_WITH_TRUNK
 
-FIRST_VERSION = "1"  # the model version of all results that were stored without one
+FIRST_VERSION = "1"  # model version of all results that were stored without one
 
-Stage = Literal["parts", "type", "polygons"]  # in the order in which they come
+Stage = Literal["parts", "type", "polygons"]  # in the order in which they run
 
 NO_CAR = "No car was found in this photo."
 
 Segments = dict[str, list[list[list[float]]]]  # part -> polygons -> points [x, y]
 
 _LIDS = ("tailgate", "trunk")
-_LENGTH = 4  # bytes that tell how long the text before the label map is
-_RUNS = b"R"  # begins a label map in runs; a plain zlib stream of all pixels begins with "x"
+_LENGTH = 4  # bytes that hold the length of the text before the label map
+_RUNS = b"R"  # first byte of a run-length label map; a zlib stream of all pixels begins with "x"
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the networks say about one picture.
+    """The output of the networks for one photo.
 
     Attributes:
-        type: the body type, or None where no car was found or its type can't be told.
+        type: the body type, or None if no car was found or its type is unclear.
         labels: (H, W) uint8 label map at full size; 0 background, 1..18 as in PART_NAMES.
         confidences: 0..1 for each part that is present.
-        outlines: those of the labels with the default tolerance, where they are known already.
-        rotation: degrees clockwise, 0, 90, 180 or 270, by which the photo would stand upright.
-        other_cars: there are more cars of similar size, whose parts are left out.
-        car_seen: the photo shows a car, or a piece of one, though no part is found.
+        outlines: of the labels, with the default tolerance; None if not computed yet.
+        rotation: degrees clockwise, 0, 90, 180 or 270, that turn the photo upright.
+        other_cars: True if there are other cars of similar size. Their parts are left out.
+        car_seen: True if the photo shows a car, or a piece of one, though no part was found.
     """
 
     type: CarType | None
@@ -60,7 +60,7 @@ class Analysis:
     car_seen: bool = False
 
     def parts(self) -> list[Part]:
-        """The parts with their polygons, as `outline` gives them by default."""
+        """Return the parts with the polygons that `outline` makes by default."""
         if self.outlines is None:
             return outline(self.labels, self.confidences)
         return _parts(self.outlines, self.confidences)
@@ -68,7 +68,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the car.
+    """A part of the car with its polygons.
 
     Attributes:
         name: one of PART_NAMES.
@@ -93,13 +93,14 @@ def outline(
     max_vertices: int | None = None,
     topology: Topology = "independent",
 ) -> list[Part]:
-    """The parts of a label map with their polygons, in the order of PART_NAMES.
+    """Return the parts of a label map with their polygons, in the order of PART_NAMES.
 
     Args:
         labels: (H, W) uint8 label map.
         confidences: 0..1 for each part that is present.
         tolerance: as in `label_map_to_outlines`, None for its default.
-        max_vertices, topology: as there.
+        max_vertices: as in `label_map_to_outlines`.
+        topology: as in `label_map_to_outlines`.
     """
     outlines = label_map_to_outlines(
         labels,
@@ -111,7 +112,7 @@ def outline(
 
 
 def _parts(outlines: Mapping[int, Outline], confidences: Mapping[str, float]) -> list[Part]:
-    """Outlines with names and confidences, in the order of PART_NAMES."""
+    """Combine outlines with names and confidences, in the order of PART_NAMES."""
     parts = []
     for label, name in enumerate(PART_NAMES, start=1):
         if name not in confidences or label not in outlines:
@@ -124,14 +125,14 @@ def _parts(outlines: Mapping[int, Outline], confidences: Mapping[str, float]) ->
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that is remembered of a photo that is Ready.
+    """The stored result of a photo that is Ready.
 
     Attributes:
         width, height: size of the upright photo in pixels.
-        type, rotation, other_cars, car_seen: as in `pipeline.Analysis`.
-        parts: all parts of any confidence, as `pipeline.outline` gives them by default.
+        type, rotation, other_cars, car_seen: as in `Analysis`.
+        parts: all parts of any confidence, with the polygons that `outline` makes by default.
         packed_labels: the label map, compressed; see `labels`.
-        model_version: of the models that made it, see `model_files.models_version`.
+        model_version: of the models that made it, see `vision.model_files.models_version`.
     """
 
     width: int
@@ -146,7 +147,7 @@ class Result:
 
     @classmethod
     def of(cls, analysis: Analysis, model_version: str) -> Result:
-        """Take over the parts of an analysis and pack its label map."""
+        """Build a result from an analysis, with a compressed label map."""
         height, width = analysis.labels.shape
         return cls(
             width=width,
@@ -161,7 +162,7 @@ class Result:
         )
 
     def labels(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 label map, read-only."""
+        """Return the label map, (H, W) uint8, read-only."""
         return _unpacked(self.packed_labels, self.height, self.width)
 
     def sure_labels(self, min_confidence: float = DEFAULT_CONFIDENCE) -> NDArray[np.uint8]:
@@ -187,7 +188,7 @@ class Result:
         """Describe the result in one or two sentences.
 
         Args:
-            count: parts that are delivered; None for the parts that are delivered by default.
+            count: number of parts that are delivered; None for the default confidence limit.
         """
         if self.type is None and not self.parts and not self.car_seen:
             return NO_CAR
@@ -214,7 +215,7 @@ class Result:
         }
 
     def pack(self) -> bytes:
-        """All of it as bytes, from which `unpack` makes an equal result."""
+        """Serialise the result to bytes for `unpack`."""
         fields = {name: value for name, value in vars(self).items() if name != "packed_labels"}
         text = json.dumps(fields, separators=(",", ":"), default=vars)  # parts and polygons, too
         head = zlib.compress(text.encode(), level=1)
@@ -222,7 +223,7 @@ class Result:
 
     @classmethod
     def unpack(cls, data: bytes) -> Result:
-        """Return the result that `pack` was called on; old ones with today's names of parts."""
+        """Return the result that `pack` serialised; rename the lid in results of old versions."""
         end = _LENGTH + int.from_bytes(data[:_LENGTH], "big")
         fields: dict[str, Any] = json.loads(zlib.decompress(data[_LENGTH:end]))
         result = cls(
@@ -243,9 +244,10 @@ class Result:
 
 
 def _packed(labels: NDArray[np.uint8]) -> bytes:
-    """A label map (H, W) as runs: the label of each, then how many pixels long each is.
+    """Compress a label map (H, W) as runs: first the label, then the length in pixels of each run.
 
-    A third of the size of all pixels compressed, and several times as fast both ways.
+    Compared with compressing all pixels this needs a third of the bytes, and is several times as
+    fast in both directions.
     """
     flat = labels.ravel()
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
@@ -255,7 +257,7 @@ def _packed(labels: NDArray[np.uint8]) -> bytes:
 
 
 def _unpacked(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
-    """The label map, read-only."""
+    """Decompress a label map; it is read-only."""
     if data[:1] != _RUNS:  # stored by an earlier version
         return np.frombuffer(zlib.decompress(data), np.uint8).reshape(height, width)
     runs = zlib.decompress(data[1:])
@@ -267,7 +269,7 @@ def _unpacked(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def rounded(ring: Ring, decimals: int = 2) -> list[list[float]]:
-    """A ring as it is sent: [x, y] with some decimals; two are a hundredth of a pixel."""
+    """Return the ring as [x, y] pairs, rounded to some decimals of a pixel."""
     return [[round(x, decimals), round(y, decimals)] for x, y in ring]
 
 
@@ -287,7 +289,7 @@ def _ring(points: list[list[float]]) -> Ring:
 
 
 def _has_lid(parts: list[Part]) -> bool:
-    """Return True if a lid is among the parts, by either name."""
+    """Return True if the parts include a lid, by either name."""
     return any(part.name in _LIDS for part in parts)
 
 
@@ -296,12 +298,12 @@ def _rename_lid(
 ) -> tuple[list[Part], NDArray[np.uint8]]:
     """Name the lid `trunk` on a sedan, coupe or convertible, and `tailgate` on all other cars.
 
-    Two parts that then have the same name become one.
+    Two parts of the same new name are merged.
 
     Args:
         parts: of the result.
         labels: (H, W) uint8 label map; 0 background, i the part PART_NAMES[i - 1].
-        car_type: of the result; its most likely type decides.
+        car_type: of the result; its most likely type names the lid.
 
     Returns:
         The parts in the order of PART_NAMES, and the label map.

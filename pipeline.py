@@ -1,7 +1,7 @@
-"""The stages in order, for one picture: parts, then car type, then polygons.
+"""Run the stages on a photo: find the parts, then the car type, then the polygons.
 
-The type comes after the parts because the classifier looks at the car's box, which the parts give.
-Knows no Flask and no disk but the model files; one `Pipeline` is shared by all threads.
+The type comes after the parts because the classifier needs the box around the parts. All threads
+share one `Pipeline`. This module does not depend on Flask, and reads only the model files.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ MODELS_FAILED = "The service could not load its models; its log says why."
 
 
 class ModelsNotLoadedError(Exception):
-    """The models could not be loaded; the message is safe to show."""
+    """Error for models that could not be loaded. The message may be shown to clients."""
 
 
 class Analyser(Protocol):
-    """What the jobs need of a `Pipeline`.
+    """The interface through which jobs use a `Pipeline`.
 
     Attributes:
-        version: names the models and the code that make results, see `model_files.models_version`;
-            "" where there are no models.
+        version: of the models and the code that make results, see
+            `vision.model_files.models_version`; "" if it can't be read.
     """
 
     version: str
@@ -59,10 +59,10 @@ class Analyser(Protocol):
 
 
 class Pipeline:
-    """The models, loaded once in the background, and the way through them.
+    """The models, loaded once in the background, and the stages that use them.
 
     Attributes:
-        runtime: what runs the networks.
+        runtime: the runtime of the networks.
         version: see `Analyser`.
     """
 
@@ -73,23 +73,22 @@ class Pipeline:
         runtime: RuntimeSetting = "auto",
         calls: int = 1,
     ) -> None:
-        """Start to load.
+        """Start to load the models in the background.
 
         Args:
-            threads: cores that one call may use. It is a setting of the whole process, because
-                torch and OpenCV have only one.
+            threads: cores that one call may use. torch and OpenCV apply it to the whole process.
             folder: holds the models.
-            runtime: what shall run the networks.
-            calls: how many photos are worked on at the same time at most.
+            runtime: name of the runtime, or `auto`.
+            calls: most photos that are analysed concurrently.
 
         Raises:
-            RuntimeMissingError: it is not installed.
+            RuntimeMissingError: the runtime is not installed.
         """
         cv2.setNumThreads(threads)
         self.runtime = choose(runtime, threads, calls)
         try:
             self.version = models_version(folder)
-        except ModelFileError:  # to load them fails, too, and tells why
+        except ModelFileError:  # loading the models fails, too, and logs the reason
             self.version = ""
         self._models: Future[tuple[PartSegmenter, TypeClassifier]] = Future()
         threading.Thread(target=self._load, args=(folder,), name="load-models").start()
@@ -109,16 +108,20 @@ class Pipeline:
 
     @property
     def loaded(self) -> bool:
-        """Whether the models can be used."""
+        """Return True if the models are loaded."""
         return self._models.done() and self._models.exception() is None
 
     @property
     def failed(self) -> bool:
-        """Whether the models could not be loaded."""
+        """Return True if the models could not be loaded."""
         return self._models.done() and self._models.exception() is not None
 
     def wait(self) -> tuple[PartSegmenter, TypeClassifier]:
-        """Wait until the models are loaded, and give them. Raises ModelsError."""
+        """Wait until the models are loaded, and return them.
+
+        Raises:
+            ModelsNotLoadedError: the models could not be loaded.
+        """
         try:
             return self._models.result()
         except Exception:
@@ -129,14 +132,16 @@ class Pipeline:
         photo: Photo | NDArray[np.uint8],
         at: Callable[[Stage], None] = lambda stage: None,
     ) -> Analysis:
-        """Find the parts and the type of the car. Waits for the models where they still load.
+        """Find the parts and the type of the car.
+
+        The call waits for the models if they are still loading.
 
         Args:
-            photo: a photo, or all its pixels, (H, W, 3) uint8, after its EXIF turn.
+            photo: a photo, or all its pixels, (H, W, 3) uint8, upright by its EXIF orientation.
             at: called with each stage when it begins.
 
         Raises:
-            ModelsError: the models could not be loaded.
+            ModelsNotLoadedError: the models could not be loaded.
         """
         segment, classify = self.wait()
         if not isinstance(photo, Photo):
@@ -147,7 +152,7 @@ class Pipeline:
             drawing = None
             if cells.confidences and crowd.size < self.runtime.threads:
                 at("type")
-                with crowd:  # a core is free: outline at the same time
+                with crowd:  # a core is free: find the outlines concurrently
                     waiting = _run_in_thread(partial(_look, classify, photo.pixels, cells))
                     drawing = _draw(segment, cells, photo.size)
                     look = waiting.result()
@@ -169,7 +174,7 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class _Drawing:
-    """The parts at the photo's size, with their outlines; the lid is a tailgate still."""
+    """The parts at the photo's size, with their outlines; the lid is still a tailgate."""
 
     segmentation: Segmentation
     outlines: dict[int, Outline]
@@ -181,7 +186,14 @@ def _look(
     cells: CoarseSegmentation,
     quarters: int = 0,
 ) -> Look:
-    """Ask the type networks about the parts of a photo that has been turned by `quarters`."""
+    """Run the type networks on a photo and its parts.
+
+    Args:
+        classify: the type networks.
+        pixels: (h, w, 3) uint8, the photo, turned clockwise by `quarters` quarter turns.
+        cells: the parts in the turned photo.
+        quarters: 0 to 3.
+    """
     if not cells.confidences:
         return Look(quarters, cells, None)
     box = cells.box(*pixels.shape[:2])
@@ -189,7 +201,7 @@ def _look(
 
 
 def _turn(segment: PartSegmenter, classify: TypeClassifier, photo: Photo, quarters: int) -> Look:
-    """Look at a photo after some quarter turns clockwise."""
+    """Run the networks on a photo after some quarter turns clockwise."""
     pixels = np.ascontiguousarray(np.rot90(photo.pixels, -quarters))
     return _look(classify, pixels, segment.cells(pixels), quarters)
 
@@ -201,7 +213,7 @@ def _run_in_thread(task: Callable[[], Look]) -> Future[Look]:
     def run() -> None:
         try:
             found.set_result(task())
-        except BaseException as error:  # the caller gets it, whatever it is
+        except BaseException as error:  # passed on to the caller
             found.set_exception(error)
 
     threading.Thread(target=run, name="type", daemon=True).start()
@@ -209,7 +221,7 @@ def _run_in_thread(task: Callable[[], Look]) -> Future[Look]:
 
 
 def _draw(segment: PartSegmenter, cells: CoarseSegmentation, size: tuple[int, int]) -> _Drawing:
-    """Enlarge the parts to the photo's size and outline them."""
+    """Enlarge the parts to the photo's size (height, width), and find their outlines."""
     segmentation = segment.enlarge(cells, *size)
     outlines = label_map_to_outlines(segmentation.labels)
     cell = size[0] * size[1] / cells.labels.size  # pixels of a cell
@@ -225,7 +237,7 @@ def _draw(segment: PartSegmenter, cells: CoarseSegmentation, size: tuple[int, in
 
 
 def _finish(drawing: _Drawing, look: Look, classify: TypeClassifier) -> Analysis:
-    """Apply to the parts what the type says."""
+    """Apply the car type to the parts: name the lid, and drop impossible doors."""
     assert look.view is not None  # noqa: S101 - a look without a view shows no car
     car_type = classify.type_of(look.view, look.cells)
     known = car_type is not None

@@ -1,4 +1,4 @@
-"""Masks to polygons, and back. Pure functions; all of them are safe to call from any thread.
+"""Convert masks to polygons and back. All functions are pure and thread-safe.
 
 Coordinates are pixel corners: x to the right, y down, floats, (0, 0) the outer corner of the top
 left pixel; pixel (row r, column c) is the unit square from (c, r) to (c + 1, r + 1) and its centre
@@ -8,7 +8,7 @@ run clockwise on screen, holes counter-clockwise. Coordinates have at most two d
 A piece of a mask is 4-connected: pixels that touch only at a corner belong to different pieces.
 Every polygon is valid in the sense of the OGC simple feature model, for any mask and any options.
 
-The work is done in the package ``geometry``, one step per module.
+The package ``geometry`` implements the steps, one per module.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ DEFAULT_TOLERANCE = 2.0
 """Pixels. On 3,073 car parts drawn by hand: 14 vertices per polygon at .983 IoU."""
 
 _EXACT_BELOW = 0.1
-# A vertex has to set right this share of a mask's area per pixel of tolerance. So large and small
-# masks lose the same share; the constant keeps tiny ones from following every step of pixels.
+# A vertex has to correct this share of a mask's area per pixel of tolerance. So large and small
+# masks lose the same share. The constant keeps tiny masks from following every step of pixels.
 _PRICE = 5.6e-4
 _PRICE_AREA = 200
 
 
 @dataclass(frozen=True)
 class Polygon:
-    """One connected region: an exterior ring and the rings of its holes.
+    """A connected region: its exterior ring and the rings of its holes.
 
     Attributes:
         exterior: (x, y) points in pixel-corner coordinates, clockwise on screen, not closed.
@@ -77,14 +77,13 @@ def mask_to_polygons(
 
     Args:
         mask: (H, W) bool.
-        tolerance: how far the outlines may stray, in pixels: no point of a polygon's outline is
-            farther than this from the exact outline of its piece along the pixel edges, and no
-            point of the exact outline farther than this from the polygon's. Below 0.1 the exact
-            outlines are given: `rasterize` turns them into the mask again, bit for bit. Within
-            the bound, a vertex has to earn its place: the more tolerance, the more area, in
-            proportion to the size of the mask, one more vertex has to set right.
-        max_vertices: no exterior and no hole has more vertices than this, at least 3; None for
-            no limit. It goes before the tolerance. A hole that cannot be kept then is dropped.
+        tolerance: largest distance in pixels, in both directions, between a polygon's outline and
+            the exact outline of its piece along the pixel edges. Below 0.1 the exact outlines are
+            returned, and `rasterize` restores the mask bit for bit. Within the tolerance, each
+            vertex must correct a minimum area. This area grows with the tolerance and with the size
+            of the mask.
+        max_vertices: most vertices of any ring, at least 3; None for no limit. It takes precedence
+            over the tolerance. A hole that cannot be kept within it is dropped.
         min_area: pieces of fewer pixels than this are left out. Holes are not affected.
 
     Raises:
@@ -116,16 +115,18 @@ def label_map_to_polygons(
     """Outline every label of a label map; label 0 is background and has no polygons.
 
     Args:
-        labels: (H, W) uint8; other integer types will do.
-        topology: "independent" outlines each piece by itself, so that the outlines of neighbours
-            may overlap or leave a gap within the tolerance. "shared" gives neighbours the very
-            same vertices along their border: no gap, no overlap, together a valid coverage. The
-            points where more than two outlines meet then stay vertices, so there are more of
-            them, and ``max_vertices`` holds only as far as these points, and validity, allow.
-        tolerance, max_vertices, min_area: as in `mask_to_polygons`; the size is that of the label.
+        labels: (H, W) uint8; other integer types work, too.
+        topology: "independent" outlines each piece separately, so outlines of neighbours may
+            overlap or leave a gap within the tolerance. With "shared", neighbours have the same
+            vertices along their border, without gap or overlap: together they are a valid coverage.
+            Points at which more than two outlines meet then stay vertices. So there are more
+            vertices, and ``max_vertices`` may be exceeded for these points and for validity.
+        tolerance: as in `mask_to_polygons`, with the size of the label as that of the mask.
+        max_vertices: as in `mask_to_polygons`.
+        min_area: as in `mask_to_polygons`.
 
     Returns:
-        Label to its polygons, largest first; labels that are not in the map are missing.
+        The polygons of each label in the map, largest first.
 
     Raises:
         ValueError: the map is not two-dimensional, or an option is out of range.
@@ -153,7 +154,9 @@ def label_map_to_outlines(
     max_vertices: int | None = None,
     min_area: float = 0.0,
 ) -> dict[int, Outline]:
-    """As `label_map_to_polygons`, with areas and boxes, which the way to polygons gives anyway.
+    """Outline every label like `label_map_to_polygons`, with areas and bounding boxes.
+
+    Both are by-products of the outlines.
 
     >>> outline = label_map_to_outlines(np.array([[0, 7, 7], [0, 7, 0]], np.uint8))[7]
     >>> outline.area, outline.bbox
@@ -173,12 +176,12 @@ def label_map_to_outlines(
 
 
 def _by_label(rings: Rings, points: FloatArray, offsets: IntArray) -> dict[int, list[Polygon]]:
-    """Make polygons of ring points; within a label they stay in order."""
+    """Build the polygons of each label from ring points; within a label they stay in order."""
     ring_of_region: dict[int, list[Ring]] = {}
     flat: list[Point] = [(x, y) for x, y in points.tolist()]
     bounds = offsets.tolist()
     for ring, region in enumerate(rings.regions.tolist()):
-        if bounds[ring] < bounds[ring + 1]:  # a hole that had to go is empty
+        if bounds[ring] < bounds[ring + 1]:  # a dropped hole is empty
             ring_of_region.setdefault(region, []).append(flat[bounds[ring] : bounds[ring + 1]])
     result: dict[int, list[Polygon]] = {}
     for region, label in enumerate(rings.labels.tolist()):
@@ -188,7 +191,7 @@ def _by_label(rings: Rings, points: FloatArray, offsets: IntArray) -> dict[int, 
 
 
 def polygon_area(polygon: Polygon) -> float:
-    """Area in pixels, holes taken off.
+    """Return the area in pixels, without holes.
 
     >>> polygon_area(Polygon([(0, 0), (4, 0), (4, 3), (0, 3)], [[(1, 1), (1, 2), (2, 2), (2, 1)]]))
     11.0
@@ -197,7 +200,7 @@ def polygon_area(polygon: Polygon) -> float:
 
 
 def bounding_box(polygons: Iterable[Polygon]) -> tuple[float, float, float, float] | None:
-    """Smallest box (x0, y0, x1, y1) around the polygons, or None if there are none.
+    """Return the smallest box (x0, y0, x1, y1) around the polygons, or None if there are none.
 
     >>> bounding_box([Polygon([(0, 1), (2, 1), (2, 5)]), Polygon([(7, 0), (9, 0), (9, 2)])])
     (0.0, 0.0, 9.0, 5.0)
@@ -237,7 +240,8 @@ def _fill(mask: NDArray[np.bool_], rings: list[FloatArray]) -> None:
     height, width = mask.shape
     start = np.concatenate(rings)
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
-    # From top to bottom, so that an edge cuts the rows in the very same points for both sides.
+    # Direct all edges downwards, so that an edge that two polygons share cuts the rows at exactly
+    # the same points for both.
     down = (start[:, 1] <= end[:, 1])[:, None]
     start, end = np.where(down, start, end), np.where(down, end, start)
     # Row r is cut by edges with start <= r + 0.5 < end.
@@ -258,7 +262,7 @@ def _fill(mask: NDArray[np.bool_], rings: list[FloatArray]) -> None:
 
 
 def _ring_area(ring: Ring) -> float:
-    """Unsigned shoelace area of one ring."""
+    """Return the unsigned shoelace area of a ring."""
     points = np.asarray(ring, np.float64)
     return abs(float(ring_areas(points, np.array([0, len(points)]))[0]))
 
@@ -277,7 +281,14 @@ def _check(tolerance: float, max_vertices: int | None, min_area: float, topology
 def _outlines(
     rings: Rings, tolerance: float, max_vertices: int | None, size: tuple[int, int]
 ) -> Outlines:
-    """Simplify all rings; see `label_map_to_polygons`."""
+    """Simplify all rings.
+
+    Args:
+        rings: the exact rings.
+        tolerance: see `label_map_to_polygons`.
+        max_vertices: see `label_map_to_polygons`.
+        size: (width, height) of the label map.
+    """
     if not len(rings.areas) or (tolerance < _EXACT_BELOW and max_vertices is None):
         return rings.corners.astype(np.float64), rings.offsets
     of_label = np.bincount(rings.labels, rings.sizes).astype(np.float64)

@@ -1,7 +1,7 @@
-"""From what a client sends to the picture that the networks see: base64 -> bytes -> RGB.
+"""Decode an upload into the photo that the networks see: base64 -> bytes -> RGB.
 
-Content decides, never a name or a declared type. Every problem that a client can cause is an
-`ImageError` whose message is meant for that client.
+Only the content determines the format, never a file name or a declared type. Every problem that a
+client can cause raises an `ImageError` with a message for that client.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from vision.other_formats import format_name
 
 log = logging.getLogger("carseg.pipeline")
 
-MAX_SIDE = 32_767  # OpenCV counts the pixels of a side in 16 bits in places
+MAX_SIDE = 32_767  # some OpenCV functions count the pixels of a side in 16 bits
 DAMAGED = "The image is damaged or incomplete."
-ENOUGH_PIXELS = 250_000  # left of a photo that is read at a smaller scale; networks look at fewer
+ENOUGH_PIXELS = 250_000  # least pixels of a photo read at a smaller scale; networks use fewer
 
-# A picture whose header promises more pixels than Pillow finds sane is an error, not a warning.
+# Raise an error for a picture whose header promises more pixels than Pillow considers safe.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-# Broken metadata is no news to whoever runs the service.
+# Operators do not need warnings about broken metadata.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _BASE64 = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n"
 _BAND = 128  # rows that are converted at a time; a whole large photo would need several copies
-_AT_ONCE = 4_000_000  # pixels of a picture for which a copy more is no matter
+_AT_ONCE = 4_000_000  # pixels up to which a picture may be copied once more
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations: stored with rows and columns exchanged
 
 
 class ImageError(Exception):
-    """A picture that we can't take.
+    """Error for an image that cannot be accepted.
 
     Attributes:
-        status: the HTTP status that says so: 400, 413 or 415, or 503 where memory is short.
-        message: one sentence that is safe to show.
+        status: HTTP status of the response: 400, 413 or 415, or 503 if memory is short.
+        message: one sentence that may be shown to clients.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -55,12 +55,12 @@ class ImageError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """What the networks need of a photo.
+    """A decoded photo, possibly at a smaller scale, with its original size.
 
     Attributes:
         pixels: (h, w, 3) uint8, RGB, upright: the photo, or a smaller copy of all of it. It may
             be read-only.
-        height, width: of the photo itself.
+        height, width: of the original photo, upright, in pixels.
     """
 
     pixels: NDArray[np.uint8]
@@ -69,20 +69,23 @@ class Photo:
 
     @classmethod
     def of(cls, rgb: NDArray[np.uint8]) -> Photo:
-        """A photo of which all pixels are there."""
+        """Build a photo from all its pixels, (H, W, 3) uint8."""
         return cls(rgb, *rgb.shape[:2])
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the photo itself."""
+        """Return (height, width) of the original photo."""
         return self.height, self.width
 
 
 def decode_base64(text: str) -> bytes:
-    """Bytes of a base64 text.
+    """Decode a base64 text to bytes.
 
-    Taken as well: a `data:...;base64,` prefix, line breaks and blanks, the URL-safe alphabet,
-    missing padding. Anything else that is not base64 raises ImageError (400).
+    A `data:...;base64,` prefix, line breaks and blanks, the URL-safe alphabet and missing padding
+    are accepted.
+
+    Raises:
+        ImageError: 400, the text is empty or not base64.
     """
     if text[:5].lower() == "data:":
         header, comma, text = text.partition(",")
@@ -90,7 +93,7 @@ def decode_base64(text: str) -> bytes:
             raise ImageError(400, "The image is a data: URL that is not in base64.")
     try:
         data = pybase64.b64decode(text, validate=True)
-    except ValueError:  # not the plain form, which takes a fifth of the time
+    except ValueError:  # not the plain form, which decodes in a fifth of the time
         data = _decode_any_base64(text)
     if not data:
         raise ImageError(400, "The image is empty.")
@@ -98,7 +101,11 @@ def decode_base64(text: str) -> bytes:
 
 
 def _decode_any_base64(text: str) -> bytes:
-    """Bytes of base64 in one of its other forms. Raises ImageError."""
+    """Decode base64 with blanks, the URL-safe alphabet or missing padding.
+
+    Raises:
+        ImageError: 400, the text is not base64.
+    """
     try:
         letters = text.encode("ascii").translate(_BASE64, delete=_WHITESPACE).rstrip(b"=")
         return pybase64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
@@ -107,13 +114,18 @@ def _decode_any_base64(text: str) -> bytes:
 
 
 def decode_photo(data: bytes, max_pixels: int) -> Photo:
-    """Decode as `decode_image` does, at 1/2, 1/4 or 1/8 of the size where that is enough.
+    """Decode a photo like `decode_image`, but at 1/2, 1/4 or 1/8 of its size if that is enough.
 
-    So much the less is computed: a JPEG is decoded at that scale (ITU-T T.81 has blocks of 8x8
-    coefficients, of which fewer are used), others are averaged right behind the decoder. Damage
-    is found as well. At least ENOUGH_PIXELS are left.
+    This saves time: a JPEG is decoded at that scale (ITU-T T.81 has blocks of 8x8 coefficients, of
+    which fewer are used), and other formats are averaged right after decoding. Damage is detected
+    equally well. At least ENOUGH_PIXELS are left of a photo that has so many.
 
-    Args and raises: see `decode_image`.
+    Args:
+        data: see `decode_image`.
+        max_pixels: see `decode_image`.
+
+    Raises:
+        ImageError: see `decode_image`.
     """
     return _decode(data, max_pixels, ENOUGH_PIXELS)
 
@@ -121,26 +133,26 @@ def decode_photo(data: bytes, max_pixels: int) -> Photo:
 def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     """Decode a PNG, JPEG or WebP completely.
 
-    The EXIF orientation is applied; broken EXIF data is ignored. Transparency is laid on white,
-    as on a web page. 16-bit grey is scaled to 8 bit. Of an animation the first picture counts.
-    Colour profiles are ignored.
+    The EXIF orientation is applied; broken EXIF data is ignored. Transparency is composed over
+    white, as on a web page. 16-bit grey is scaled to 8 bit. Only the first picture of an animation
+    is decoded. Colour profiles are ignored.
 
     Args:
         data: the file.
-        max_pixels: most pixels (width x height) that are taken, checked before decoding.
+        max_pixels: most pixels (width x height) that are accepted, checked before decoding.
 
     Returns:
         (H, W, 3) uint8, RGB, upright, contiguous and writable.
 
     Raises:
-        ImageError: 400 not an image or a broken one, 413 too many pixels, 415 another format,
-            503 not enough memory.
+        ImageError: 400 not an image or a broken one, 413 too many pixels, 415 an unsupported
+            format, 503 not enough memory.
     """
     return np.require(_decode(data, max_pixels, math.inf).pixels, requirements=("C", "W"))
 
 
 def _decode(data: bytes, max_pixels: int, enough: float) -> Photo:
-    """Decode, at a scale that leaves at least `enough` pixels."""
+    """Decode a file at a scale that leaves at least `enough` pixels, or all it has."""
     file = _essentials(data, max_pixels)
     shrink = _shrink(file.width * file.height, enough)
     try:
@@ -167,14 +179,17 @@ def _decode(data: bytes, max_pixels: int, enough: float) -> Photo:
 
 
 def _has_all_pixels(file: ImageFile) -> bool:
-    """Tell if only the end of a JPEG without an end is missing. Raises what Pillow raises."""
+    """Return True if a JPEG that lacks its end marker has all its pixels.
+
+    Any exception of Pillow passes through.
+    """
     with Image.open(BytesIO(file.pixels), formats=["JPEG"]) as picture:
         picture.load()
 
         def shows_the_same(data: bytes) -> bool:
             with Image.open(BytesIO(data), formats=["JPEG"]) as other:
                 other.load()
-                tops = range(0, picture.height, _BAND)  # in bands to spare memory
+                tops = range(0, picture.height, _BAND)  # in bands to save memory
                 boxes = ((0, top, picture.width, min(top + _BAND, picture.height)) for top in tops)
                 return all(
                     picture.crop(box).tobytes() == other.crop(box).tobytes() for box in boxes
@@ -184,12 +199,16 @@ def _has_all_pixels(file: ImageFile) -> bool:
 
 
 def _shrink(pixels: int, enough: float) -> int:
-    """The largest of 8, 4, 2 and 1 by which both sides may be divided."""
+    """Return the largest divisor of both sides, 8, 4, 2 or 1, that leaves `enough` of `pixels`."""
     return next(k for k in (8, 4, 2, 1) if k == 1 or pixels / k**2 >= enough)
 
 
 def _essentials(data: bytes, max_pixels: int) -> ImageFile:
-    """The part of a file that is decoded, if its size is within the limits. Raises ImageError."""
+    """Return the parts of a file to decode, after checks of its format and size.
+
+    Raises:
+        ImageError: see `decode_image`.
+    """
     try:
         file = read_file(data)
     except BrokenFileError as error:
@@ -205,7 +224,7 @@ def _essentials(data: bytes, max_pixels: int) -> ImageFile:
 
 
 def _not_taken(data: bytes) -> ImageError:
-    """Return the reason why `data`, which is no PNG, JPEG or WebP, is not taken."""
+    """Return the error for `data` that is not a PNG, JPEG or WebP."""
     takes = "the service takes PNG, JPEG and WebP images."
     name = format_name(data)
     if name is None:
@@ -222,9 +241,10 @@ def _too_large(max_pixels: int) -> ImageError:
 
 
 def _to_rgb(picture: Image.Image, shrink: int) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 RGB of a picture in whatever mode, averaged over `shrink` x `shrink`.
+    """Convert a picture of any mode to (h, w, 3) uint8 RGB, averaged over `shrink` x `shrink`.
 
-    Read-only where there was nothing to do: that spares an eighth of the time to decode.
+    The result is read-only if nothing had to be converted: not copying saves an eighth of the
+    decoding time.
     """
     is_plain = shrink == 1 and picture.mode == "RGB" and not picture.has_transparency_data
     if is_plain and picture.width * picture.height <= _AT_ONCE:
@@ -240,7 +260,7 @@ def _to_rgb(picture: Image.Image, shrink: int) -> NDArray[np.uint8]:
 
 
 def _band_to_rgb(band: Image.Image) -> Image.Image:
-    """The same for some rows, as a picture in mode RGB."""
+    """Convert some rows of a picture to a picture in mode RGB."""
     if band.mode.startswith("I"):  # 16-bit grey; convert() would clip at 255
         grey = np.asarray(band).astype(np.uint32)
         eight_bit = (np.minimum(grey, 65_535) + 128) // 257
@@ -255,11 +275,12 @@ def _band_to_rgb(band: Image.Image) -> Image.Image:
 def _upright(pixels: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
     """Undo an EXIF orientation: (H, W, 3) -> (H, W, 3) or (W, H, 3), a view.
 
-    EXIF 2.3, 4.6.4 A: the value says where row 0 and column 0 of the stored picture lie.
+    The value encodes the sides on which row 0 and column 0 of the stored picture lie (EXIF 2.3,
+    4.6.4 A).
     """
     if turn in _SIDEWAYS:
         pixels = pixels.transpose(1, 0, 2)
-    if turn in (2, 3, 6, 7):  # row of the upright picture runs backwards
+    if turn in (2, 3, 6, 7):  # rows of the upright picture run backwards
         pixels = pixels[:, ::-1]
     if turn in (3, 4, 7, 8):
         pixels = pixels[::-1]

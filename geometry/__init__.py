@@ -1,17 +1,17 @@
-"""Outlines of the regions of a label map: exact, simplified, with borders in common.
+"""Outline the regions of a label map: exactly or simplified, with or without shared borders.
 
-Private parts of ``poligons_from_seg``, which has the public functions. In order of use:
+This package is private to ``poligons_from_seg``, which has the public functions. In order of use:
 
-    runs.py     label map -> straight runs of pixel edges, linked to outlines
-    rings.py    runs -> the exact rings of every region
-    chains.py   which corners of the outlines are worth a vertex
-    fit.py      where these vertices lie best, and how far the outline may stray from the edges
-    regions.py  rings -> arcs -> simplified rings that are valid polygons
-    limit.py    rings with no more vertices than allowed, whatever it takes
-    arrays.py   names of array types; ranges in flat arrays
+    runs.py     find straight runs of pixel edges in a label map, and link them to outlines
+    rings.py    join the runs to the exact rings of every region
+    chains.py   select the corners of the outlines that are worth a vertex
+    fit.py      fit the vertices to the outlines, within the tolerance
+    regions.py  cut rings into arcs, simplify these, and make valid polygons of them
+    limit.py    enforce the limit of vertices per ring
+    arrays.py   types of arrays; ranges in flat arrays
 
-Coordinates are pixel corners: x right, y down, (0, 0) the outer corner of the top left pixel.
-Walking along a ring its region lies to the right on screen: exteriors run clockwise on screen
-(positive shoelace area with y down), holes the other way round. Many rings are one flat array of
+Coordinates are pixel corners: x right, y down, (0, 0) the outer corner of the top left pixel. The
+region lies on the right of its rings' direction on screen: exteriors run clockwise on screen
+(positive shoelace area with y down), holes counter-clockwise. All rings are in one flat array of
 points with an array of offsets, so that the cost of a numpy call is paid once per picture.
 """

@@ -1,4 +1,4 @@
-"""Names of array types, and ranges in flat arrays."""
+"""Define types of arrays, and functions for ranges in flat arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Outlines = tuple[FloatArray, IntArray]
 
 
 def ragged_ranges(starts: IntArray, lengths: IntArray) -> IntArray:
-    """The ranges ``starts[i] .. starts[i] + lengths[i] - 1``, one after the other.
+    """Concatenate the ranges ``starts[i] .. starts[i] + lengths[i] - 1``.
 
     >>> ragged_ranges(np.array([5, 0]), np.array([3, 2]))
     array([5, 6, 7, 0, 1])
@@ -28,7 +28,7 @@ def ragged_ranges(starts: IntArray, lengths: IntArray) -> IntArray:
 
 
 def offsets_of(lengths: IntArray) -> IntArray:
-    """Where each of the pieces of these lengths starts in a flat array, and the end of the last.
+    """Return the start in a flat array of each piece of these lengths, and the end of the last.
 
     >>> offsets_of(np.array([3, 2]))
     array([0, 3, 5])

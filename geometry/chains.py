@@ -1,10 +1,10 @@
-"""Which corners of the outlines are worth a vertex.
+"""Select the corners of the outlines that are worth a vertex.
 
 Every corner of the pixel outline starts as a vertex. The vertex whose removal adds least to the
-area between outline and polygon goes first, as long as that area is below the price of a vertex.
-The area is taken from the least-squares line through the outline between two vertices, which sums
-of moments give in constant time for any pair of corners (the idea of Perez and Vidal, "Optimum
-polygonal approximation of digitized curves", Pattern Recognition Letters 15, 1994).
+area between outline and polygon is removed first, as long as that area is below the price of a
+vertex. The area is estimated from the least-squares line through the outline between two vertices.
+Sums of moments yield this line in constant time for any pair of corners (an idea of Perez and
+Vidal, "Optimum polygonal approximation of digitized curves", Pattern Recognition Letters 15, 1994).
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ import numpy as np
 
 from geometry.arrays import BoolArray, FloatArray, IntArray
 
-# Mean distance over root mean square distance to a line, between that of a uniform (.866) and
-# that of a normal distribution (.798) of the distances.
+# Ratio of the mean to the root mean square distance to a line: between that of uniformly (.866) and
+# that of normally (.798) distributed distances.
 _MEAN_OVER_RMS = 0.85
-# The first rounds take every second corner that costs less than this share of the price.
+# The first rounds remove every second corner that costs less than this share of the price.
 _FAST_ROUNDS = 2
 _FAST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class Chains:
-    """Pieces of outline to approximate: C chains of pixel corners, one after the other.
+    """The pieces of outline to approximate: C chains of pixel corners in one flat array.
 
-    A chain keeps its first and its last corner as vertices; chains that meet share that vertex.
+    A chain keeps its first and its last corner as vertices. Chains that meet share that vertex.
 
     Attributes:
         corners: (M, 2) corners; a closed chain repeats its first corner at its end.
         offsets: (C + 1,) chain ``c`` is ``corners[offsets[c]:offsets[c + 1]]``.
         ends: (C, 2) number of the shared vertex at the start and at the end of each chain.
-        price: (C,) pixels of area that one more vertex has to gain.
-        fewest: (C,) vertices to keep between the ends at least.
-        most: (C,) vertices to keep between the ends at most; goes before the tolerance.
+        price: (C,) pixels of area that a further vertex has to gain.
+        fewest: (C,) minimum number of vertices between the ends.
+        most: (C,) maximum number of vertices between the ends; takes precedence over the tolerance.
     """
 
     corners: IntArray
@@ -49,10 +49,12 @@ class Chains:
 
 @dataclass
 class Breaks:
-    """The corners where the outline passes from one edge of the polygon to the next.
+    """The corners at which the outline passes from one edge of the polygon to the next.
 
-    ``at`` (K,) indices into the corners, rising, with both ends of every chain; ``is_end`` (K,)
-    marks those; ``chain`` (K,) the chain of each.
+    Attributes:
+        at: (K,) indices into the corners, ascending, with both ends of every chain.
+        is_end: (K,) True for the ends of chains.
+        chain: (K,) the chain of each break.
     """
 
     at: IntArray
@@ -63,19 +65,19 @@ class Breaks:
         return Breaks(self.at[keep], self.is_end[keep], self.chain[keep])
 
     def edges(self) -> IntArray:
-        """Indices (E,) of the breaks from which an edge leads to the next break."""
+        """Return the indices (E,) of the breaks from which an edge leads to the next break."""
         return np.flatnonzero(self.chain[1:] == self.chain[:-1])
 
 
 def breaks_at(chains: Chains, at: IntArray) -> Breaks:
-    """Breaks at the given corners."""
+    """Make breaks at the given corners."""
     chain = np.searchsorted(chains.offsets, at, side="right") - 1
     is_end = (at == chains.offsets[chain]) | (at == chains.offsets[chain + 1] - 1)
     return Breaks(at, is_end, chain)
 
 
 def moments_of(chains: Chains) -> FloatArray:
-    """Integrals of 1, x, y, xx, xy, yy along the outline up to each corner: (6, M)."""
+    """Return the integrals (6, M) of 1, x, y, xx, xy, yy along the outline up to each corner."""
     x, y = chains.corners.T.astype(np.float64)
     sum_x, sum_y = x[:-1] + x[1:], y[:-1] + y[1:]
     length = np.abs(x[1:] - x[:-1]) + np.abs(y[1:] - y[:-1])
@@ -93,10 +95,12 @@ def moments_of(chains: Chains) -> FloatArray:
 
 
 def _area_beside_line(stretch: FloatArray) -> FloatArray:
-    """Estimate the area between stretches of outline, given as moments (6, K), and a line each.
+    """Estimate the area between each stretch of outline and its total least-squares line.
 
-    The line is the total least-squares line: its mean squared distance is the smaller eigenvalue
-    of the covariance of the points.
+    The mean squared distance to that line is the smaller eigenvalue of the points' covariance.
+
+    Args:
+        stretch: (6, K) moments of K stretches.
     """
     length, x, y, xx, xy, yy = stretch
     length = np.maximum(length, 1e-9)
@@ -108,10 +112,18 @@ def _area_beside_line(stretch: FloatArray) -> FloatArray:
 
 
 def merge(chains: Chains, moments: FloatArray) -> Breaks:
-    """Remove vertices in rounds until every one that is left is worth its price."""
+    """Remove vertices in rounds until each remaining one is worth its price.
+
+    Args:
+        chains: the C chains.
+        moments: (6, M), see `moments_of`.
+
+    Returns:
+        The breaks at the remaining vertices.
+    """
     breaks = breaks_at(chains, np.arange(len(chains.corners)))
     counts = np.diff(chains.offsets) - 2
-    # Equal costs are common on pixel outlines; a grain of difference lets one of them go first.
+    # Equal costs are common on pixel outlines. A tiny offset breaks ties.
     within = breaks.at - chains.offsets[breaks.chain]
     grain = 1e-6 * ((within * 40503) & 1023)
     boost = np.ones(len(counts))
@@ -125,7 +137,7 @@ def merge(chains: Chains, moments: FloatArray) -> Breaks:
         cost[breaks.is_end[1:-1]] = np.inf
         price = (chains.price * boost)[breaks.chain[1:-1]]
         if round_number < _FAST_ROUNDS:
-            # Fast start: of the clearly needless corners every second one of a chain at once.
+            # Fast start: remove every second clearly needless corner of a chain at once.
             gone = cost < _FAST_SHARE * price
             place = np.arange(len(breaks.at)) - np.searchsorted(breaks.chain, breaks.chain)
             gone[place[:-2] % 2 == round_number % 2] = False
@@ -151,7 +163,16 @@ def merge(chains: Chains, moments: FloatArray) -> Breaks:
 
 
 def cheapest_within(allowed: IntArray, chain: IntArray, cost: FloatArray) -> BoolArray:
-    """Choose the cheapest wishes of each chain, no more than the chain is allowed."""
+    """Choose the cheapest candidates of each chain, up to the number allowed for the chain.
+
+    Args:
+        allowed: (C,) maximum number for each chain.
+        chain: (K,) the chain of each candidate.
+        cost: (K,) of each candidate.
+
+    Returns:
+        (K,) bool, True for the chosen candidates.
+    """
     order = np.lexsort((cost, chain))
     in_order = chain[order]
     rank = np.arange(len(chain)) - np.searchsorted(in_order, in_order)

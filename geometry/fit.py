@@ -1,9 +1,10 @@
-"""Where the vertices of the polygons lie best, and how far an outline may stray from its edge.
+"""Fit the vertices of the polygons to the outlines, within the tolerance.
 
-All vertices move together to make the sum of squared distances between the outlines and the edges
-least (Gauss-Newton with Jacobi steps); between the steps every boundary between two stretches of
-outline moves to where the two edges meet best. Where the outline is farther than the tolerance
-from its edge, the farthest corner becomes a vertex again, and the fit is repeated.
+All vertices move together to minimise the sum of squared distances between the outlines and the
+edges (Gauss-Newton with Jacobi steps). Between the steps each break between two stretches of
+outline moves to the corner at which the two edges fit the outline best. If an outline is farther
+than the tolerance from its edge, the farthest corner becomes a vertex again, and the fit is
+repeated.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ import numpy as np
 from geometry.arrays import BoolArray, FloatArray, IntArray, offsets_of, ragged_ranges
 from geometry.chains import Breaks, Chains, breaks_at, cheapest_within, merge, moments_of
 
-# Digits behind the point of a coordinate: hundredths of a pixel.
+# Decimals of a coordinate: hundredths of a pixel.
 _DECIMALS = 2
-# Steps before the breaks move and after, and of a fit that only has to take in a few vertices more.
+# Steps before and after the breaks move, and of a repeated fit after a few vertices were added.
 _FIT_STEPS = (3, 2)
 _AGAIN = (2,)
 _DAMPING = 0.05
 _LONGEST_STEP = 2.0
-# Breaks move by at most so many corners at once.
+# Largest move of a break at once, in corners.
 _WINDOW = 4
-# Pixels by which a fit may bring a corner nearer to its edge.
+# Largest distance in pixels by which a fit is expected to bring a corner nearer to its edge.
 _NEARER_BY_FIT = 0.7
 
 
 class Approximation:
-    """Polylines that follow chains of pixel corners.
+    """The polylines that approximate chains of pixel corners.
 
-    Every corner of a chain lies within ``tolerance`` pixels of its polyline and every point of
-    the polyline within ``tolerance`` of the chain, except where ``most`` stands against it.
+    Every corner of a chain lies within ``tolerance`` pixels of its polyline, and every point of the
+    polyline within ``tolerance`` of the chain, unless `Chains.most` allows too few vertices.
 
     Attributes:
         points: (P, 2) vertices of all polylines, both ends included.
@@ -38,7 +39,13 @@ class Approximation:
     """
 
     def __init__(self, chains: Chains, tolerance: float, size: tuple[int, int]) -> None:
-        """Simplify the chains. ``size``: width and height; no vertex lies outside of that."""
+        """Simplify the chains.
+
+        Args:
+            chains: the chains to approximate.
+            tolerance: pixels.
+            size: (width, height) of the picture. No vertex lies outside of it.
+        """
         self._chains = chains
         self._bound = max(tolerance - 0.01, 0.0)  # room for the rounding
         self._box = np.array(size, np.float64)
@@ -56,14 +63,15 @@ class Approximation:
     def refine(self, edges: IntArray, *, fully: bool = False) -> bool:
         """Make the given edges follow their outlines more closely.
 
-        Their ends are pinned to pixel corners, and the farthest corner between, or every one if
-        ``fully``, becomes a vertex. An edge that has been refined often enough is the outline.
+        The ends of each edge are pinned to pixel corners, and the farthest corner between them
+        becomes a vertex. An edge that is refined often enough becomes its exact outline.
 
         Args:
-            edges: numbers of points from which the edges lead to the next point.
+            edges: indices of the points from which the edges lead to the next point.
+            fully: make every corner between the ends a vertex, not just the farthest.
 
         Returns:
-            False if no edge could be refined any more.
+            False if no edge could be refined further.
         """
         at = self._breaks.at
         if fully:
@@ -75,7 +83,7 @@ class Approximation:
             return False
         self._pinned[ends] = True
         self._pinned[added] = fully
-        # Other chains that end in a vertex just pinned have to follow.
+        # Chains that share a vertex that was just pinned have to be fitted again, too.
         numbers = _vertex_numbers(self._chains, self._breaks)
         moved = np.isin(numbers, numbers[np.concatenate((edges, edges + 1))])
         active = np.zeros(len(self._chains.price), np.bool_)
@@ -85,7 +93,11 @@ class Approximation:
         return True
 
     def _settle(self, active: BoolArray) -> None:
-        """Fit the active chains, make vertices of the corners that lie too far away, and so on."""
+        """Fit the active chains and add vertices at corners that stray, until none does.
+
+        Args:
+            active: (C,) True for the chains to fit.
+        """
         steps: tuple[int, ...] = _FIT_STEPS
         while True:
             edges = self._breaks.edges()
@@ -100,19 +112,24 @@ class Approximation:
                 self._add(strayed)
                 place = np.searchsorted(self._breaks.at, strayed)
                 active[self._breaks.chain[place]] = True
-                # What is far out before the fit will hardly be near enough after it.
+                # A corner this far out before the fit will hardly be near enough after it.
                 around = np.unique(np.concatenate((place - 1, place)))
                 strayed = self._strayed(around, self._bound + _NEARER_BY_FIT)
 
     def _strayed(self, edges: IntArray, bound: float) -> IntArray:
-        """The farthest corner beside each edge, if farther than ``bound`` and there is room."""
+        """Return the farthest corner from each edge that strays, if its chain has room for it.
+
+        Args:
+            edges: indices of the points from which the edges lead to the next point.
+            bound: pixels; an edge strays if a corner is farther than this from it.
+        """
         corners, distances = self._farthest(edges, bound)
         chain = np.searchsorted(self._chains.offsets, corners, side="right") - 1
         room = self._chains.most - (np.diff(self.offsets) - 2)
         return corners[cheapest_within(room, chain, -distances)]
 
     def _add(self, corners: IntArray) -> None:
-        """Make corners of the outline vertices."""
+        """Add vertices at corners of the outline."""
         at = np.concatenate((self._breaks.at, corners))
         order = np.argsort(at)
         points = self._chains.corners[corners].astype(np.float64)
@@ -120,13 +137,15 @@ class Approximation:
         self._breaks = breaks_at(self._chains, at[order])
 
     def _fit(self, edges: IntArray, active: BoolArray, turns: tuple[int, ...]) -> None:
-        """Move vertices and breaks to where the edges follow their outlines best.
+        """Move vertices and breaks so that the edges follow their outlines best.
 
-        Vertices and breaks that are pinned or not of an active chain stay where they are.
+        Vertices and breaks that are pinned, or not of an active chain, do not move.
 
         Args:
-            edges, active: of which edges, and which breaks are of an active chain.
-            turns: steps of the vertices; before each turn but the first the breaks move.
+            edges: indices of the points from which the edges to fit lead to the next point.
+            active: (K,) True for the breaks of active chains.
+            turns: number of steps of the vertices in each turn. Before each turn but the first, the
+                breaks move.
         """
         numbers = _vertex_numbers(self._chains, self._breaks)
         vertices = np.empty((int(numbers.max()) + 1, 2))
@@ -143,11 +162,11 @@ class Approximation:
             stretches = self._moments[:, at[edges + 1]] - self._moments[:, at[edges]]
             for _ in range(steps):
                 vertices += free * _step(stretches, vertices, numbers[edges], numbers[edges + 1])
-        # Rounding moves a vertex at the bound a little each time; those that are done stay.
+        # Rounding moves a vertex at the bound slightly each time, so inactive vertices are kept.
         self.points = np.where(active[:, None], self._confined(vertices[numbers]), self.points)
 
     def _confined(self, points: FloatArray) -> FloatArray:
-        """Keep every vertex near the corner at its break and inside the picture; round it."""
+        """Limit each vertex to the bound around its break and to the picture, and round it."""
         corners = self._chains.corners[self._breaks.at]
         away = points - corners
         far = np.hypot(away[:, 0], away[:, 1])
@@ -155,13 +174,18 @@ class Approximation:
         return np.clip(np.round(corners + away, _DECIMALS), 0, self._box)
 
     def _farthest(self, edges: IntArray, bound: float) -> tuple[IntArray, FloatArray]:
-        """The corner of the outline farthest from each edge, for edges farther than ``bound``.
+        """Find the farthest corner of the outline from each edge, if farther than ``bound``.
 
-        If all corners are near their edge, and all vertices are near the corner at their break,
-        then all points of the edge are near the outline too, since the outline joins the two.
+        Only corners need checking. If all corners are near their edge, and all vertices are near
+        the corner at their break, then all points of the edge are near the outline, too, since the
+        outline connects the two ends.
+
+        Args:
+            edges: indices of the points from which the edges lead to the next point.
+            bound: pixels.
 
         Returns:
-            corners and their distances, at most one for each edge.
+            Indices of corners and their distances, at most one for each edge.
         """
         at = self._breaks.at
         lengths = at[edges + 1] - at[edges]
@@ -186,7 +210,7 @@ class Approximation:
 
 
 def _vertex_numbers(chains: Chains, breaks: Breaks) -> IntArray:
-    """Number the vertices: shared ends first, as in ``chains.ends``, then all others."""
+    """Return the number of each vertex: shared ends as in ``chains.ends``, then all others."""
     numbers: IntArray = np.cumsum(~breaks.is_end) + chains.ends.max(initial=-1)
     numbers[breaks.is_end] = chains.ends.ravel()
     return numbers
@@ -195,11 +219,20 @@ def _vertex_numbers(chains: Chains, breaks: Breaks) -> IntArray:
 def _step(
     stretches: FloatArray, vertices: FloatArray, starts: IntArray, ends: IntArray
 ) -> FloatArray:
-    """One Jacobi step of Gauss-Newton for the squared distances of outline and edges.
+    """Compute one Jacobi step of Gauss-Newton for the squared distances of outline and edges.
 
     A point of the outline at the share t of its edge pulls the start of the edge by (1 - t) times
     its distance along the normal, and the end by t times. The sums over the outline follow from
-    the moments (6, E). Returns the displacement of each vertex, (V, 2).
+    the moments.
+
+    Args:
+        stretches: (6, E) moments of the outline along each edge.
+        vertices: (V, 2).
+        starts: (E,) vertex at the start of each edge.
+        ends: (E,) vertex at the end of each edge.
+
+    Returns:
+        The displacement of each vertex, (V, 2).
     """
     ax, ay = vertices[starts].T
     dx, dy = (vertices[ends] - vertices[starts]).T
@@ -226,7 +259,7 @@ def _step(
 
     hxx, hxy, hyy = summed(weight * nx * nx), summed(weight * nx * ny), summed(weight * ny * ny)
     fx, fy = summed(force * nx), summed(force * ny)
-    # Damping holds a vertex still along a straight outline, where nothing says where it belongs.
+    # Along a straight outline the position of a vertex is undetermined; damping holds it still.
     damping = _DAMPING * (hxx + hyy) + 1e-9
     hxx, hyy = hxx + damping, hyy + damping
     step = np.stack((hyy * fx - hxy * fy, hxx * fy - hxy * fx), axis=1)
@@ -237,7 +270,14 @@ def _step(
 
 
 def _moved(moments: FloatArray, breaks: Breaks, points: FloatArray, held: BoolArray) -> Breaks:
-    """Move each break, within a few corners, to where its two edges explain the outline best."""
+    """Move each break by up to `_WINDOW` corners to the one at which its edges fit best.
+
+    Args:
+        moments: (6, M) integrals up to each corner.
+        breaks: the K breaks.
+        points: (K, 2) vertex of each break.
+        held: (K,) True for breaks that must not move.
+    """
     inner = np.flatnonzero(~(breaks.is_end | held))
     if not len(inner):
         return breaks

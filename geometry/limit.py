@@ -1,4 +1,4 @@
-"""Rings with no more vertices than allowed, whatever it takes, but still valid polygons."""
+"""Reduce rings to the allowed number of vertices, and keep the polygons valid."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ import shapely
 
 from geometry.arrays import FloatArray, IntArray, Outlines, offsets_of
 
-# Above so many vertices the search for ears would take too long, and holes are given up first.
+# Above this number of vertices the search for ears would take too long. Holes are dropped first.
 _MANY = 400
 
 
 def limited(outlines: Outlines, regions: IntArray, most: int) -> Outlines:
-    """Take vertices from rings that have more than ``most``, which only invalid ones needed."""
+    """Remove vertices from rings that have more than ``most``.
+
+    Only rings that had to be refined to become valid have so many.
+
+    Args:
+        outlines: points and offsets of R rings.
+        regions: (R,) the region of each ring.
+        most: vertices that a ring may have.
+    """
     points, offsets = outlines
     counts = np.diff(offsets)
     if not (counts > most).any():
@@ -27,9 +35,9 @@ def limited(outlines: Outlines, regions: IntArray, most: int) -> Outlines:
 
 
 def _reduced(rings: list[FloatArray], most: int) -> list[FloatArray]:
-    """Take vertices from a valid polygon one by one, the smallest ears first; it stays valid.
+    """Remove vertices from a valid polygon one at a time, the smallest ears first; it stays valid.
 
-    A simple ring always has an ear that can go. A hole may be in the way of every ear; then the
+    A simple ring always has an ear that can be removed. But holes may block every ear. Then the
     last hole is dropped and becomes an empty ring.
     """
     rings = list(rings)
@@ -48,7 +56,7 @@ def _reduced(rings: list[FloatArray], most: int) -> list[FloatArray]:
 
 
 def _coarse(ring: FloatArray) -> FloatArray:
-    """Bring a simple ring down to a number of vertices that the search for ears can stand."""
+    """Simplify a simple ring to few enough vertices for the search for ears."""
     tolerance = 1.0
     while len(ring) > _MANY and tolerance < 1e6:
         coarse = shapely.simplify(shapely.Polygon(ring), tolerance, preserve_topology=True)
@@ -58,7 +66,15 @@ def _coarse(ring: FloatArray) -> FloatArray:
 
 
 def _without_an_ear(rings: list[FloatArray], which: int) -> FloatArray | None:
-    """One ring without the vertex of least area that can go, or None if none can."""
+    """Remove the removable vertex of least area from one ring of a polygon.
+
+    Args:
+        rings: of the polygon, the exterior first.
+        which: index of the ring.
+
+    Returns:
+        The shorter ring, or None if no vertex can be removed.
+    """
     ring = rings[which]
     before, after = np.roll(ring, 1, axis=0) - ring, np.roll(ring, -1, axis=0) - ring
     area = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0])

@@ -1,7 +1,7 @@
-"""Rings -> arcs -> simplified rings that are valid polygons.
+"""Cut rings into arcs, simplify the arcs, and join them to rings that are valid polygons.
 
-Rings are cut into arcs at the corners where more than two outlines meet. Two regions that touch
-have the arcs between them in common, so that simplifying every arc once keeps them together.
+Rings are cut at the corners where more than two outlines meet. Two regions that touch share the
+arcs between them. Each arc is simplified once, so the regions still meet without gaps.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from geometry.fit import Approximation
 from geometry.limit import limited
 from geometry.rings import Rings
 
-# So many times an edge is refined corner by corner before all its corners are taken at once.
+# Rounds in which edges are refined corner by corner. Later rounds add all corners of an edge.
 _PATIENCE = 5
 
 
 @dataclass(frozen=True)
 class _Arcs:
-    """The rings as arcs: every ring is a sequence of whole arcs.
+    """The rings as sequences of arcs.
 
     Attributes:
-        ring: (A,) int64, rising, the ring of each arc.
-        chain: (A,) int64, the chain that gives the arc its points.
-        forward: (A,) bool, whether the arc runs along its chain or against it.
+        ring: (A,) int64, ascending, the ring of each arc.
+        chain: (A,) int64, the chain that holds the points of the arc.
+        forward: (A,) bool, True if the arc runs along its chain, False if against it.
         corners: (N, 2) int64, the corners of all chains, both ends included.
         offsets: (C + 1,) int64, of the chains in ``corners``.
         ends: (C, 2) int64, number of the vertex at both ends of a chain.
@@ -48,17 +48,17 @@ class _Arcs:
 def simplified(
     rings: Rings, price: FloatArray, tolerance: float, most: int, size: tuple[int, int]
 ) -> Outlines:
-    """Simplify all rings; regions stay valid polygons, and neighbours stay together.
+    """Simplify all rings. Regions stay valid polygons.
 
-    Neighbours have their border in common if the rings were traced with ``neighbours``.
+    If the rings were traced with ``neighbours``, neighbours share their borders and stay in touch.
 
     Args:
-        rings: exact rings, of `trace`.
-        price: (R,) pixels of area that one more vertex of a ring has to gain.
-        tolerance: pixels the outlines may stray.
-        most: vertices a ring may have. With borders in common it is more if more borders meet in
-            the ring or it would not be valid otherwise.
-        size: width and height of the picture.
+        rings: exact rings from `geometry.rings.trace`.
+        price: (R,) pixels of area that a further vertex of a ring has to gain.
+        tolerance: pixels that the outlines may stray.
+        most: vertices that a ring may have. With shared borders a ring may have more, if more
+            borders meet in it or if it would be invalid otherwise.
+        size: (width, height) of the picture.
     """
     arcs = _cut_into_arcs(rings)
     chains = _priced_chains(arcs, price, most)
@@ -69,7 +69,7 @@ def simplified(
         invalid = np.flatnonzero(~_valid(outlines, rings.regions, shared))
         if not len(invalid):
             return outlines if shared else limited(outlines, rings.regions, most)
-        # Regions on their own may cross others, and none changes another one's outline.
+        # Independent regions may overlap, and none changes the outline of another: refine each.
         for group in [invalid] if shared else invalid[:, None]:
             _refine(approximation, arcs, rings.regions, group, fully=attempt >= _PATIENCE)
     raise AssertionError("unreachable")
@@ -78,7 +78,17 @@ def simplified(
 def _refine(
     approximation: Approximation, arcs: _Arcs, regions: IntArray, chosen: IntArray, *, fully: bool
 ) -> None:
-    """Refine the edges of the chosen regions where they cross; all of them if that is no way on."""
+    """Refine the crossing edges of the chosen regions.
+
+    All their edges are refined if none cross, or if none of the crossing ones can be refined.
+
+    Args:
+        approximation: refined in place.
+        arcs: of all rings.
+        regions: (R,) the region of each ring.
+        chosen: regions to refine.
+        fully: see `Approximation.refine`.
+    """
     chains = np.unique(arcs.chain[np.isin(regions[arcs.ring], chosen)])
     offsets = approximation.offsets
     edges = ragged_ranges(offsets[chains], np.diff(offsets)[chains] - 1)
@@ -88,7 +98,10 @@ def _refine(
 
 
 def _cut_into_arcs(rings: Rings) -> _Arcs:
-    """Cut rings at their nodes; a ring without any is one arc from an extreme corner to itself."""
+    """Cut rings into arcs at their nodes.
+
+    A ring without nodes becomes one arc from an extreme corner to itself.
+    """
     turned, begin = _turned_to_cuts(rings)
     itself = np.arange(len(begin))
     runs = np.diff(begin, append=len(turned))
@@ -98,7 +111,7 @@ def _cut_into_arcs(rings: Rings) -> _Arcs:
     number = np.empty(len(begin), np.int64)
     number[chains] = np.arange(len(chains))
     own = np.minimum(twin, itself)
-    # The corners of the chains; the last one of a ring's last arc is the ring's first.
+    # Find the corners of the chains. The last corner of a ring's last arc is the ring's first one.
     place = ragged_ranges(begin[chains], runs[chains] + 1)
     offsets = offsets_of(runs[chains] + 1)
     last = offsets[1:] - 1
@@ -116,11 +129,16 @@ def _cut_into_arcs(rings: Rings) -> _Arcs:
 
 
 def _turned_to_cuts(rings: Rings) -> tuple[IntArray, IntArray]:
-    """The corners (M,) ring by ring, each from its first cut on, and where the arcs begin (A,)."""
+    """Rotate each ring so that it starts at its first cut.
+
+    Returns:
+        Indices (M,) of the corners in that order, and the positions (A,) in them at which arcs
+        begin.
+    """
     count, first, length = len(rings.areas), rings.offsets[:-1], np.diff(rings.offsets)
     ring = np.repeat(np.arange(count), length)
-    # The corner farthest in a direction is nearly always a vertex of a good polygon. The last
-    # term lets one corner win.
+    # The farthest corner in a direction is nearly always a vertex of a good polygon. The last term
+    # breaks ties.
     x, y = rings.corners.T.astype(np.float64)
     reach = 3 * x + 5 * y + 1e-6 * x
     is_cut = reach == np.maximum.reduceat(reach, first)[ring]
@@ -134,7 +152,14 @@ def _turned_to_cuts(rings: Rings) -> tuple[IntArray, IntArray]:
 
 
 def _twin_arcs(rings: Rings, turned: IntArray, begin: IntArray, runs: IntArray) -> IntArray:
-    """The arc of the region on the other side of each arc; the arc itself if there is none."""
+    """Return the arc on the other side of each arc, or the arc itself if there is none.
+
+    Args:
+        rings: the rings.
+        turned: (M,), see `_turned_to_cuts`.
+        begin: (A,), see `_turned_to_cuts`.
+        runs: (A,) number of runs in each arc.
+    """
     itself = np.arange(len(begin))
     if not len(rings.twins):
         return itself
@@ -145,7 +170,10 @@ def _twin_arcs(rings: Rings, turned: IntArray, begin: IntArray, runs: IntArray) 
 
 
 def _vertex_of_end(rings: Rings, ends: IntArray) -> IntArray:
-    """Number the corners at chain ends (C, 2): nodes by place, all others by themselves."""
+    """Return the number of the vertex at each chain end, (C, 2).
+
+    Ends at the same node have the same number. An end that is not at a node has its own number.
+    """
     if not len(rings.nodes):
         return np.repeat(np.arange(len(ends))[:, None], 2, axis=1)
     x, y = rings.corners[ends.ravel()].T
@@ -156,9 +184,15 @@ def _vertex_of_end(rings: Rings, ends: IntArray) -> IntArray:
 
 
 def _priced_chains(arcs: _Arcs, price: FloatArray, most: int) -> Chains:
-    """Say for each chain what a vertex has to gain, and how many it may have."""
+    """Compute the price of a vertex and the limits of vertices of each chain.
+
+    Args:
+        arcs: of all rings.
+        price: (R,), see `simplified`.
+        most: see `simplified`.
+    """
     count = len(arcs.ends)
-    # A vertex between two regions serves both: the harmonic mean, for both count it.
+    # A vertex between two regions serves both, so its price is the harmonic mean of theirs.
     rings_beside = np.bincount(arcs.chain, minlength=count)
     worth = np.bincount(arcs.chain, 1 / price[arcs.ring], minlength=count)
     length = np.diff(arcs.offsets)
@@ -168,7 +202,7 @@ def _priced_chains(arcs: _Arcs, price: FloatArray, most: int) -> Chains:
     pair = np.flatnonzero(arcs_of_ring[arcs.ring] == 2).reshape(-1, 2)
     longer = pair[np.arange(len(pair)), length[arcs.chain[pair]].argmax(axis=1)]
     fewest[arcs.chain[longer]] = np.maximum(fewest[arcs.chain[longer]], 1)
-    # Each ring deals out what its ends leave of ``most`` by length.
+    # Each ring divides ``most``, less the ends of its arcs, among its arcs by their lengths.
     around = np.bincount(arcs.ring, length[arcs.chain])[arcs.ring]
     share = (most - arcs_of_ring[arcs.ring]) * (length[arcs.chain] / around)
     limit = np.full(count, most)
@@ -184,7 +218,7 @@ def _priced_chains(arcs: _Arcs, price: FloatArray, most: int) -> Chains:
 
 
 def _assembled(arcs: _Arcs, points: FloatArray, offsets: IntArray) -> Outlines:
-    """Put the rings together from the polylines of the chains."""
+    """Join the polylines of the chains to rings."""
     number = np.diff(offsets)[arcs.chain] - 1
     step = np.where(arcs.forward, 1, -1)
     start = np.where(arcs.forward, offsets[:-1][arcs.chain], offsets[1:][arcs.chain] - 1)
@@ -195,7 +229,12 @@ def _assembled(arcs: _Arcs, points: FloatArray, offsets: IntArray) -> Outlines:
 
 
 def _valid(outlines: Outlines, regions: IntArray, shared: bool) -> BoolArray:
-    """Which regions are valid polygons and, if ``shared``, meet their neighbours edge to edge."""
+    """Check the polygon of each region, and if ``shared``, the coverage.
+
+    Returns:
+        True for each region whose polygon is valid. If all are, and borders are shared, True for
+        each region that meets its neighbours edge to edge.
+    """
     points, offsets = outlines
     index = np.repeat(np.arange(len(regions)), np.diff(offsets))
     closed: NDArray[Any] = np.asarray(shapely.linearrings(points, indices=index))
@@ -207,7 +246,7 @@ def _valid(outlines: Outlines, regions: IntArray, shared: bool) -> BoolArray:
 
 
 def _crossing(points: FloatArray, edges: IntArray) -> IntArray:
-    """Those of the given edges that meet another one elsewhere than in a common end."""
+    """Return the given edges that meet another given edge outside a common end."""
     ends = np.stack((points[edges], points[edges + 1]), axis=1)
     lines: NDArray[Any] = np.asarray(shapely.linestrings(ends))
     one, other = shapely.STRtree(lines).query(lines, predicate="intersects")

@@ -1,4 +1,4 @@
-"""Runs -> the exact rings of every region."""
+"""Join runs to the exact rings of every region."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from geometry.runs import Runs, find_runs
 
 @dataclass(frozen=True)
 class Rings:
-    """All rings of a label map in flat arrays, sorted by label, then by size of the region.
+    """The rings of a label map in flat arrays, sorted by label, then by size of the region.
 
     Attributes:
         corners: (M, 2) int64, x and y of the corners; neighbours differ in exactly one of them.
         offsets: (R + 1,) int64; ring ``r`` is ``corners[offsets[r]:offsets[r + 1]]``.
         areas: (R,) float64, signed area in pixels: positive for exteriors, negative for holes.
-        regions: (R,) int64, rising: the region of the ring. Its exterior comes first, then holes.
+        regions: (R,) int64, ascending: the region of the ring. Its exterior comes first, then
+            holes.
         labels: (Q,) int64, the label of each region.
         sizes: (Q,) float64, pixels of each region.
         twins: (M,) int64, see `trace`; empty if not asked for.
@@ -42,15 +43,16 @@ class Rings:
 def trace(labels: LabelArray, *, neighbours: bool = False) -> Rings:
     """Trace every 4-connected region of every non-zero label.
 
-    Every ring is simple: where a region touches itself at a pixel corner, the ring is cut there
-    into an exterior and holes that share that single point, as the OGC simple feature model asks.
+    Every ring is simple. If a region touches itself at a pixel corner, its ring is split there into
+    an exterior and holes that share this point, as the OGC simple feature model requires.
 
     Args:
         labels: (H, W) bool or integer label map, 0 is background.
-        neighbours: also make a corner wherever the neighbouring region changes, and fill in
-            ``nodes``, whether more than two outlines meet in a corner, and ``twins``, for the run
-            from each corner to the next the index of the corner where the same run starts, walked
-            the other way round, on the ring of the region beside it (-1: background beside it).
+        neighbours: add a corner wherever the neighbouring region changes, and fill in ``nodes`` and
+            ``twins``. A node is a corner in which more than two outlines meet. The run from a
+            corner to the next one also belongs, in the opposite direction, to a ring of the
+            neighbouring region. The corner's twin is the corner at which the run starts on that
+            ring, or -1 if the neighbour is background.
     """
     left, top, box = _crop(labels)
     if not box.size:
@@ -64,7 +66,7 @@ def trace(labels: LabelArray, *, neighbours: bool = False) -> Rings:
 
 
 def large_rings(rings: Rings, min_area: float) -> Rings:
-    """Leave out the regions of fewer than ``min_area`` pixels; twins in them become -1."""
+    """Drop the regions of fewer than ``min_area`` pixels; twins in them become -1."""
     large = rings.sizes >= min_area
     if large.all():
         return rings
@@ -85,7 +87,12 @@ def large_rings(rings: Rings, min_area: float) -> Rings:
 
 
 def ring_areas(points: NDArray[Any], offsets: IntArray) -> FloatArray:
-    """Signed area of each ring of a flat (M, 2) point array: positive if clockwise on screen."""
+    """Return the signed area of each ring of a flat point array: positive if clockwise on screen.
+
+    Args:
+        points: (M, 2) points of all rings.
+        offsets: (R + 1,) of the rings in them.
+    """
     following = np.arange(1, offsets[-1] + 1)
     following[offsets[1:] - 1] = offsets[:-1]
     x, y = points[:, 0], points[:, 1]
@@ -94,9 +101,9 @@ def ring_areas(points: NDArray[Any], offsets: IntArray) -> FloatArray:
 
 
 def label_boxes(rings: Rings) -> list[tuple[int, int, int, int]]:
-    """(x, y, width, height) around the pixels of each label, in the order of the labels."""
+    """Return (x, y, width, height) around the pixels of each label, in the order of the labels."""
     of_ring = rings.labels[rings.regions]
-    first = np.flatnonzero(np.diff(of_ring, prepend=-1))  # rings of a label lie together
+    first = np.flatnonzero(np.diff(of_ring, prepend=-1))  # rings of a label are contiguous
     if not len(first):
         return []
     low = np.minimum.reduceat(rings.corners, rings.offsets[first])
@@ -111,7 +118,11 @@ def _no_rings() -> Rings:
 
 
 def _crop(labels: LabelArray) -> tuple[int, int, LabelArray]:
-    """Cut a label map down to what is not background: first column, first row, the cut."""
+    """Crop a label map to the pixels that are not background.
+
+    Returns:
+        First column, first row, and the cropped map.
+    """
     if labels.ndim != 2:
         raise ValueError(f"expected a two-dimensional array, got shape {labels.shape}")
     if not labels.size:
@@ -126,7 +137,15 @@ def _crop(labels: LabelArray) -> tuple[int, int, LabelArray]:
 
 
 def _cycles(runs: Runs, width: int) -> tuple[IntArray, IntArray]:
-    """Follow the links of the runs: the runs of all rings, and where each ring starts in them."""
+    """Follow the links of the runs around each ring.
+
+    Args:
+        runs: the runs.
+        width: of the padded label map.
+
+    Returns:
+        Indices of the runs ring by ring, and the offsets of the rings in them.
+    """
     flat, bounds = _in_cycles(runs.following)
     if not runs.touching:
         return flat, bounds
@@ -134,15 +153,18 @@ def _cycles(runs: Runs, width: int) -> tuple[IntArray, IntArray]:
     ring = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
     visits = np.sort(corner * len(bounds) + ring)
     twice = visits[1:][visits[1:] == visits[:-1]]
-    if not len(twice):  # only different regions touch
+    if not len(twice):  # no region touches itself
         return flat, bounds
     return _split_at_touches(flat, bounds, corner, set((twice % len(bounds)).tolist()))
 
 
 def _in_cycles(following: IntArray) -> tuple[IntArray, IntArray]:
-    """The elements of a permutation cycle by cycle, each from its least element on, and offsets.
+    """Order the elements of a permutation by cycles, each from its least element on.
 
     All cycles are followed at once, in steps that double (list ranking, Wyllie 1979).
+
+    Returns:
+        The elements, and the offsets of the cycles in them.
     """
     itself = np.arange(len(following))
     least, ahead = itself, following
@@ -164,7 +186,14 @@ def _in_cycles(following: IntArray) -> tuple[IntArray, IntArray]:
 def _split_at_touches(
     order: IntArray, offsets: IntArray, corner: IntArray, touching: set[int]
 ) -> tuple[IntArray, IntArray]:
-    """Cut the rings that pass a corner twice into simple rings."""
+    """Cut rings that pass a corner twice into simple rings.
+
+    Args:
+        order: (M,) runs, ring by ring.
+        offsets: (R + 1,) of the rings in them.
+        corner: (M,) key of the start corner of each run.
+        touching: rings to cut.
+    """
     simple: list[list[int]] = []
     for index, (begin, end) in enumerate(pairwise(offsets.tolist())):
         runs = order[begin:end].tolist()
@@ -194,8 +223,8 @@ def _parents(
 ) -> IntArray:
     """Find the exterior around every hole; an exterior is its own parent.
 
-    From the top edge of a hole, go up through the region until it ends. The edge met there
-    belongs to the exterior, or to a hole further up whose exterior is known already.
+    The search goes up from the top edge of a hole through the region to the region's edge. This
+    edge belongs to the exterior, or to a hole further up whose exterior is known already.
     """
     parents = np.arange(len(areas))
     holes = np.flatnonzero(areas < 0)
@@ -225,7 +254,7 @@ def _sorted_rings(
     parents: IntArray,
     shift: IntArray,
 ) -> Rings:
-    """Put the rings of a region together, and the regions in order of label and size."""
+    """Group the rings by region, and sort the regions by label and size."""
     size = np.bincount(parents, areas, minlength=len(areas)).astype(np.float64)[parents]
     label = runs.labels[order[offsets[:-1]]]
     rank = np.lexsort((-areas, parents, -size, label))

@@ -1,4 +1,4 @@
-"""Label map -> straight runs of pixel edges, linked to outlines of 4-connected regions."""
+"""Find straight runs of pixel edges, and link them to outlines of 4-connected regions."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from geometry.arrays import BoolArray, IntArray, LabelArray
 
 
 class Runs(NamedTuple):
-    """Straight stretches of outline: first all that run right, then down, left and up."""
+    """The straight runs of all outlines: first those that run right, then down, left and up."""
 
-    starts: IntArray  # (N, 2) corner each run starts from
-    labels: IntArray  # (N,) label of the region beside it
-    following: IntArray  # (N,) the run that begins where this one ends, on the same outline
+    starts: IntArray  # (N, 2) start corner of each run
+    labels: IntArray  # (N,) label of the run's region
+    following: IntArray  # (N,) the next run on the same outline
     rightward: IntArray  # sorted keys, y * width + x, of the starts of the runs to the right
-    touching: bool  # some region has a corner in common with another pixel of its label
-    twins: IntArray  # (N,) the same stretch seen from the region on its other side, or -1
-    nodes: BoolArray  # (N,) more than two outlines meet in the start corner
+    touching: bool  # True if a region touches another pixel of its label at a corner
+    twins: IntArray  # (N,) the opposite run of the region on the other side, or -1
+    nodes: BoolArray  # (N,) True if more than two outlines meet in the start corner
 
 
 class _Scan(NamedTuple):
-    """Horizontal runs of pixel edges with their region on one side, sorted by y, then x."""
+    """The horizontal runs of pixel edges with their region on one side, sorted by y, then x."""
 
     y: IntArray
     first_x: IntArray
@@ -45,18 +45,18 @@ def find_runs(padded: LabelArray, neighbours: bool) -> Runs:
     """Find the runs of all outlines and link each to the one that follows it.
 
     Args:
-        padded: label map with a frame of background around it.
-        neighbours: end runs also where the neighbouring region changes, and find ``twins`` and
-            ``nodes``, which are empty otherwise.
+        padded: label map with a frame of background, one pixel wide.
+        neighbours: also end runs at corners where the neighbouring region changes, and find
+            ``twins`` and ``nodes``, which are empty otherwise.
     """
     runs = _stretches(padded, neighbours)
     ends = _keys(padded, runs.direction, runs.end_x, runs.end_y)
     ahead_right, ahead_left = _pixels_ahead(padded, runs)
-    # Turning towards the region whenever the pixel on its side is not part of it keeps diagonal
-    # neighbours apart: regions are 4-connected.
+    # Turn right if the pixel ahead on the right is not of the region. This separates diagonal
+    # neighbours, since regions are 4-connected.
     turn = np.where(ahead_right != runs.label, 1, np.where(ahead_left != runs.label, 0, 3))
     after = _keys(padded, (runs.direction + turn) & 3, runs.end_x, runs.end_y)
-    # Runs are sorted by the keys of their starts, and each follows exactly one other.
+    # Runs are sorted by the keys of their starts, and each run follows exactly one other.
     following = np.empty(len(ends), np.int64)
     following[np.argsort(after)] = np.arange(len(ends))
     keys = _keys(padded, runs.direction, runs.start_x, runs.start_y)
@@ -78,18 +78,18 @@ def find_runs(padded: LabelArray, neighbours: bool) -> Runs:
 
 
 def _stretches(padded: LabelArray, neighbours: bool) -> _Stretches:
-    """Find the runs with their regions to their right, sorted by the keys of their starts."""
+    """Find the runs, each with its region on the right, sorted by the keys of their starts."""
     height, width = padded.shape
     flat = padded.ravel()
-    # Pixels that differ from the one above, row by row, and from the one to the left, column by
-    # column. To sort these few is faster than to transpose the map.
+    # Find the pixels that differ from the one above, row by row, and those that differ from the one
+    # to the left, column by column. Sorting these few is faster than transposing the map.
     lower = np.flatnonzero(flat[width:] != flat[:-width]) + width
     right = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     y, x = np.divmod(right, width)
     order = x.astype(np.min_scalar_type(width)).argsort(kind="stable")
     right, place = right[order], (x * height + y)[order]
     below, above = _scan(lower, flat[lower], flat[lower - width], width, neighbours)
-    # Where columns are walked along, "below" is "to the right", and x and y change places.
+    # In the scan by columns "below" means "to the right", and x and y are swapped.
     east, west = _scan(place, flat[right], flat[right - 1], height, neighbours)
     groups = (below, west, above, east)
     return _Stretches(
@@ -105,11 +105,17 @@ def _stretches(padded: LabelArray, neighbours: bool) -> _Stretches:
 def _scan(
     places: IntArray, below: LabelArray, above: LabelArray, width: int, neighbours: bool
 ) -> tuple[_Scan, _Scan]:
-    """Runs of horizontal pixel edges: those with their region below, those with it above.
+    """Find the runs of horizontal pixel edges.
 
     Args:
-        places: y * width + x of the pixels that differ from the one above, rising.
-        below, above: labels of these pixels, and of those above them.
+        places: y * width + x of the pixels that differ from the one above, ascending.
+        below: labels of these pixels.
+        above: labels of the pixels above them.
+        width: of the padded label map.
+        neighbours: see `find_runs`.
+
+    Returns:
+        The runs with their region below, and the runs with their region above.
     """
 
     def scan(inside: LabelArray, outside: LabelArray) -> _Scan:
@@ -128,7 +134,7 @@ def _scan(
 
 
 def _keys(padded: LabelArray, direction: IntArray, x: IntArray, y: IntArray) -> IntArray:
-    """One number per direction and corner; rises in the order in which the scans find the runs."""
+    """Return a number per direction and corner that sorts runs in the order of the scans."""
     height, width = padded.shape
     place: IntArray = np.where(direction & 1, x * height + y, y * width + x)
     keys: IntArray = direction * (height * width) + place
@@ -136,7 +142,7 @@ def _keys(padded: LabelArray, direction: IntArray, x: IntArray, y: IntArray) -> 
 
 
 def _pixels_ahead(padded: LabelArray, runs: _Stretches) -> tuple[LabelArray, LabelArray]:
-    """The two pixels ahead of the end of each run, on its right hand and on its left hand."""
+    """Return the two pixels ahead of the end of each run: the right one and the left one."""
     x, y, direction = runs.end_x, runs.end_y, runs.direction
     right_dx, right_dy = np.array([0, -1, -1, 0]), np.array([0, 0, -1, -1])
     left_dx, left_dy = np.array([0, 0, -1, -1]), np.array([-1, 0, 0, -1])
@@ -146,7 +152,7 @@ def _pixels_ahead(padded: LabelArray, runs: _Stretches) -> tuple[LabelArray, Lab
 
 
 def _is_node(padded: LabelArray, x: IntArray, y: IntArray) -> BoolArray:
-    """Whether more than two of the four pixel edges at a corner separate different labels."""
+    """Return True for corners at which more than two of the four pixel edges separate labels."""
     around = [padded[y - 1, x - 1], padded[y - 1, x], padded[y, x], padded[y, x - 1]]
     degree = sum((around[i - 1] != around[i]).astype(np.int64) for i in range(4))
     return np.asarray(degree > 2)

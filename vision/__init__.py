@@ -1,1 +1,1 @@
-"""The parts that the stages are made of: labels, cars in a photo, rules between type and parts."""
+"""Building blocks of the stages: labels, image files, networks, rules between type and parts."""

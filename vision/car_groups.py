@@ -1,7 +1,7 @@
-"""Tell the parts of the largest car from those of other cars.
+"""Separate the parts of the largest car from the parts of other cars.
 
-The part network labels the parts of any car. A car has each part once, wheels aside. So parts that
-are in two separate places belong to two cars.
+The part network labels the parts of any car. A car has each part once, except its wheels. So a part
+that occurs in two separate places belongs to two cars.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from vision.labels import PART_NAMES, WHEEL, label_of
 
-# Parts that are this close, as a share of the diagonal around all parts, may touch each other.
-# Of 835 photos none of a lone car is split; of 29 pairs of photos joined side by side 24 are.
+# Largest gap between parts that count as touching, as a share of the diagonal around all parts.
+# Of 835 photos of a lone car none is split; of 29 pairs of photos joined side by side 24 are.
 _GAP = 0.03
 _ALIKE = 0.02  # a second piece counts from this share of the first one's area
-# Parts that touch may still be those of two cars. A car has one of each of these, in one piece.
+# Touching parts may still belong to two cars. A car has one of each of these parts, in one piece.
 _WHOLE = tuple(
     label_of(name)
     for name in (
@@ -26,8 +26,8 @@ _WHOLE = tuple(
         "front_left_light", "front_right_light", "back_left_light", "back_right_light",
     )
 )  # fmt: skip
-_SECOND = 0.15  # share of the first piece from which a second one counts
-_SECOND_CELLS = 12  # cells from which it counts
+_SECOND = 0.15  # a second piece counts from this share of the first piece's area
+_SECOND_CELLS = 12  # and from this many cells
 _SIMILAR = 0.15  # other cars are mentioned from this share of the largest car's area
 
 
@@ -37,8 +37,8 @@ class LargestCar:
 
     Attributes:
         labels: (h, w) uint8 label map without the parts of other cars.
-        elsewhere: (h, w) bool, cells nearer to parts of other cars.
-        has_rivals: other cars are of similar size.
+        elsewhere: (h, w) bool, True for cells nearer to parts of other cars.
+        has_rivals: True if other cars are of similar size.
     """
 
     labels: NDArray[np.uint8]
@@ -98,7 +98,12 @@ def _is_twice(mask: NDArray[np.bool_], gap: float) -> bool:
 
 
 def _groups(labels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
-    """Number the groups of near parts: (h, w) with -1 for the background, and how many."""
+    """Find the groups of parts that touch.
+
+    Returns:
+        (h, w) int32 number of the group of each cell, -1 for the background; and the number of
+        groups.
+    """
     _, _, width, height = cv2.boundingRect(labels)
     radius = max(1, round(_GAP * float(np.hypot(width, height)) / 2))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
@@ -111,7 +116,11 @@ def _groups(labels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
 def _areas_by_label(
     labels: NDArray[np.uint8], groups: NDArray[np.int32], count: int
 ) -> NDArray[np.int64]:
-    """Count the cells of each label in each group: (groups, 1 + parts)."""
+    """Count the cells of each label in each group.
+
+    Returns:
+        (groups, 1 + parts) int64.
+    """
     width = 1 + len(PART_NAMES)
     inside = labels > 0
     places = groups[inside] * width + labels[inside]
@@ -119,5 +128,5 @@ def _areas_by_label(
 
 
 def _distances(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the distance in cells of each cell to a mask."""
+    """Return the distance from each cell to a mask, in cells."""
     return cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3).astype(np.float32)

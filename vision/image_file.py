@@ -1,9 +1,9 @@
-"""PNG, JPEG and WebP files as files: their size, their EXIF data, and a copy with pixels only.
+"""Read the size, the EXIF data and the pixel data of PNG, JPEG and WebP files without decoding.
 
-A decoder reads all of a file, also what has nothing to do with the picture. There a stranger can
-hide work without end: texts that get a thousand times as large, EXIF entries that all point to the
-same megabytes, scans that repeat, millions of empty pieces. So a decoder gets only what pixels
-need. The walk over a file takes time by its length, and keeps nothing but what pixels need.
+A decoder reads a whole file, including data that has nothing to do with the picture. An attacker
+can hide endless work there: texts that inflate a thousandfold, EXIF entries that all point to the
+same megabytes, repeated scans, millions of empty chunks. So the decoder gets a copy that holds only
+the data that pixels need. Making the copy takes time proportional to the file's length.
 
 Sources: PNG specification (third edition), 5 and 11; ITU-T T.81 (JPEG), B.1 and B.2; RFC 9649
 (WebP), 2; EXIF 2.3, 4.6.
@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 MAX_PIECES = 100_000  # chunks or segments of a file; photos of 1 GB stay below
-MAX_SCANS = 64  # of a JPEG; encoders write about 10, the most eager ones 20
+MAX_SCANS = 64  # of a JPEG; encoders write about 10, and 20 at most
 
 _ORIENTATION = 0x0112  # EXIF tag
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
-# JPEG markers. Application data other than JFIF's and Adobe's (both tell the colour space), and
-# comments are left out, with them the further pictures of a file with several.
+# JPEG markers. Comments are left out, and application data other than JFIF's and Adobe's, which
+# both name the colour space. That also leaves out the further pictures of a multi-picture file.
 _JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start of frame
 _JPEG_KEPT = {0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xE0, 0xEE} | _JPEG_SIZES
 _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # without content
@@ -33,28 +33,28 @@ _JPEG_END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-_FILLER = b"\xaa" * 512  # 0 and 1 by turns: no code and no value reads as it does with zeros
-_FEW = 16  # bytes of a plain area in which there is at least one block of pixels
+_FILLER = b"\xaa" * 512  # alternating bits: every code and value decodes unlike those of zeros
+_FEW = 16  # bytes of a plain area that hold at least one block of pixels
 
 _WEBP_KEPT = (b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L")
 _WEBP_METADATA = 0x20 | 0x08 | 0x04  # flags: profile, EXIF, XMP
 
 
 class BrokenFileError(ValueError):
-    """The file is damaged, or made of so many pieces that no camera or program wrote it."""
+    """Error for a file that is damaged or has more pieces than any camera or program writes."""
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """What matters of a file.
+    """The parts of an image file that decoding needs.
 
     Attributes:
         kind: "PNG", "JPEG" or "WEBP".
-        width, height: in pixels, as the file promises, before EXIF turns it.
-        pixels: the same file without anything that the (first) picture does not need.
+        width, height: in pixels, as stated in the header, before the EXIF orientation is applied.
+        pixels: a copy of the file without the data that its first picture does not need.
         exif: the TIFF structure of its EXIF data, empty if there is none.
-        filler: of a JPEG without its end, noise that a decoder reads as further pixels; `pixels`
-            has an end nevertheless. Empty for all other files.
+        filler: noise that a decoder reads as further pixels, for a JPEG that lacks its end marker;
+            `pixels` has an end marker in any case. Empty for all other files.
     """
 
     kind: str
@@ -66,13 +66,13 @@ class ImageFile:
 
 
 def read_file(data: bytes) -> ImageFile | None:
-    """Take a file apart; None if it is none of the three kinds.
+    """Read an image file; return None for other formats.
 
-    Pixels are not looked at: they may still be damaged or missing. Of a JPEG without its end
-    `is_whole` tells if they are missing.
+    Pixels are not decoded, so they may still be damaged or missing. `is_whole` checks for missing
+    pixels in a JPEG that lacks its end marker.
 
     Raises:
-        BrokenFileError: it is of one of the kinds, but can't be read.
+        BrokenFileError: the file has one of the three formats but can't be read.
     """
     try:
         if data.startswith(_PNG_START):
@@ -87,10 +87,10 @@ def read_file(data: bytes) -> ImageFile | None:
 
 
 def orientation(exif: bytes) -> int:
-    """EXIF orientation, 1 (upright) to 8; 1 where the data is missing or broken.
+    """Return the EXIF orientation, 1 (upright) to 8, or 1 if the data is missing or broken.
 
-    Of the first directory only this entry is read: to read all, as libraries do, is to copy
-    whatever they point to.
+    Only this entry of the first directory is read. Libraries read all entries, and copy all data
+    that these point to.
     """
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:
@@ -101,7 +101,7 @@ def orientation(exif: bytes) -> int:
         for at in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind = struct.unpack_from(f"{order}HH", exif, at)
             if tag == _ORIENTATION:
-                letter = {1: "B", 3: "H", 4: "I"}.get(kind)  # the kinds of whole numbers
+                letter = {1: "B", 3: "H", 4: "I"}.get(kind)  # the integer types
                 value = struct.unpack_from(f"{order}{letter}", exif, at + 8)[0] if letter else 1
                 return value if 1 <= value <= 8 else 1
     except struct.error:
@@ -132,7 +132,7 @@ def _read_png(data: bytes) -> ImageFile:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of each chunk; the last one may end behind the file."""
+    """Yield the name, start and end of each chunk; the last one may end after the file."""
     at = 8
     for _ in range(MAX_PIECES):
         if at + 8 > len(data):
@@ -156,7 +156,7 @@ def _read_jpeg(data: bytes) -> ImageFile:
     size: tuple[int, int] | None = None
     frame = view[:0]
     scans: list[memoryview] = []
-    before_scan = 0  # how many pieces are kept before the last one
+    before_scan = 0  # number of pieces kept before the last scan
     interval = 0  # of restart markers
     exif = b""
     code = 0
@@ -183,7 +183,7 @@ def _read_jpeg(data: bytes) -> ImageFile:
     if code != 0xD9:
         if not scans or _lacks_scans(frame, scans):
             raise BrokenFileError("scans are missing")
-        last = bytes(scans[-1]).rstrip(b"\xff")  # without the half of a marker
+        last = bytes(scans[-1]).rstrip(b"\xff")  # without half a marker
         kept[before_scan:] = [last, _JPEG_END]
         filler = _filler(last, interval)
     height, width = size
@@ -191,7 +191,10 @@ def _read_jpeg(data: bytes) -> ImageFile:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment of the first picture; a scan is one with its data."""
+    """Yield the marker, start and end of each segment of the first picture.
+
+    A scan's segment includes its data.
+    """
     at = 2
     scanned = False
     for _ in range(MAX_PIECES):
@@ -218,7 +221,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _lacks_scans(frame: memoryview, scans: list[memoryview]) -> bool:
-    """Tell if bits of coefficients are in no scan (T.81, B.2.3 and G.1.1).
+    """Return True if no scan holds some bits of the coefficients (T.81, B.2.3 and G.1.1).
 
     Args:
         frame: the segment that starts the frame.
@@ -238,13 +241,14 @@ def _lacks_scans(frame: memoryview, scans: list[memoryview]) -> bool:
 
 
 def _filler(scan: bytes, interval: int) -> bytes:
-    """Return noise that continues a scan, with the restart markers that a decoder waits for.
-
-    Raises BrokenFileError where it would wait for others than it finds: there it gives up.
+    """Return noise that continues a scan, with the restart markers that a decoder expects.
 
     Args:
         scan: the last scan.
         interval: blocks between two restart markers; 0 if there are none.
+
+    Raises:
+        BrokenFileError: the scan has an unexpected restart marker, at which a decoder stops.
     """
     count = 0
     for count, found in enumerate(_RESTART.finditer(scan), 1):
@@ -255,21 +259,21 @@ def _filler(scan: bytes, interval: int) -> bytes:
 
 
 def is_whole(file: ImageFile, shows_the_same: Callable[[bytes], bool]) -> bool:
-    """Tell if a JPEG without its end has all that its picture needs.
+    """Return True if a JPEG that lacks its end marker has all its pixels.
 
-    A decoder makes up for what is missing, so only the picture can tell: it must be the same when
-    noise comes behind the file.
+    A decoder fills in missing pixels, so the decoded pictures are compared. Noise appended to the
+    file changes the picture only if pixels are missing.
 
     Args:
         file: the JPEG.
-        shows_the_same: decodes a JPEG and tells if its picture is that of `file.pixels`.
+        shows_the_same: decodes a JPEG and returns True if its picture is that of `file.pixels`.
     """
     data = file.pixels.removesuffix(_JPEG_END)
     bare = data[: len(data.rstrip(b"\0")) + 1]  # the last byte of a scan is often a zero itself
     if shows_the_same(bare + file.filler):
         return True
-    # More zeros may be a plain area. If the picture needs fewer, they may also be the end of a
-    # download into a file that had its length from the start.
+    # Further zeros may be a plain area. But if the picture does not need all of them, they may come
+    # from an interrupted download into a file that was created at full length.
     return (
         len(bare) < len(data)
         and shows_the_same(data + file.filler)
@@ -300,7 +304,7 @@ def _read_webp(data: bytes) -> ImageFile:
         else:
             kept.append(view[start:end])
         if end == len(data) + 1 and data[start + 4] % 2:  # an odd length
-            kept.append(b"\0")  # some programs leave out the zero that fills up the last chunk
+            kept.append(b"\0")  # some programs omit the zero that pads the last chunk
     if size is None:
         raise BrokenFileError("there is no size")
     body = b"".join((b"WEBP", *kept))
@@ -309,7 +313,7 @@ def _read_webp(data: bytes) -> ImageFile:
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of each chunk; the last one may end behind the file."""
+    """Yield the name, start and end of each chunk; the last one may end after the file."""
     at = 12
     for _ in range(MAX_PIECES):
         if at + 8 > len(data):
@@ -322,7 +326,13 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _webp_size(name: bytes, data: bytes, at: int) -> tuple[int, int]:
-    """Width and height that the first chunk, whose content is at `at`, gives."""
+    """Return width and height from the first chunk.
+
+    Args:
+        name: of the chunk.
+        data: the file.
+        at: position of the chunk's content.
+    """
     if name == b"VP8X":
         low_w, high_w, low_h, high_h = struct.unpack_from("<HBHB", data, at + 4)
         return (high_w << 16 | low_w) + 1, (high_h << 16 | low_h) + 1
@@ -336,5 +346,5 @@ def _webp_size(name: bytes, data: bytes, at: int) -> tuple[int, int]:
 
 
 def _without_name(exif: bytes) -> bytes:
-    """EXIF data without the name that precedes it in some files."""
+    """Return EXIF data without the name that precedes it in some files."""
     return exif.removeprefix(b"Exif\0\0")

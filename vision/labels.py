@@ -1,4 +1,4 @@
-"""Name the parts and the body types, in the order of the networks' outputs."""
+"""Define the names of the parts and body types, in the order of the networks' outputs."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ BACK_DOORS = label_of("back_left_door"), label_of("back_right_door")
 TAILGATE, TRUNK = label_of("tailgate"), label_of("trunk")
 WHEEL = label_of("wheel")
 
-# The lid of these is a trunk; the others have a tailgate: a rear door or flap.
+# The lid of these types is a trunk. The other types have a tailgate: a rear door or flap.
 TYPES_WITH_TRUNK = ("sedan", "coupe", "convertible")

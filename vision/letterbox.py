@@ -1,4 +1,4 @@
-"""From pixels to a network's input, and coordinates back. Knows no network and no file."""
+"""Scale photos and boxes in photos to a network's input size."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# A photo that shrinks by more than this is averaged. Below it interpolation gives parts that are as
-# good (benchmarks/README.md) in a seventh of the time.
+# A photo that shrinks by more than this factor is averaged. Below it, interpolation finds parts
+# equally well (benchmarks/README.md) in a seventh of the time.
 _MUCH = 1.6
-# How much of its largest scale a photo keeps where a smaller input spares arithmetic.
+# Prefer a smaller input while the photo keeps 98 % of its largest scale.
 _NEARLY = 0.98
-FILL = 127  # the grey around the photo, on which the networks were trained
+FILL = 127  # grey around the photo, as in training
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """A photo scaled without distortion to the top left corner of a grey input.
+    """A photo scaled without distortion into the top left corner of a grey input.
 
     Attributes:
         pixels: (h, w, 3) uint8, the input.
-        width, height: of the scaled photo inside the input, in pixels.
+        width, height: of the scaled photo in the input, in pixels.
     """
 
     pixels: NDArray[np.uint8]
@@ -32,11 +32,10 @@ class Letterbox:
 
 
 def fit_area(rgb: NDArray[np.uint8], area: int, multiple: int) -> Letterbox:
-    """Scale a photo as large as fits an input of at most `area` pixels, whatever its shape.
+    """Scale a photo to fill an input of at most `area` pixels, of any aspect ratio.
 
-    The area bounds the arithmetic of the network. Of all inputs that it allows, those count in
-    which the photo is largest, or nearly so, and of these the smallest is taken: all that is grey
-    beside the photo is arithmetic for nothing.
+    The area bounds the arithmetic of the network. Among the inputs that hold the photo at 98 % or
+    more of its largest scale, the smallest is taken: grey around the photo is wasted arithmetic.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -52,7 +51,7 @@ def fit_area(rgb: NDArray[np.uint8], area: int, multiple: int) -> Letterbox:
     cells = area // multiple**2
     sides = [(cells // across * multiple, across * multiple) for across in range(1, cells + 1)]
     largest = max(min(h / height, w / width) for h, w in sides)
-    # One side of the photo ends with the input, so that as little as can be is grey.
+    # One side of the photo fills the input, to minimise the grey area.
     ends = [n * multiple / side for n in range(1, cells + 1) for side in (height, width)]
     found = []
     for scale in ends:
@@ -90,7 +89,7 @@ def fit_box(
 
 
 def _clip(low: float, high: float, size: int) -> tuple[int, int]:
-    """The whole pixels that an interval touches, at least one, within `size`."""
+    """Return the range of whole pixels within `size` that an interval touches, at least one."""
     first = min(max(0, math.floor(low)), size - 1)
     return first, max(first + 1, min(size, math.ceil(high)))
 
@@ -102,7 +101,7 @@ def _round_up(value: int, multiple: int) -> int:
 def _place(
     rgb: NDArray[np.uint8], inner: tuple[int, int], size: tuple[int, int], corner: tuple[int, int]
 ) -> Letterbox:
-    """Scale `rgb` to `inner` (h, w) and lay it at `corner` (y, x) of a grey `size` (h, w)."""
+    """Scale `rgb` to `inner` (h, w) and paste it at `corner` (y, x) of a grey `size` (h, w)."""
     much = rgb.shape[0] > _MUCH * inner[0]
     scaled = cv2.resize(
         rgb, inner[::-1], interpolation=cv2.INTER_AREA if much else cv2.INTER_LINEAR

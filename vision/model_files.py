@@ -1,4 +1,7 @@
-"""The files in `models/`: descriptions (JSON), weights (safetensors), graphs (ONNX), manifest."""
+"""Read and verify the files in `models/`.
+
+They are descriptions (JSON), weights (safetensors), graphs (ONNX) and a manifest of SHA-256 sums.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +19,28 @@ MODELS = Path(__file__).resolve().parents[1] / "models"
 MANIFEST = "manifest.json"
 DESCRIPTIONS = ("parts", "shapes", "types")
 
-# Raise it with each change of the code that changes results.
+# Increment with each code change that changes results.
 RESULTS = 2
 
 
 class ModelFileError(Exception):
-    """A file of `models/` is missing, changed, or does not fit; the message names it."""
+    """Error for a file of `models/` that is missing, changed, or does not fit.
+
+    The message names the file.
+    """
 
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What is said about a model in its JSON file, next to its weights.
+    """The content of a model's JSON file.
 
     Attributes:
         name: for people and logs.
-        architecture, options: see `networks.build_network`.
+        architecture, options: see `vision.networks.build_network`.
         weights: file name of the weights.
         labels: names of the output channels, in order.
         input: geometry and normalisation of the network's input.
-        thresholds: what is decided from the outputs, found on the validation split.
+        thresholds: limits for decisions on the outputs, found on the validation split.
     """
 
     name: str
@@ -47,7 +53,7 @@ class ModelDescription:
 
     @property
     def graph(self) -> str:
-        """File name of the ONNX graph that goes with the weights."""
+        """Return the file name of the ONNX graph that belongs to the weights."""
         return str(Path(self.weights).with_suffix(".onnx"))
 
 
@@ -55,7 +61,7 @@ def read_description(name: str, folder: Path = MODELS) -> ModelDescription:
     """Read `<folder>/<name>.json`.
 
     Raises:
-        ModelError: if it can't be read or a field is missing.
+        ModelFileError: the file can't be read or lacks a field.
     """
     try:
         fields = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -73,12 +79,12 @@ def read_description(name: str, folder: Path = MODELS) -> ModelDescription:
 
 
 def models_version(folder: Path = MODELS) -> str:
-    """Name the models and the code that make results: 12 hex digits.
+    """Return the version of the models and of the code that makes results: 12 hex digits.
 
-    They change with the weights, with what is decided from their outputs, and with `RESULTS`.
+    It changes with the weights, the descriptions (except their names) and `RESULTS`.
 
     Raises:
-        ModelError: a description or the manifest can't be read.
+        ModelFileError: a description or the manifest can't be read.
     """
     digest = hashlib.sha256(f"{RESULTS}".encode())
     for name in DESCRIPTIONS:
@@ -93,10 +99,10 @@ def models_version(folder: Path = MODELS) -> str:
 
 
 def verified_bytes(file: str, folder: Path = MODELS) -> bytes:
-    """The bytes of a file in `folder`, checked against the manifest.
+    """Return the bytes of a file in `folder`, verified against the manifest.
 
     Raises:
-        ModelError: if the file is missing, not in the manifest, or has another SHA-256.
+        ModelFileError: the file is missing, not in the manifest, or has another SHA-256.
     """
     try:
         expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))[file]
@@ -109,10 +115,11 @@ def verified_bytes(file: str, folder: Path = MODELS) -> bytes:
 
 
 def verified_graph(description: ModelDescription, folder: Path = MODELS) -> tuple[bytes, bytes]:
-    """The bytes of a network's ONNX graph and of the weights that it points into.
+    """Return the bytes of a network's ONNX graph and of the weights that it points into.
 
     Raises:
-        ModelError: as `verified_bytes`, or if the graph was not made for weights laid out so.
+        ModelFileError: as for `verified_bytes`, or the graph was made for another layout of the
+            weights.
     """
     weights = verified_bytes(description.weights, folder)
     graph = verified_bytes(description.graph, folder)
@@ -122,21 +129,24 @@ def verified_graph(description: ModelDescription, folder: Path = MODELS) -> tupl
 
 
 def weights_layout(data: bytes) -> str:
-    """What tells whether a graph's offsets are right for a safetensors file: hash of its header."""
+    """Return the SHA-256 of a safetensors file's header.
+
+    A graph's offsets into the file are right for this header only.
+    """
     return hashlib.sha256(weights_header(data)).hexdigest()
 
 
 def weights_header(data: bytes) -> bytes:
-    """The header of a safetensors file: JSON with name, type, shape and place of each tensor.
+    """Return the header of a safetensors file: JSON with each tensor's name, type, shape, offsets.
 
-    The tensors' data follow it; their offsets count from there.
+    The tensors' data follow the header. Offsets count from the header's end.
     """
     length = int.from_bytes(data[:8], "little")
     return data[8 : 8 + length]
 
 
 def normalise(pixels: NDArray[np.uint8], description: ModelDescription) -> NDArray[np.float32]:
-    """(h, w, 3) uint8 RGB to the float32 input (1, 3, h, w) of a network."""
+    """Convert (h, w, 3) uint8 RGB to a network's (1, 3, h, w) float32 input."""
     batch = np.empty((1, 3, *pixels.shape[:2]), np.float32)
     for plane, channel in zip(batch[0], cv2.split(pixels), strict=True):
         np.subtract(channel, description.input["mean"], out=plane, dtype=np.float32)

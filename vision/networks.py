@@ -1,6 +1,6 @@
-"""The torch modules behind the two model stages, and how they are built by name.
+"""Define the torch modules of the networks, and build them by name.
 
-Nothing here loads weights or knows a photo: `model_files.py` pairs a module with its
+Nothing here loads weights: `vision.runtimes.torch_runtime.load_network` pairs a module with its
 description (`models/*.json`) and weights. timm supplies the backbones.
 """
 
@@ -14,17 +14,17 @@ import timm
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MIXED = (16, 8, 4)  # strides of the pyramid whose maps are mixed with those above them
+MIXED = (16, 8, 4)  # strides of the pyramid at which a map is mixed with the coarser one
 BACKBONES = tuple(f"tf_efficientnet_lite{size}" for size in range(5))
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution without bias, batch norm, ReLU.
+    """A convolution without bias, batch norm and ReLU.
 
     Args:
         channels_in: channels of the input, (N, channels_in, H, W).
         channels_out: channels of the output, (N, channels_out, H, W).
-        kernel: odd size of the kernel; the map keeps its size.
+        kernel: size of the kernel, odd. The map keeps its size.
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int = 1) -> None:
@@ -36,10 +36,10 @@ class ConvNormAct(nn.Sequential):
 
 
 class SeparableNormAct(nn.Sequential):
-    """A `ConvNormAct` of a 3x3 kernel made light: each channel by itself, then all of each cell.
+    """A light replacement for a 3x3 `ConvNormAct`: a depthwise convolution, then a 1x1 one.
 
-    Depthwise separable (Howard et al. 2017), with a 5x5 kernel, which takes hardly longer than a
-    3x3 one here: a sixth of the arithmetic at 64 channels.
+    Depthwise separable convolutions (Howard et al. 2017) need a sixth of the arithmetic at 64
+    channels. The kernel is 5x5, which takes hardly longer here than 3x3.
 
     Args:
         channels: channels of the input and of the output, (N, channels, H, W).
@@ -57,9 +57,9 @@ class SeparableNormAct(nn.Sequential):
 class ContextBlock(nn.Module):
     """A transformer block over all cells of the coarsest map: (N, C, H, W) -> same.
 
-    A light is left or right only by where the rest of the car lies, which no local
-    window shows. Positions come from a depthwise convolution over the zero-padded map
-    (conditional positional encoding, Chu et al. 2021), so that any input size works.
+    Only the position of the rest of the car decides if a light is a left or a right one, and a
+    local window does not show it. Positions come from a depthwise convolution over the zero-padded
+    map (conditional positional encoding, Chu et al. 2021), so any input size works.
     """
 
     def __init__(self, channels: int, heads: int = 4, expansion: int = 2) -> None:
@@ -90,10 +90,10 @@ class ContextBlock(nn.Module):
 
 
 class PartNetwork(nn.Module):
-    """Part segmentation: EfficientNet-Lite, global context, and a light feature pyramid.
+    """The part segmentation network: EfficientNet-Lite, global context, light feature pyramid.
 
-    The pyramid (Lin et al. 2017) adds maps top-down and ends at stride 4, where one 1x1
-    convolution gives the logits.
+    The pyramid (Lin et al. 2017) adds maps top-down and ends at stride 4, where a 1x1 convolution
+    computes the logits.
 
     Args:
         backbone: timm name of the encoder, one of `BACKBONES`.
@@ -139,12 +139,12 @@ class PartNetwork(nn.Module):
         return logits
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map with context at stride 32, and those of the encoder at strides 16, 8 and 4."""
+        """Return the map with context at stride 32 and the encoder's maps at strides 16, 8, 4."""
         coarsest, *finer = self.encoder(x)[::-1]
         return self.context(self.laterals[0](coarsest)), finer
 
     def decode(self, top: Tensor, finer: list[Tensor]) -> list[Tensor]:
-        """The maps of the pyramid at strides 16, 8 and 4, from what `encode` gives."""
+        """Return the pyramid's maps at strides 16, 8 and 4, from the maps of `encode`."""
         maps = []
         for index, feature in enumerate(finer):
             top = self.mix(index, top, feature)
@@ -152,7 +152,13 @@ class PartNetwork(nn.Module):
         return maps
 
     def mix(self, index: int, top: Tensor, feature: Tensor) -> Tensor:
-        """The map at stride MIXED[index], from the one above it and that of the encoder."""
+        """Return the pyramid's map at stride MIXED[index].
+
+        Args:
+            index: into `MIXED`.
+            top: the pyramid's next coarser map.
+            feature: the encoder's map at this stride.
+        """
         narrow = self.downs[index](top)
         top = F.interpolate(narrow, scale_factor=2.0, mode="bilinear", align_corners=False)
         mixed: Tensor = self.mixers[index](self.laterals[index + 1](feature) + top)
@@ -160,13 +166,16 @@ class PartNetwork(nn.Module):
 
 
 class ShapeNetwork(nn.Sequential):
-    """Car type from where its parts lie: a map of labels, without colours, light or make.
+    """The network that classifies a car by the layout of its parts.
+
+    Its input is a map of labels, without colours, light or make.
 
     Args:
         labels: channels of the input.
         size: (height, width) of the input, multiples of 8.
-        classes: number of types.
-        widths: channels of the maps at full, half, quarter and an eighth of the size.
+        classes: number of outputs.
+        widths: channels of the maps at full, half, quarter and eighth size.
+        drop_rate: of the dropout before the last layer, 0 to 1.
 
     Shapes:
         input (N, labels, height, width) float, probabilities; output (N, classes) logits.
@@ -206,7 +215,7 @@ def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
         options: keyword arguments of that architecture.
 
     Raises:
-        ValueError: for an architecture that is not known.
+        ValueError: the architecture is unknown.
     """
     if architecture == "pyramid":
         return PartNetwork(**options)

@@ -1,4 +1,4 @@
-"""Names of common formats that the service does not take, to say so in the answer.
+"""Recognise common formats that the service does not accept, to name them in error messages.
 
 Sources: ISO/IEC 14496-12 (boxes and brands), 4.2 and 4.3; ISO/IEC 23008-12 (HEIF), annex B; the
 AVIF specification, 6; XML 1.0, 2.8.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 
-_REACH = 1 << 16  # bytes that are looked at; comments and entities may precede an SVG's element
+_REACH = 1 << 16  # bytes that are searched; comments and entities may precede an SVG's element
 
 # Format with its article -> signatures (offset, bytes).
 _SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
@@ -21,7 +21,7 @@ _SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
     "a Photoshop": ((0, b"8BPS"),),
 }
 
-# Brands of files in boxes. Of the general ones, which any codec may have, most are HEIC.
+# Brands of box-structured files. Most files with a general brand, open to any codec, are HEIC.
 _BRANDS = {
     **dict.fromkeys((b"avif", b"avis", b"avio", b"MA1A", b"MA1B"), "an AVIF"),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis"), "a HEIC"),
@@ -30,8 +30,8 @@ _BRANDS = {
 _GENERAL_BRANDS = {b"mif1", b"mif2", b"msf1", b"miaf"}
 _FILLING = (b"free", b"skip", b"wide")  # boxes that may precede the one with the brands
 
-# What may precede the first element: declarations, comments, a document type. No group gives back
-# what it took, so the time goes with the length.
+# Declarations, comments and a document type may precede the first element. The groups are atomic:
+# they never backtrack, so the time is linear in the length.
 _SVG = re.compile(
     r"(?>\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>)*+<(?:[\w.-]+:)?svg(?![\w.-])",
     re.DOTALL,
@@ -43,7 +43,7 @@ def format_name(data: bytes) -> str | None:
     for name, signatures in _SIGNATURES.items():
         if any(data.startswith(signature, offset) for offset, signature in signatures):
             return name
-    if data.startswith(b"BM") and data[15:18] == b"\0\0\0":  # of the length of its second header
+    if data.startswith(b"BM") and data[15:18] == b"\0\0\0":  # length of its second header
         return "a BMP"
     text = _text(data)
     if text.startswith("%PDF"):
@@ -56,18 +56,18 @@ def format_name(data: bytes) -> str | None:
 
 
 def _text(data: bytes) -> str:
-    """Return the start of a file as text, without blanks before it."""
+    """Return the start of a file as text, without leading blanks."""
     encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin-1"
     return data[:_REACH].removeprefix(b"\xef\xbb\xbf").decode(encoding, "replace").lstrip()
 
 
 def _brands(data: bytes) -> list[bytes]:
-    """Return the brands that a file of boxes gives itself, the major one first."""
+    """Return the brands in a box-structured file, the major one first."""
     at = 0
     while at + 8 <= min(len(data), _REACH):
         length, name = struct.unpack_from(">I4s", data, at)
         head = 8
-        if length == 1 and at + 16 <= len(data):  # the length is too large for 32 bits
+        if length == 1 and at + 16 <= len(data):  # a length too large for 32 bits
             (length,) = struct.unpack_from(">Q", data, at + 8)
             head = 16
         end = at + length if length else len(data)

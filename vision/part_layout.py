@@ -1,4 +1,4 @@
-"""Where the parts of a car lie, as the shape network sees them. Knows no network and no file."""
+"""Place the map of a car's parts in the grid that the shape network takes as input."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ Float = TypeVar("Float", np.float32, np.float64)
 
 
 def softmax(logits: NDArray[Float]) -> NDArray[Float]:
-    """Probabilities of logits, both (labels, ...)."""
+    """Return the probabilities of logits, both (labels, ...)."""
     values: NDArray[Float] = np.exp(logits - logits.max(0))
     values /= values.sum(0)
     return values
 
 
 def placement(box: Box, size: tuple[int, int]) -> NDArray[np.float64]:
-    """The (2, 3) matrix that centres a box, undistorted, in a grid of `size` (height, width).
+    """Return the (2, 3) matrix that centres a box, undistorted, in a grid.
 
-    It takes corners to corners: (0, 0) is the outer corner of the first cell on both sides.
+    It maps corners to corners: (0, 0) is the outer corner of the first cell on both sides.
+
+    Args:
+        box: x0, y0, x1, y1.
+        size: (height, width) of the grid.
 
     Example:
         >>> placement((2.0, 2.0, 6.0, 4.0), (4, 4)).tolist()
@@ -41,18 +45,18 @@ def place_label_map(
     matrix: NDArray[np.float64],
     size: tuple[int, int],
 ) -> NDArray[np.float32]:
-    """Sample a map of labels where a matrix puts it; around it is nothing but background.
+    """Transform a map of labels into a grid. Cells outside the map are background.
 
     Args:
         probabilities: (labels, h, w), 0 to 1, or uint8 0 to 255; label 0 is the background.
-        matrix: (2, 3), from corners of the map to corners of the grid, see `placement`.
+        matrix: (2, 3), from corners of the map to corners of the grid; see `placement`.
         size: (height, width) of the grid.
 
     Returns:
         (labels, height, width) float32, 0 to 1.
     """
     whole = 255.0 if probabilities.dtype == np.uint8 else 1.0
-    # Several cells that fall on one of the grid are averaged, not skipped.
+    # If several cells fall on one cell of the grid, they are averaged, not skipped.
     step = max(1, int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
     count, height, width = probabilities.shape
     matrix = matrix.copy()

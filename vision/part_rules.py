@@ -1,4 +1,4 @@
-"""Decide by the type how the lid is called and which doors a car cannot have."""
+"""Derive the name of the lid and the impossible doors from the car type."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vision.labels import BACK_DOORS, TAILGATE, TRUNK, TYPES_WITH_TRUNK
 
 
 def has_trunk(scores: Mapping[str, float]) -> bool:
-    """Return True if a car more likely has a trunk than a tailgate.
+    """Return True if a car is more likely to have a trunk than a tailgate.
 
     Args:
         scores: probability of each body type; they sum to 1.
@@ -17,11 +17,12 @@ def has_trunk(scores: Mapping[str, float]) -> bool:
 
 
 def label_changes(*, trunk: bool, two_doors: bool) -> dict[int, int]:
-    """Return the labels that change, each with its new label; 0 is the background.
+    """Return the new label of each label that changes; 0 is the background.
 
     Args:
-        trunk: the lid, which is labelled as a tailgate, is a trunk.
-        two_doors: the car has no back doors; the panels behind its doors are background.
+        trunk: True if the lid, which is labelled as a tailgate, is a trunk.
+        two_doors: True if the car has no back doors. Then the panels behind its doors, labelled as
+            back doors, become background.
     """
     changes = {TAILGATE: TRUNK} if trunk else {}
     return changes | (dict.fromkeys(BACK_DOORS, 0) if two_doors else {})

@@ -1,4 +1,4 @@
-"""Remove pieces of parts that are too small to be seen by the part network."""
+"""Remove pieces of parts that are too small for the part network to see."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ring = Sequence[tuple[float, float]]
 def remove_specks(
     labels: NDArray[np.uint8], pieces: Mapping[int, Sequence[Ring]], limit: float, share: float
 ) -> bool:
-    """Give small pieces of a part to the label around them, in place.
+    """Relabel small pieces of a part with the most frequent label around them, in place.
 
     The largest piece of a part stays.
 
@@ -22,7 +22,7 @@ def remove_specks(
         labels: (H, W) uint8 label map.
         pieces: outer ring of each piece of each label, the largest first, in pixel corners.
         limit: pixels; smaller pieces are removed.
-        share: of the largest piece of a part; smaller pieces are removed, too.
+        share: smaller pieces than this share of the part's largest piece are removed, too.
 
     Returns:
         True if the map has changed.
@@ -44,7 +44,17 @@ def _area(ring: Ring) -> float:
 
 
 def _remove(labels: NDArray[np.uint8], label: int, ring: Ring, limit: float) -> bool:
-    """Remove the pieces of a label that lie within the box of a ring, with two pixels around it."""
+    """Remove the small pieces of a label in the box of a ring, grown by two pixels.
+
+    Args:
+        labels: (H, W) uint8 label map, changed in place.
+        label: of the pieces.
+        ring: in pixel corners.
+        limit: pixels; smaller pieces are removed.
+
+    Returns:
+        True if the map has changed.
+    """
     points = np.array(ring)
     x0, y0 = np.maximum(np.floor(points.min(0)).astype(int) - 2, 0)
     x1, y1 = np.ceil(points.max(0)).astype(int) + 2
@@ -57,7 +67,7 @@ def _remove(labels: NDArray[np.uint8], label: int, ring: Ring, limit: float) -> 
         around = cv2.dilate(here.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
         around = (around & ~here)[1:-1, 1:-1]
         here = here[1:-1, 1:-1]
-        # a piece that goes on outside the window touches its edge there
+        # a piece that continues outside the window touches the window's edge
         edge = _on_cut_edge(here, (y0, x0, y1, x1), labels.shape)
         if stats[piece, cv2.CC_STAT_AREA] < limit and not edge and around.any():
             window[here] = np.bincount(window[around]).argmax()
@@ -68,7 +78,13 @@ def _remove(labels: NDArray[np.uint8], label: int, ring: Ring, limit: float) -> 
 def _on_cut_edge(
     here: NDArray[np.bool_], box: tuple[int, int, int, int], shape: tuple[int, ...]
 ) -> bool:
-    """Return True if a piece touches an edge of the window that is no edge of the map."""
+    """Return True if a piece touches an edge of the window that is not an edge of the map.
+
+    Args:
+        here: (h, w) bool, the piece in the window.
+        box: y0, x0, y1, x1 of the window in the map.
+        shape: (height, width) of the map.
+    """
     y0, x0, y1, x1 = box
     return bool(
         (y0 > 0 and here[0].any())

@@ -1,4 +1,4 @@
-"""From the network's resolution to the photo's: which label each pixel has."""
+"""Upsample a segmentation from the network's resolution to the photo's."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-_AT_ONCE = 1 << 17  # pixels that are worked on at a time: what they need stays in the cache
+_AT_ONCE = 1 << 17  # pixels that are processed at a time, so that their data stays in the cache
 _FOUR = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """How the pixels of one axis lie between the centres of a coarser one's cells.
+    """The positions of the pixels of one axis between the centres of the coarser cells.
 
-    Gap g is between the centres of cells g - 1 and g; the first and the last gap are beyond the
-    outermost centres, and the outermost cells continue flat there.
+    Gap g lies between the centres of cells g - 1 and g. The first and the last gap lie beyond the
+    outermost centres, where the values of the outermost cells continue unchanged.
 
     Attributes:
-        gap: (pixels,) the gap that each pixel lies in.
-        first, count: (gaps,) the first pixel of each gap, and how many it has.
-        share: (gaps, most) how far from the gap's first to its second centre its pixels lie.
+        gap: (pixels,) the gap of each pixel.
+        first, count: (gaps,) first pixel and number of pixels of each gap.
+        share: (gaps, most pixels of a gap) position of each pixel in its gap: 0 at the centre
+            before it, 1 at the centre after it.
     """
 
     gap: NDArray[np.intp]
@@ -44,11 +45,11 @@ class _Axis:
 
 @dataclass(frozen=True)
 class _Gaps:
-    """Some places between four cells, and where pixels lie in each.
+    """Two-dimensional gaps, each between the centres of four cells, with their pixels' positions.
 
     Attributes:
-        y, x: (n,) the gaps of both axes.
-        down, across: (n, a) and (n, b), their rows of `_Axis.share`.
+        y, x: (n,) number of each gap on both axes.
+        down, across: (n, a) and (n, b), the gaps' rows of `_Axis.share`.
     """
 
     y: NDArray[np.intp]
@@ -60,7 +61,11 @@ class _Gaps:
         return _Gaps(self.y[index], self.x[index], self.down[index], self.across[index])
 
     def between(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bilinear interpolation (n, a, b) of a plane with an edge of one cell."""
+        """Return the bilinearly interpolated values (n, a, b) of the gaps' pixels.
+
+        Args:
+            plane: (h + 2, w + 2), values of the cells, padded by one cell on each side.
+        """
         cells, width = plane.ravel(), plane.shape[1]
         place = self.y * width + self.x
         left, right = cells.take([place, place + width]), cells.take([place + 1, place + width + 1])
@@ -72,13 +77,13 @@ class _Gaps:
 
 
 def labels_in(labels: NDArray[np.uint8]) -> list[int]:
-    """The labels other than 0, the background, that are in a label map, ascending."""
+    """Return the labels in a label map, ascending, without 0, the background."""
     return (np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1).tolist()
 
 
 def labels_remaining(labels: NDArray[np.uint8], parts: Iterable[int]) -> list[int]:
-    """Those of some parts that are in a label map of a photo's size, ascending."""
-    # Nearly all are met on a few of the pixels; all pixels are searched for the others only.
+    """Return the parts among `parts` that a label map of a photo's size still has, ascending."""
+    # A few of the pixels show nearly all parts. Only for the others all pixels are searched.
     met = set(labels_in(labels[::8, ::8]))
     return sorted(part for part in parts if part in met or (labels == part).any())
 
@@ -86,16 +91,17 @@ def labels_remaining(labels: NDArray[np.uint8], parts: Iterable[int]) -> list[in
 def upsample_labels(
     logits: NDArray[np.float32], coarse: NDArray[np.uint8], height: int, width: int
 ) -> NDArray[np.uint8]:
-    """Full-size argmax of the bilinearly enlarged logits, for the labels in `coarse`.
+    """Return the argmax of the bilinearly enlarged logits, restricted to the labels in `coarse`.
 
-    Between four cells of one label that label is the best everywhere. Elsewhere the background and
-    the labels of these cells compete. So parts removed from `coarse` stay out, and no part gets a
-    piece that no cell shows.
+    Between four cells of one label each pixel gets that label. Elsewhere the background competes
+    with the labels of the four cells. So parts removed from `coarse` stay removed, and no part
+    gains a piece that no cell shows.
 
     Args:
         logits: (labels, h, w); label 0 is the background.
-        coarse: (h, w), the best label of each cell, or 0 where it was removed.
-        height, width: of the photo.
+        coarse: (h, w), the best label of each cell, or 0 if it was removed.
+        height: of the photo in pixels.
+        width: of the photo in pixels.
 
     Returns:
         (height, width) labels.
@@ -119,12 +125,12 @@ def upsample_labels(
 
 
 def _best(planes: NDArray[np.float32], near: NDArray[np.uint8], gaps: _Gaps) -> NDArray[np.uint8]:
-    """The best labels (n, a, b) of the pixels in n gaps.
+    """Return the best labels (n, a, b) of the pixels in n gaps.
 
     Args:
-        planes: logits with an edge of one cell.
+        planes: (labels, h + 2, w + 2) logits, padded by one cell on each side.
         near: (n, 4) labels of the four cells around each gap.
-        gaps: which.
+        gaps: the n gaps.
     """
     best = gaps.between(planes[0])
     labels = np.zeros(best.shape, np.uint8)
@@ -140,7 +146,15 @@ def _best(planes: NDArray[np.float32], near: NDArray[np.uint8], gaps: _Gaps) -> 
 def _write(
     labels: NDArray[np.uint8], best: NDArray[np.uint8], gaps: _Gaps, rows: _Axis, columns: _Axis
 ) -> None:
-    """Put the labels of the pixels in each gap where they belong."""
+    """Write the best labels of the pixels in some gaps into the label map.
+
+    Args:
+        labels: (height, width) label map, changed in place.
+        best: (n, a, b), labels of the pixels in the gaps.
+        gaps: the n gaps.
+        rows: the axis from top to bottom.
+        columns: the axis from left to right.
+    """
     _, high, wide = best.shape
     there = (np.arange(high) < rows.count[gaps.y][:, None])[:, :, None]
     there = there & (np.arange(wide) < columns.count[gaps.x][:, None])[:, None, :]

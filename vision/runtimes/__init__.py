@@ -1,1 +1,1 @@
-"""The libraries that run the networks, behind one interface."""
+"""Adapters for the libraries that run the networks, behind one interface."""

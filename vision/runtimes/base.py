@@ -1,4 +1,4 @@
-"""Define what a runtime is, and count the calls that are active."""
+"""Define the interface of a runtime, and count active calls."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 
 class Runtime(Protocol):
-    """A network with its weights. Safe to call from several threads."""
+    """A network with its weights, safe to call from several threads."""
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits of a batch (N, channels, H, W), in the form that the network was trained on."""
+        """Return the logits of a batch (N, channels, H, W), normalised as in training."""
         ...
 
 
 class ActiveCalls:
-    """Counts what is worked on at this moment, in `with` blocks of any threads."""
+    """A counter of the `with` blocks that are active in all threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,7 +26,7 @@ class ActiveCalls:
 
     @property
     def size(self) -> int:
-        """How many blocks are entered."""
+        """Return the number of active blocks."""
         return self._size
 
     def __enter__(self) -> ActiveCalls:

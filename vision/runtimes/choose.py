@@ -1,8 +1,8 @@
-"""What runs the networks: one small interface, and the choice of what stands behind it.
+"""Choose the runtime that runs the networks, and load networks in it.
 
-torch is the reference; ONNX Runtime gives the same answers several times as fast on a CPU, and
-needs no torch; OpenVINO computes in bfloat16 where the CPU can, which is faster still and a little
-less exact. Only the one that was chosen is ever imported.
+torch is the reference. ONNX Runtime returns the same results several times as fast on a CPU and
+needs no torch. OpenVINO computes in bfloat16 if the CPU can, which is faster still and slightly
+less exact. Only the chosen runtime is imported.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _CPU = Path("/proc/cpuinfo")
 
 
 class RuntimeMissingError(Exception):
-    """The package that is needed is not installed; the message is for whoever starts us."""
+    """Error for a runtime that is not installed; the message is for the operator."""
 
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """A runtime that is there.
+    """An installed runtime with its settings.
 
     Attributes:
-        name: which.
+        name: of the runtime.
         threads: cores that one call may use. With torch it is a setting of the whole process.
-        calls: how many come at the same time at most. A lone call may use the cores of all where
-            that changes no bit of its result, that is, not with torch.
-        crowd: whoever makes calls enters it while they work, networks or not, so that a call can
-            tell whether others need the cores.
+        calls: most concurrent calls. A lone call may use the cores of all calls if that does not
+            change a bit of its result, so not with torch.
+        crowd: counts active calls. Callers enter it for all their work on a photo, inside or
+            outside the networks, so that a call can see if others need the cores.
     """
 
     name: Name
@@ -46,7 +46,15 @@ class RuntimeConfig:
     crowd: ActiveCalls = field(default_factory=ActiveCalls, compare=False, repr=False)
 
     def load(self, description: ModelDescription, folder: Path = MODELS) -> Runtime:
-        """Load the described network. Raises ModelError if a file of it can't be used."""
+        """Load the described network.
+
+        Args:
+            description: of the network.
+            folder: holds its files.
+
+        Raises:
+            ModelFileError: one of its files can't be used.
+        """
         if self.name == "torch":
             from vision.runtimes.torch_runtime import TorchRuntime
 
@@ -64,11 +72,12 @@ def choose(wish: RuntimeSetting = "auto", threads: int = 1, calls: int = 1) -> R
     """Find the runtime to use.
 
     Args:
-        wish: `auto` takes the fastest that is installed and right for the machine.
-        threads, calls: see `RuntimeConfig`.
+        wish: name of a runtime, or `auto` for the fastest that is installed and suits the machine.
+        threads: see `RuntimeConfig`.
+        calls: see `RuntimeConfig`.
 
     Raises:
-        RuntimeMissingError: what is wished for is not installed.
+        RuntimeMissingError: the runtime is not installed.
     """
     if wish != "auto" and not _installed(wish):
         raise RuntimeMissingError(f"the package {_PACKAGES[wish]} is not installed")
@@ -76,7 +85,11 @@ def choose(wish: RuntimeSetting = "auto", threads: int = 1, calls: int = 1) -> R
 
 
 def _best() -> Name:
-    """The fastest that is there. Raises RuntimeMissingError if there is none."""
+    """Return the fastest installed runtime.
+
+    Raises:
+        RuntimeMissingError: no runtime is installed.
+    """
     if _installed("torch") and _torch_sees_a_card():
         return "torch"
     if _installed("openvino") and cpu_has_bfloat16():
@@ -93,7 +106,7 @@ def _installed(name: Name) -> bool:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU computes in bfloat16; False where that can't be told (not on Linux)."""
+    """Return True if the CPU computes in bfloat16; False if unknown, as on Windows."""
     try:
         flags = _CPU.read_text(encoding="ascii", errors="replace").split()
     except OSError:
@@ -102,7 +115,10 @@ def cpu_has_bfloat16() -> bool:
 
 
 def _torch_sees_a_card() -> bool:
-    """Whether torch can compute on an NVIDIA card; torch is imported only if there is one."""
+    """Return True if torch can compute on an NVIDIA card.
+
+    torch is imported only if the driver finds a card.
+    """
     if not _driver_sees_a_card():
         return False
     import torch
@@ -111,7 +127,10 @@ def _torch_sees_a_card() -> bool:
 
 
 def _driver_sees_a_card() -> bool:
-    """Whether there is a driver of NVIDIA (`cuInit`, `cuDeviceGetCount`), and a card."""
+    """Return True if an NVIDIA driver is installed and finds a card.
+
+    It calls the driver's `cuInit` and `cuDeviceGetCount`.
+    """
     for library in ("libcuda.so.1", "nvcuda.dll"):
         try:
             driver = ctypes.CDLL(library)

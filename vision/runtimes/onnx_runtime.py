@@ -1,8 +1,8 @@
-"""The networks in ONNX Runtime, on the CPU. Imported only where it was chosen.
+"""Run the networks in ONNX Runtime, on the CPU.
 
-The graph (`models/*.onnx`) holds no weights: they are external data in the safetensors file, as
-float16 that the graph casts to float32. ONNX Runtime does that once, at load, and then merges batch
-norms into convolutions.
+The graph (`models/*.onnx`) holds no weights: they are external data in the safetensors file, in
+float16, and the graph casts them to float32. ONNX Runtime casts them once, at load, and then merges
+batch norms into convolutions.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from vision.runtimes.base import ActiveCalls
 
 
 class OnnxRuntime:
-    """A network in ONNX Runtime; a `runtimes.Runtime`.
+    """A network in ONNX Runtime; implements `vision.runtimes.base.Runtime`.
 
-    One photo gives the same bits whatever the number of threads. So there are two sessions over
-    the same weights: one for a call that has the cores to itself, and one with a single thread
-    for calls that share them, of which as many do a third more in the same time.
+    The result of a photo is the same to the bit for any number of threads. So there are two
+    sessions over the same weights: one for a call that has all cores, and one with a single thread
+    for concurrent calls. With one thread each, concurrent calls process a third more photos in the
+    same time.
     """
 
     def __init__(
@@ -33,10 +34,17 @@ class OnnxRuntime:
         calls: int,
         crowd: ActiveCalls,
     ) -> None:
-        """Load; see `runtimes.Choice` for the arguments.
+        """Load the network.
+
+        Args:
+            description: of the network.
+            folder: holds its files.
+            threads: see `vision.runtimes.choose.RuntimeConfig`.
+            calls: see `vision.runtimes.choose.RuntimeConfig`.
+            crowd: see `vision.runtimes.choose.RuntimeConfig`.
 
         Raises:
-            ModelError: a file is missing, differs from the manifest, or does not fit.
+            ModelFileError: a file is missing, differs from the manifest, or does not fit.
         """
         graph, weights = verified_graph(description, folder)
         self._crowd, self._calls = crowd, calls
@@ -44,11 +52,11 @@ class OnnxRuntime:
         try:
             self._wide = _session(graph, files, max(threads, calls))
             self._narrow = _session(graph, files, 1) if calls > 1 else self._wide
-        except Exception as error:  # its exceptions have no base class of their own
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ModelFileError(f"models/{description.graph} can't be used") from error
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `runtimes.Runtime`."""
+        """See `vision.runtimes.base.Runtime`."""
         session = self._narrow if self._crowd.size >= self._calls else self._wide
         logits: NDArray[np.float32] = session.run(["logits"], {"input": batch})[0]
         return logits
@@ -57,11 +65,17 @@ class OnnxRuntime:
 def _session(
     graph: bytes, files: tuple[list[str], list[bytes], list[int]], threads: int
 ) -> onnxruntime.InferenceSession:
-    """A session over the very bytes that were verified: the files may have changed since."""
+    """Return a session over the verified bytes, since the files may have changed on disk.
+
+    Args:
+        graph: the ONNX graph.
+        files: names, contents and lengths of its external data files.
+        threads: of the session.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A thread that waits for work would otherwise keep its core busy, against other workers.
+    # A waiting thread would otherwise keep its core busy, at the cost of other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_external_initializers_from_files_in_memory(*files)
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

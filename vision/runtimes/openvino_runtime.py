@@ -1,6 +1,6 @@
-"""The networks in OpenVINO, in bfloat16 where the CPU computes in it. Imported only where chosen.
+"""Run the networks in OpenVINO, in bfloat16 if the CPU computes in it.
 
-It is not installed by default: see requirements-openvino.txt.
+OpenVINO is not installed by default: see requirements-openvino.txt.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ from vision.model_files import ModelDescription, ModelFileError, verified_graph
 
 
 class OpenvinoRuntime:
-    """A network in OpenVINO; a `runtimes.Runtime`."""
+    """A network in OpenVINO; implements `vision.runtimes.base.Runtime`."""
 
     def __init__(
         self, description: ModelDescription, folder: Path, threads: int, calls: int
     ) -> None:
-        """Load; see `runtimes.Choice` for the arguments.
+        """Load the network.
+
+        Args:
+            description: of the network.
+            folder: holds its files.
+            threads: see `vision.runtimes.choose.RuntimeConfig`.
+            calls: see `vision.runtimes.choose.RuntimeConfig`.
 
         Raises:
-            ModelError: a file is missing, differs from the manifest, or does not fit.
+            ModelFileError: a file is missing, differs from the manifest, or does not fit.
         """
         graph, weights = verified_graph(description, folder)
         core = openvino.Core()
@@ -35,9 +41,9 @@ class OpenvinoRuntime:
             "INFERENCE_PRECISION_HINT": "f32" if precise else "bf16",
             "INFERENCE_NUM_THREADS": threads * calls,
             "NUM_STREAMS": calls,
-            "ENABLE_CPU_PINNING": False,  # other workers have their place, too
+            "ENABLE_CPU_PINNING": False,  # other workers need the cores, too
         }
-        # It reads external data from files only: copies of the very bytes that were verified.
+        # OpenVINO reads external data from files only, so it gets copies of the verified bytes.
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / description.graph
             path.write_bytes(graph)
@@ -49,7 +55,7 @@ class OpenvinoRuntime:
         self._of_thread = threading.local()
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `runtimes.Runtime`."""
+        """See `vision.runtimes.base.Runtime`."""
         if not hasattr(self._of_thread, "request"):
             self._of_thread.request = self._compiled.create_infer_request()
         logits: NDArray[np.float32] = self._of_thread.request.infer([batch], share_inputs=True)[0]

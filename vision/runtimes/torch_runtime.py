@@ -1,6 +1,6 @@
-"""The networks in torch, the reference, on a graphics card if there is one.
+"""Run the networks in torch, the reference runtime, on an NVIDIA card if there is one.
 
-Imported only where it was chosen, and by `training/`.
+`training/` uses this module, too.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def load_network(description: ModelDescription, folder: Path = MODELS) -> nn.Mod
     """Build the described network with its weights, ready for inference.
 
     Returns:
-        A float32 module in evaluation mode, without gradients, channels last; calling it from
-        several threads is safe, since nothing of it changes.
+        A float32 module in evaluation mode, without gradients, channels last. It never changes, so
+        it is safe to call from several threads.
 
     Raises:
-        ModelError: if the weights are missing, differ from the manifest, or do not fit.
+        ModelFileError: the weights are missing, differ from the manifest, or do not fit.
     """
     weights = load(verified_bytes(description.weights, folder))
     network = build_network(description.architecture, description.options)
@@ -36,7 +36,7 @@ def load_network(description: ModelDescription, folder: Path = MODELS) -> nn.Mod
         )
     except RuntimeError as error:
         raise ModelFileError(f"models/{description.weights} does not fit the network") from error
-    # Batch norm counts its batches in training; inference has no use for that.
+    # Batch norm counts its batches in training. Inference does not need the count.
     missing = [key for key in keys.missing_keys if not key.endswith("num_batches_tracked")]
     if missing or keys.unexpected_keys:
         raise ModelFileError(f"models/{description.weights} does not fit the network")
@@ -45,22 +45,27 @@ def load_network(description: ModelDescription, folder: Path = MODELS) -> nn.Mod
 
 
 class TorchRuntime:
-    """A network in torch; a `runtimes.Runtime`."""
+    """A network in torch; implements `vision.runtimes.base.Runtime`."""
 
     def __init__(self, description: ModelDescription, folder: Path, threads: int) -> None:
-        """Load; `threads` then holds for all of torch in this process.
+        """Load the network.
+
+        Args:
+            description: of the network.
+            folder: holds its files.
+            threads: cores that torch may use in this process.
 
         Raises:
-            ModelError: see `load_network`.
+            ModelFileError: see `load_network`.
         """
         torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        # Convolutions on a card round to 10 bits by default; answers shall be those of a CPU.
+        # By default convolutions on a card round to 10 bits. Results must equal those of a CPU.
         torch.backends.cudnn.allow_tf32 = False
         self._network = load_network(description, folder).to(self._device)
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `runtimes.Runtime`."""
+        """See `vision.runtimes.base.Runtime`."""
         with torch.inference_mode():
             tensor = torch.from_numpy(batch).to(self._device, memory_format=torch.channels_last)
             logits: NDArray[np.float32] = self._network(tensor).float().cpu().numpy()
