@@ -12,11 +12,11 @@ ARG CLUSTER=no
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
-COPY requirements-*.txt requirements-*.lock ./
+COPY requirements requirements
 # Nothing without the right hash; pip itself is not needed afterwards.
 RUN python3 -m venv /opt/venv \
-    && /opt/venv/bin/python -m pip install --require-hashes -r requirements-slim.lock \
-    && if [ "$CLUSTER" = yes ]; then /opt/venv/bin/python -m pip install --require-hashes -r requirements-cluster.lock; fi \
+    && /opt/venv/bin/python -m pip install --require-hashes -r requirements/slim.lock \
+    && if [ "$CLUSTER" = yes ]; then /opt/venv/bin/python -m pip install --require-hashes -r requirements/cluster.lock; fi \
     && /opt/venv/bin/python -m pip uninstall --yes pip setuptools
 
 

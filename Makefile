@@ -4,7 +4,7 @@
 # make test     environment for development, then all tests (ARGS="-k name" for some)
 # make lint     ruff and mypy
 # make audit    known vulnerabilities of the requirements, unsafe code of our own
-# make lock     writes requirements*.lock after a change of requirements*.txt
+# make lock     writes requirements/*.lock after a change of requirements.txt or requirements/*.txt
 # make screenshot  takes the README's picture of the page
 # make readers  reads exports with the programs they are made for (another environment, 2 GB)
 # make bench    how fast the service is, beside bare networks (benchmarks/README.md)
@@ -20,37 +20,38 @@ IMAGE  ?= sample/car.png
 .PHONY: run worker install dev test lint audit lock readers demo screenshot bench train evaluate clean
 .DEFAULT_GOAL := run
 
-# Everything that is installed must have a hash that requirements.lock names. LOCKED=no takes
+# Everything that is installed must have a hash in requirements/full.lock. LOCKED=no takes
 # requirements.txt instead, for builds of torch that are not on PyPI.
 LOCKED ?= yes
 # SLIM=yes leaves torch out, which the service needs for NVIDIA cards only, and training.
 SLIM ?= no
-WANTED := $(if $(filter yes,$(SLIM)),requirements-slim,requirements)
+WANTED := $(if $(filter yes,$(SLIM)),requirements/slim.txt,requirements.txt)
+WANTED_LOCK := $(if $(filter yes,$(SLIM)),requirements/slim.lock,requirements/full.lock)
 ifeq ($(LOCKED),yes)
-REQUIREMENTS := --require-hashes -r $(WANTED).lock
-CLUSTER_REQUIREMENTS := --require-hashes -r requirements-cluster.lock
+REQUIREMENTS := --require-hashes -r $(WANTED_LOCK)
+CLUSTER_REQUIREMENTS := --require-hashes -r requirements/cluster.lock
 else
-REQUIREMENTS := -r $(WANTED).txt
-CLUSTER_REQUIREMENTS := -r requirements-cluster.txt
+REQUIREMENTS := -r $(WANTED)
+CLUSTER_REQUIREMENTS := -r requirements/cluster.txt
 endif
 
 # The stamp files are younger than the requirements once these are installed, so nothing is
 # installed twice.
-$(VENV)/.installed: $(WANTED).txt requirements-slim.txt $(WANTED).lock
+$(VENV)/.installed: $(WANTED) requirements/slim.txt $(WANTED_LOCK)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; choose one with make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
 	touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements-train.txt requirements-cluster.txt $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/.installed-dev: requirements/dev.txt requirements/train.txt requirements/cluster.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	touch $@
 
-$(VENV)/.installed-train: requirements-train.txt $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-train.txt
+$(VENV)/.installed-train: requirements/train.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/train.txt
 	touch $@
 
-$(VENV)/.installed-cluster: requirements-cluster.txt requirements-cluster.lock $(VENV)/.installed
+$(VENV)/.installed-cluster: requirements/cluster.txt requirements/cluster.lock $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CLUSTER_REQUIREMENTS)
 	touch $@
 
@@ -72,6 +73,7 @@ test: dev
 
 lint: dev
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy .
 
 audit: dev
@@ -83,9 +85,9 @@ LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.1
 	--generate-hashes --no-emit-index-url --no-header
 
 lock: dev
-	$(LOCK) requirements.txt --output-file requirements.lock
-	$(LOCK) requirements-slim.txt --constraint requirements.lock --output-file requirements-slim.lock
-	$(LOCK) requirements-cluster.txt --constraint requirements.lock --output-file requirements-cluster.lock
+	$(LOCK) requirements.txt --output-file requirements/full.lock
+	$(LOCK) requirements/slim.txt --constraint requirements/full.lock --output-file requirements/slim.lock
+	$(LOCK) requirements/cluster.txt --constraint requirements/full.lock --output-file requirements/cluster.lock
 
 READERS := $(VENV)/readers
 

@@ -184,7 +184,7 @@ def _open_cluster(settings: Settings, limits: Limits) -> RedisEngine:
     except ImportError as error:
         raise SettingsError(
             f"{PREFIX}BROKER_URL needs the package {error.name}: "
-            "pip install -r requirements-cluster.txt."
+            "pip install -r requirements/cluster.txt."
         ) from None
     return open_cluster(settings, limits, log_job)
 

@@ -11,14 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-LOCKS = sorted(Path(__file__).resolve().parent.parent.glob("requirements*.lock"))
+LOCKS = sorted(Path(__file__).resolve().parent.parent.glob("requirements/*.lock"))
 
 # Identifier -> why it does not concern the service.
 EXPLAINED: dict[str, str] = {}
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Return the exit status."""
     options = ["--disable-pip", "--format", "json", "--progress-spinner", "off"]
     options += [f"--requirement={lock}" for lock in LOCKS]
     done = subprocess.run(  # noqa: S603 - all arguments are constants

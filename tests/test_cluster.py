@@ -528,5 +528,5 @@ sys.exit(app.main())
 """
     ended = run("-c", code, CARSEG_DATA_DIR=str(tmp_path), CARSEG_BROKER_URL="redis://127.0.0.1:1")
     assert ended.returncode == 2
-    assert "requirements-cluster.txt" in ended.stderr
+    assert "requirements/cluster.txt" in ended.stderr
     assert ended.stderr.count("\n") == 1, ended.stderr

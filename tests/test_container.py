@@ -143,6 +143,13 @@ def test_the_image_has_what_the_service_needs(image: Path, tmp_path: Path) -> No
     assert b"--server" in ended.stdout
 
 
+def test_the_build_has_the_locks_that_it_installs(image: Path) -> None:
+    locks = re.findall(r"--require-hashes -r (\S+?)[\s;]", instructions("RUN")[0])
+    assert locks == ["requirements/slim.lock", "requirements/cluster.lock"]
+    for lock in locks:
+        assert (image / "app" / lock).is_file(), lock
+
+
 def test_the_image_has_nothing_else(image: Path) -> None:
     there = {path.relative_to(image / "app").as_posix() for path in image.rglob("*")}
     assert "app.py" in there

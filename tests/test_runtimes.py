@@ -244,7 +244,7 @@ def slim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("slim") / "venv"
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
-    install(python, "--require-hashes", "-r", "requirements-slim.lock")
+    install(python, "--require-hashes", "-r", "requirements/slim.lock")
     return python
 
 
@@ -280,7 +280,7 @@ print(choose().name, (one == other).mean())
 
 def test_openvino_gives_nearly_the_same(slim: Path) -> None:
     """Runs after the test of the slim environment, into which it installs OpenVINO."""
-    install(slim, "-r", "requirements-openvino.txt")
+    install(slim, "-r", "requirements/openvino.txt")
     ended = in_environment(slim, "-c", COMPARE)
     assert ended.returncode == 0, ended.stderr.decode()
     name, same = ended.stdout.decode().split()

@@ -24,9 +24,9 @@ def normal(name: str) -> str:
 
 
 LOCKS = {
-    "requirements.lock": ("requirements.txt", "requirements-slim.txt"),
-    "requirements-slim.lock": ("requirements-slim.txt",),
-    "requirements-cluster.lock": ("requirements-cluster.txt",),
+    "requirements/full.lock": ("requirements.txt", "requirements/slim.txt"),
+    "requirements/slim.lock": ("requirements/slim.txt",),
+    "requirements/cluster.lock": ("requirements/cluster.txt",),
 }
 
 
@@ -49,10 +49,12 @@ def test_the_locks_fit_the_requirements(lock: str) -> None:
 
 
 def test_the_locks_take_the_same() -> None:
-    every, cluster = pins(read("requirements.lock")), pins(read("requirements-cluster.lock"))
+    every, slim, cluster = (
+        pins(read(f"requirements/{name}.lock")) for name in ("full", "slim", "cluster")
+    )
     assert {name: cluster[name] for name in cluster.keys() & every.keys()}.items() <= every.items()
-    assert pins(read("requirements-slim.lock")).items() <= pins(read("requirements.lock")).items()
-    assert "torch" not in pins(read("requirements-slim.lock"))
+    assert slim.items() <= every.items()
+    assert "torch" not in slim
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -1,6 +1,6 @@
 """Run the networks in OpenVINO, in bfloat16 if the CPU computes in it.
 
-OpenVINO is not installed by default: see requirements-openvino.txt.
+OpenVINO is not installed by default: see requirements/openvino.txt.
 """
 
 from __future__ import annotations
