@@ -27,7 +27,7 @@ from api.status import add_live
 from jobs.engine import Engine
 from jobs.job import Limits, log_job
 from jobs.sqlite_store import SqliteStore
-from jobs.store import MemoryStore, Store, StoreError
+from jobs.store import Store, StoreError
 from jobs.thread_engine import ThreadEngine
 from logs import configure_log
 from photo_result import Segments
@@ -123,10 +123,8 @@ def _load_models(settings: Settings, workers: int) -> Pipeline:
 
 def _open_store(settings: Settings) -> Store:
     """Open the store of photos. Raises SettingsError."""
-    if settings.store == "memory":
-        return MemoryStore()
     try:
-        return SqliteStore(settings.results)
+        return SqliteStore(None if settings.store == "memory" else settings.results)
     except StoreError as error:
         raise SettingsError(f"{PREFIX}DATA_DIR: {settings.results}: {error}.") from None
 

@@ -46,20 +46,19 @@ _BROKEN = "The service can't write its results; its log says why."
 
 
 class SqliteStore:
-    """Implementation of `jobs.store.Store` in a file that no other process may use.
+    """Implementation of `jobs.store.Store` in a file that no other process may use, or in memory.
 
     Args:
-        path: the file; created if it is missing.
+        path: the file, created if it is missing; None keeps everything in memory.
 
     Raises:
         StoreError: another process uses the file, it is damaged, or a newer version wrote it.
     """
 
-    lasting = True
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
+        self.lasting = path is not None
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, timeout=0, check_same_thread=False)
+        self._db = sqlite3.connect(path or ":memory:", timeout=0, check_same_thread=False)
         try:
             self._db.isolation_level = None  # this class begins its transactions explicitly
             for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL",
@@ -223,10 +222,11 @@ class SqliteStore:
             self._db.close()
 
 
-def _why_not(path: Path, error: sqlite3.Error) -> str:
+def _why_not(path: Path | None, error: sqlite3.Error) -> str:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    name = "the memory" if path is None else path.name
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return "another service uses it"
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return f"{path.name} is damaged; move it away to start without its results"
-    return f"{path.name} can't be used: {error}"
+        return f"{name} is damaged; move it away to start without its results"
+    return f"{name} can't be used: {error}"

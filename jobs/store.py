@@ -1,15 +1,13 @@
-"""Define the interface of stores, and a store in memory.
+"""Define the interface of stores.
 
-`jobs.sqlite_store.SqliteStore` is the store that survives the process. Photos are keyed by hash,
+`jobs.sqlite_store.SqliteStore` keeps photos in a file or in memory. Photos are keyed by hash,
 jobs by number, so a late result of an earlier job is ignored.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 State = Literal["Uploaded", "Processing", "Ready", "Error"]
@@ -172,135 +170,3 @@ class Store(Protocol):
     def close(self) -> None:
         """Close the files of the store; no other method may be called afterwards."""
         ...
-
-
-@dataclass
-class _Row:
-    number: int
-    owners: set[str]
-    attempts: int = 0
-    ended: float = 0.0
-    ending: Ending | None = None
-
-
-class MemoryStore:
-    """Implementation of `Store` in memory, lost at the end of the process."""
-
-    lasting = False
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._rows: dict[str, _Row] = {}  # in the order of their numbers
-        self._digests: dict[int, str] = {}
-        self._last = 0
-
-    def add(self, digest: str, owner: str) -> int:
-        with self._lock:
-            old = self._remove(digest)
-            self._last += 1
-            self._digests[self._last] = digest
-            self._rows[digest] = _Row(self._last, {owner} | (old.owners if old else set()))
-            return self._last
-
-    def share(self, digest: str, owner: str) -> bool:
-        with self._lock:
-            row = self._rows.get(digest)
-            if row is None or owner in row.owners:
-                return False
-            row.owners.add(owner)
-            return True
-
-    def owns(self, digest: str, owner: str) -> bool:
-        with self._lock:
-            return digest in self._rows and owner in self._rows[digest].owners
-
-    def disown(self, digest: str, owner: str) -> int:
-        with self._lock:
-            owners = self._rows[digest].owners if digest in self._rows else set()
-            owners.discard(owner)
-            return len(owners)
-
-    def begin(self, number: int) -> None:
-        with self._lock:
-            row = self._by_number(number)
-            if row is not None:
-                row.attempts += 1
-
-    def end(self, number: int, ending: Ending) -> bool:
-        with self._lock:
-            row = self._by_number(number)
-            if row is None:
-                return False
-            row.ending, row.ended = ending, time.time()
-            return True
-
-    def load(self, digest: str) -> Ending | None:
-        with self._lock:
-            return self._rows[digest].ending if digest in self._rows else None
-
-    def outcomes(
-        self, digests: Sequence[str], owner: str | None = None
-    ) -> dict[str, Ending | None]:
-        with self._lock:
-            rows = {digest: self._rows[digest] for digest in digests if digest in self._rows}
-            return {
-                digest: None if row.ending is None else replace(row.ending, result=None)
-                for digest, row in rows.items()
-                if owner is None or owner in row.owners
-            }
-
-    def drop(self, digest: str) -> None:
-        with self._lock:
-            self._remove(digest)
-
-    def ready(self, owner: str | None = None) -> list[str]:
-        with self._lock:
-            return [
-                digest
-                for digest, row in self._rows.items()
-                if row.ending is not None
-                and row.ending.state == "Ready"
-                and (owner is None or owner in row.owners)
-            ]
-
-    def ended(self) -> dict[str, Ending]:
-        with self._lock:
-            return {
-                digest: replace(row.ending, result=None)
-                for digest, row in self._rows.items()
-                if row.ending is not None
-            }
-
-    def unfinished(self) -> list[PendingJob]:
-        with self._lock:
-            return [
-                PendingJob(digest, row.number, row.attempts)
-                for digest, row in self._rows.items()
-                if row.ending is None
-            ]
-
-    def expire(self, before: float, keep: int) -> list[str]:
-        with self._lock:
-            ended = [(row.ended, row.number, d) for d, row in self._rows.items() if row.ending]
-            ended.sort()
-            surplus = len(ended) - keep
-            gone = [d for i, (when, _, d) in enumerate(ended) if i < surplus or when < before]
-            for digest in gone:
-                self._remove(digest)
-            return gone
-
-    def check(self) -> None:
-        """Do nothing: memory is always writable."""
-
-    def close(self) -> None:
-        """Do nothing: there are no files to close."""
-
-    def _by_number(self, number: int) -> _Row | None:
-        digest = self._digests.get(number)
-        return None if digest is None else self._rows[digest]
-
-    def _remove(self, digest: str) -> _Row | None:
-        row = self._rows.pop(digest, None)
-        if row is not None:
-            del self._digests[row.number]
-        return row

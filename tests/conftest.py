@@ -22,7 +22,7 @@ from pipeline import Analyser, Pipeline
 from segment_interface import Photo
 from settings import Settings, network_threads, usable_cores
 
-pytest_plugins = ["browser", "redis_server"]  # the fixtures of tests/ui, and of a cluster
+pytest_plugins = ["browser", "redis_server"]  # the fixtures of tests/page, and of a cluster
 
 WORKERS = min(2, usable_cores())
 

@@ -154,7 +154,7 @@ def test_the_image_has_nothing_else(image: Path) -> None:
     there = {path.relative_to(image / "app").as_posix() for path in image.rglob("*")}
     assert "app.py" in there
     assert "models/manifest.json" in there
-    assert not {"tests", "training", "benchmarks", "demo.py", ".git", "README.md"} & there
+    assert not {"tests", "training", "benchmarks", "docs", "demo.py", ".git", "README.md"} & there
     assert not [name for name in there if name.endswith((".md", ".sqlite")) or ".venv" in name]
     assert sum(path.stat().st_size for path in image.rglob("*") if path.is_file()) < 25e6
 

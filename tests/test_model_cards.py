@@ -1,4 +1,4 @@
-"""The figures in README and model cards are those that were measured."""
+"""The figures in README, docs/accuracy.md and model cards are those that were measured."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+ACCURACY = (REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")
 NAMES = ("parts", "types", "shapes")
 # The words before a figure that has an interval; in the cards they may be parted by a line's end.
 WITH_INTERVAL = {
@@ -67,7 +68,7 @@ ALONE = {
         r"turn right for ([\d.]+)": "turn",
     },
 }
-ROWS = {  # of the README's table
+ROWS = {  # of the table in docs/accuracy.md
     "overlap with masks drawn by people, mean IoU of 18 parts": "miou",
     "COCO mask AP (`min_confidence=0`)": "ap",
     "left and right exchanged, of the pixels of such parts": "swapped",
@@ -159,8 +160,8 @@ def test_the_card_has_the_weights_of_the_types() -> None:
     assert float(found[2]) == thresholds["shape_weight"]
 
 
-def test_the_table_of_the_readme() -> None:
-    (section,) = re.findall(r"^## Accuracy\n(.*?)^##", README, re.MULTILINE | re.DOTALL)
+def test_table_of_accuracy() -> None:
+    (section,) = re.findall(r"^## Accuracy\n(.*?)^##", ACCURACY, re.MULTILINE | re.DOTALL)
     rows = re.findall(
         r"^\| (.+?) \| ([\d.]+)( %)? \| ([\d.]+) to ([\d.]+)(?: %)? \| [\d,]+ \|$",
         section,
@@ -171,3 +172,15 @@ def test_the_table_of_the_readme() -> None:
         figure = ROWS[title]
         for told, key in ((value, figure), (low, f"{figure}_low"), (high, f"{figure}_high")):
             assert same(told, metrics()[key], percent=bool(percent)), (key, told)
+
+
+def test_accuracy_in_the_readme() -> None:
+    found = re.search(
+        r"mean IoU of 18 parts ([\d.]+); body type right for ([\d.]+) % of Stanford Cars "
+        r"and ([\d.]+) % of photos of streets",
+        " ".join(README.split()),
+    )
+    assert found
+    assert same(found[1], metrics()["miou"])
+    assert same(found[2], metrics()["type_accuracy"], percent=True)
+    assert same(found[3], metrics()["street_accuracy"], percent=True)

@@ -1,7 +1,8 @@
-"""What the README says is true: its commands and code run as written, nothing is left out."""
+"""README and docs are true: commands and code run as written, tables are complete."""
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -22,16 +23,37 @@ from options import OPTION_SPECS
 from poligons_from_seg import DEFAULT_TOLERANCE
 from settings import Settings
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+README = "README.md"
+FOLDERS = (".", "docs", "benchmarks", "models", "sample", "training")  # with linked documents
+DOCUMENTS = {
+    path.relative_to(REPOSITORY).as_posix(): path.read_text(encoding="utf-8")
+    for folder in FOLDERS
+    for path in sorted((REPOSITORY / folder).glob("*.md"))
+}
+MANUAL = {name: text for name, text in DOCUMENTS.items() if name.startswith((README, "docs/"))}
 
 
-def blocks(language: str) -> list[str]:
-    """The code blocks of a language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(name: str, language: str) -> list[str]:
+    """Return the code blocks of a language in a document, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENTS[name], re.MULTILINE | re.DOTALL)
+
+
+def section(name: str, title: str) -> str:
+    """Return the text under a heading of the second level."""
+    pattern = rf"^## {title}\n(.*?)(?=^## |\Z)"
+    (found,) = re.findall(pattern, DOCUMENTS[name], re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a document."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def run(*command: str) -> str:
-    """Run a program in the repository; gives what it prints."""
+    """Run a program in the repository, and return its output."""
     ended = subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, timeout=250, check=False
     )
@@ -40,20 +62,21 @@ def run(*command: str) -> str:
 
 
 def at(server: Server, code: str) -> str:
-    """A block as written, but for the address, since port 5000 may be taken."""
+    """Return a block with the address of the test server, since port 5000 may be taken."""
     assert "http://127.0.0.1:5000" in code
     return code.replace("http://127.0.0.1:5000", server.url)
 
 
 def test_curl(server: Server) -> None:
-    (code,) = [block for block in blocks("bash") if "curl" in block]
+    (code,) = [block for block in blocks(README, "bash") if "curl" in block]
     printed = run("bash", "-euo", "pipefail", "-c", at(server, code))
     assert ResultAnswer.model_validate_json(printed.splitlines()[-1]).segments["hood"]
 
 
 def test_python(server: Server) -> None:
-    by_hand, client, many = blocks("python")
-    for code in (by_hand, client):
+    (short,) = blocks(README, "python")
+    client, many, by_hand = blocks("docs/clients.md", "python")
+    for code in (short, by_hand, client):
         printed = run(sys.executable, "-W", "error", "-c", at(server, code)).splitlines()
         assert printed[0] in TYPE_NAMES
         assert "hood" in {line.split()[0] for line in printed[1:]} <= set(PART_NAMES)
@@ -65,7 +88,7 @@ def test_python(server: Server) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 def test_javascript(server: Server) -> None:
-    by_hand, client, many = blocks("javascript")
+    client, many, by_hand = blocks("docs/clients.md", "javascript")
     for code in (by_hand, client):
         printed = run("node", "--input-type=module", "-e", at(server, code))
         assert printed.split()[0] in TYPE_NAMES
@@ -77,7 +100,7 @@ def test_javascript(server: Server) -> None:
 
 
 def test_command_line(tmp_path: Path) -> None:
-    (block,) = [block for block in blocks("bash") if "segment.py" in block]
+    (block,) = [block for block in blocks("docs/command-line.md", "bash") if "segment.py" in block]
     one, many = block.replace(".venv/bin/python", sys.executable).splitlines()
     run("bash", "-c", one.replace("car.svg", str(tmp_path / "car.svg")))
     assert (tmp_path / "car.svg").read_bytes().startswith(b"<svg")
@@ -88,7 +111,7 @@ def test_command_line(tmp_path: Path) -> None:
 
 
 def test_json() -> None:
-    (block,) = blocks("json")
+    (block,) = blocks("docs/api.md", "json")
     ResultAnswer.model_validate_json(block)
 
 
@@ -98,7 +121,7 @@ def make(*words: str) -> list[str]:
 
 
 def test_make_run(tmp_path: Path) -> None:
-    assert "make run" in [block.strip() for block in blocks("bash")]
+    assert "make run" in [block.strip() for block in blocks(README, "bash")]
     process = subprocess.Popen(
         make("run"),
         cwd=REPOSITORY,
@@ -121,7 +144,7 @@ def test_make_run(tmp_path: Path) -> None:
 
 
 def test_make_demo(tmp_path: Path) -> None:
-    assert "make demo" in [block.strip() for block in blocks("bash")]
+    assert "make demo" in [block.strip() for block in blocks(README, "bash")]
     ended = subprocess.run(
         [*make("demo"), f"ARGS=--out {tmp_path / 'demo.png'}"],
         cwd=REPOSITORY,
@@ -137,10 +160,17 @@ def test_make_demo(tmp_path: Path) -> None:
     assert (tmp_path / "demo.png").stat().st_size > SAMPLE.stat().st_size // 10
 
 
-def test_the_targets_that_are_named_exist() -> None:
+def test_readme_is_short() -> None:
+    assert len(DOCUMENTS[README].splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", MANUAL)
+def test_named_targets_and_files_exist(name: str) -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"`make (\w+)", README)):
+    for target in set(re.findall(r"(?:`|^)make (\w+)", MANUAL[name], re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for path in set(re.findall(r"`([\w./-]+\.(?:py|js))`", MANUAL[name])):
+        assert (REPOSITORY / path).is_file(), path
 
 
 def test_every_route_is_described(app: OpenApiApp) -> None:
@@ -148,21 +178,20 @@ def test_every_route_is_described(app: OpenApiApp) -> None:
         if rule.rule.startswith(("/docs/", "/ui/")):
             continue  # files of the two pages
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
-            assert f"| `{method} {rule.rule}`" in README
+            assert f"| `{method} {rule.rule}`" in DOCUMENTS["docs/api.md"]
 
 
 def test_every_setting_is_described() -> None:
-    described = re.findall(r"^\| `CARSEG_(\w+)`", README, re.MULTILINE)
+    described = re.findall(r"^\| `CARSEG_(\w+)`", DOCUMENTS["docs/settings.md"], re.MULTILINE)
     assert described == [name.upper() for name in Settings.model_fields]
 
 
 def test_every_format_and_option_is_described() -> None:
-    (formats,) = re.findall(r"^### Formats\n(.*?)^##", README, re.MULTILINE | re.DOTALL)
-    rows = re.findall(r"^\| `.*", formats, re.MULTILINE)
+    rows = re.findall(r"^\| `.*", section("docs/formats.md", "Formats"), re.MULTILINE)
     assert [row.split("`")[1] for row in rows] == list(FORMATS)
     for row, entry in zip(rows, FORMATS.values(), strict=True):
         assert (f"`{entry.media_type.partition(';')[0]}` *" in row) == entry.negotiable
-    (options,) = re.findall(r"^### Options\n(.*?)^##", README, re.MULTILINE | re.DOTALL)
+    options = section("docs/formats.md", "Options")
     defaults = {name: knob.schema.get("default") for name, knob in OPTION_SPECS.items()}
     defaults |= {"tolerance": DEFAULT_TOLERANCE, "file_name": "<image_hash>.png"}
     described = re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", options, re.MULTILINE)
@@ -175,16 +204,42 @@ def test_every_format_and_option_is_described() -> None:
 
 def test_every_part_and_type_is_named() -> None:
     for name in PART_NAMES + TYPE_NAMES:
-        assert name in README
+        assert name in section("docs/api.md", "The result")
 
 
-def test_links_and_map_lead_somewhere() -> None:
-    for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", README):
-        assert (REPOSITORY / link).exists(), link
-    (tree,) = re.findall(r"^```\n(app\.py.*?)^```", README, re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    for link, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", DOCUMENTS[name]):
+        if link.startswith("https://"):
+            continue
+        target = (REPOSITORY / name).parent / link if link else REPOSITORY / name
+        assert target.exists(), link
+        if anchor:
+            text = DOCUMENTS[target.resolve().relative_to(REPOSITORY.resolve()).as_posix()]
+            assert anchor in anchors(text), f"{link}#{anchor}"
+
+
+def test_readme_links_all_pages() -> None:
+    linked = set(re.findall(r"\]\(([^)#]+)", DOCUMENTS[README]))
+    assert MANUAL.keys() - {README} <= linked
+
+
+def test_map_of_the_code_is_complete() -> None:
+    page = DOCUMENTS["docs/architecture.md"]
+    (tree,) = re.findall(r"^```\n(app\.py.*?)^```", page, re.MULTILINE | re.DOTALL)
     for name in re.findall(r"\b[\w/]+\.py|^\w+/", tree, re.MULTILINE):
         assert (REPOSITORY / name).exists(), name
     modules = {path.name for path in REPOSITORY.glob("*.py")}
     packages = {f"{path.parent.name}/" for path in REPOSITORY.glob("*/__init__.py")}
     assert modules <= set(re.findall(r"\w+\.py", tree))
     assert packages <= set(re.findall(r"\w+/", tree))
+
+
+def test_layers_are_those_of_the_layer_test() -> None:
+    source = (REPOSITORY / "tests" / "project" / "test_layers.py").read_text(encoding="utf-8")
+    (layers,) = re.findall(r"^LAYERS = (\(.*?^\))", source, re.MULTILINE | re.DOTALL)
+    items = re.findall(
+        r"^\d+\. (.*(?:\n   .*)*)", section("docs/architecture.md", "Layers"), re.MULTILINE
+    )
+    described = [tuple(re.findall(r"`(\w+)(?:/|\.py)`", item)) for item in items]
+    assert described == list(ast.literal_eval(layers))

@@ -27,7 +27,7 @@ from img_to_segments import PART_NAMES
 from jobs.cluster.redis_client import RedisClient
 from jobs.cluster.result_store import RedisResultStore
 from jobs.sqlite_store import SqliteStore
-from jobs.store import Ending, MemoryStore, PendingJob, Store, StoreError
+from jobs.store import Ending, PendingJob, Store, StoreError
 from photo_result import Analysis, Result
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -41,7 +41,7 @@ Open = Callable[[], Store]
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made: Store
     if request.param == "memory":
-        made = MemoryStore()
+        made = SqliteStore(None)
     elif request.param == "sqlite":
         made = SqliteStore(tmp_path / "results.sqlite")
     else:

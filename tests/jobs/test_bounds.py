@@ -22,7 +22,7 @@ from jobs import thread_engine as jobs_module
 from jobs.job import LOST, TWICE, JobReport, Limits, QueueFullError
 from jobs.outcome import UNEXPECTED
 from jobs.sqlite_store import SqliteStore
-from jobs.store import Ending, MemoryStore, Store, StoreError
+from jobs.store import Ending, Store, StoreError
 from jobs.thread_engine import NO_ROOM, ThreadEngine
 from jobs.worker_pool import SPARE_THREADS
 from photo_result import Analysis, Segments, Stage
@@ -112,7 +112,7 @@ def make(settings: Settings, stages: Stages) -> Iterator[Make]:
     made: list[Service] = []
 
     def make(store: Store | None = None, **limits: float) -> Service:
-        made.append(Service(settings, stages, store or MemoryStore(), **limits))
+        made.append(Service(settings, stages, store or SqliteStore(None), **limits))
         return made[-1]
 
     yield make
@@ -230,7 +230,7 @@ def test_a_running_photo_is_cancelled_and_can_come_again(
     make: Make, stages: Stages, settings: Settings
 ) -> None:
     stages.hangs = {30}
-    store = MemoryStore()
+    store = SqliteStore(None)
     service = make(store)
     digest = service.post(30)
     service.wait(digest, "Processing")
@@ -439,7 +439,7 @@ def test_few_results_stay_in_memory_and_all_can_be_fetched(
 # --- a full disk
 
 
-class FullStore(MemoryStore):
+class FullStore(SqliteStore):
     """A store whose disk is full while `full` is set."""
 
     full = False
@@ -454,7 +454,7 @@ def test_a_result_that_finds_no_room_is_kept_until_there_is(
     make: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_module, "_UPKEEP", 0.02)
-    store = FullStore()
+    store = FullStore(None)
     store.full = True
     service = make(store)
     digest = service.post(30)

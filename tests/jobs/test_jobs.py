@@ -19,7 +19,7 @@ from api.openapi import OpenApiApp
 from img_to_segments import PART_NAMES
 from jobs import job_table as known
 from jobs.job import ClosingError, Limits
-from jobs.store import MemoryStore
+from jobs.sqlite_store import SqliteStore
 from jobs.thread_engine import ThreadEngine
 from photo_result import Analysis, Result, Stage
 from pipeline import Pipeline
@@ -154,7 +154,7 @@ def _jobs(settings: Settings, stages: Painter | Gate, workers: int = 1) -> Threa
     settings.prepare_folders()
     return ThreadEngine(
         stages,
-        MemoryStore(),
+        SqliteStore(None),
         Limits(workers=workers, max_pixels=10_000_000),
         uploads=settings.uploads,
         masks=settings.masks,

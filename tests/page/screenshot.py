@@ -1,4 +1,4 @@
-"""`make screenshot`: the README's picture of the page, of the sample, with real results."""
+"""`make screenshot`: take the picture of the page in docs/clients.md, with real results."""
 
 from __future__ import annotations
 

@@ -270,10 +270,11 @@ def test_the_slim_environment_gives_the_same_bytes(slim: Path, tmp_path: Path) -
 # Prints what is chosen here, and the share of pixels with the label that ONNX Runtime gives.
 COMPARE = """
 from img_to_segments import PartSegmenter
-from vision.runtimes.choose import Choice, choose
+from vision.runtimes.choose import RuntimeConfig, choose
 from segment_interface import decode_image
 rgb = decode_image(open("sample/car.png", "rb").read(), 50_000_000)
-one, other = (PartSegmenter(runtime=Choice(name, 2))(rgb).labels for name in ("openvino", "onnx"))
+configs = [RuntimeConfig(name, 2) for name in ("openvino", "onnx")]
+one, other = (PartSegmenter(runtime=config)(rgb).labels for config in configs)
 print(choose().name, (one == other).mean())
 """
 

@@ -1,4 +1,4 @@
-"""The benchmark that kills the service, for a few kills; RELIABILITY.md has the figures of many."""
+"""The benchmark that kills the service, for a few kills; docs/reliability.md has many."""
 
 from __future__ import annotations
 
