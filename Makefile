@@ -1,11 +1,11 @@
 # make run      makes the environment if needed and starts the service (SLIM=yes: without torch)
 # make install  only makes the environment (CLUSTER=yes: with what a cluster needs)
-# make worker   a worker of a cluster; CARSEG_BROKER_URL says whose (README, More than one machine)
+# make worker   a worker of a cluster; CARSEG_BROKER_URL says whose (docs/cluster.md)
 # make test     environment for development, then all tests (ARGS="-k name" for some)
 # make lint     ruff and mypy
 # make audit    known vulnerabilities of the requirements, unsafe code of our own
 # make lock     writes requirements/*.lock after a change of requirements.txt or requirements/*.txt
-# make screenshot  takes the README's picture of the page
+# make screenshot  takes the picture of the page in docs/clients.md
 # make readers  reads exports with the programs they are made for (another environment, 2 GB)
 # make bench    how fast the service is, beside bare networks (benchmarks/README.md)
 # make train DATA=folder     from data to the files in models/; goes on after any stop
@@ -108,7 +108,7 @@ demo: install
 	@$(BIN)/python -m sample.demo $(IMAGE) $(ARGS)
 
 screenshot: dev
-	$(BIN)/python tests/ui/screenshot.py
+	$(BIN)/python tests/page/screenshot.py
 
 # The baseline is a network out of a wheel under the AGPL: it is timed, never installed.
 bench: dev

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from benchmarks.service import REPOSITORY
 
-WORKER = ("worker", "--without-gossip", "--without-mingle")  # as in the README
+WORKER = ("worker", "--without-gossip", "--without-mingle")  # as in docs/cluster.md
 
 
 def clean_environment() -> dict[str, str]:
