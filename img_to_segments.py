@@ -34,7 +34,7 @@ class CoarseSegmentation:
 
     Attributes:
         logits: (labels, h, w), trunk and tailgate combined as the tailgate.
-        labels: (h, w) uint8: 0 background, i the part PART_NAMES[i - 1]; the lid is the tailgate.
+        labels: (h, w) uint8: 0 background, i the part name_of(i); the lid is the tailgate.
         probabilities: (labels, h, w), direct from the network, trunk and tailgate separate.
         confidences: calibrated confidence of each label that is present, 0 to 1; {} if there are
             no parts.
@@ -85,7 +85,7 @@ class Segmentation:
     """The parts of one car.
 
     Attributes:
-        labels: (H, W) uint8 at the photo's size: 0 background, i the part PART_NAMES[i - 1].
+        labels: (H, W) uint8 at the photo's size: 0 background, i the part name_of(i).
         confidences: calibrated confidence of each part that is present, 0 to 1.
     """
 

@@ -22,7 +22,7 @@ from poligons_from_seg import (
     Topology,
     label_map_to_outlines,
 )
-from vision.labels import TYPES_WITH_TRUNK
+from vision.labels import TYPES_WITH_TRUNK, label_of
 
 FIRST_VERSION = "1"  # model version of all results that were stored without one
 
@@ -176,7 +176,7 @@ class Result:
         if len(sure) == len(self.parts):
             return labels
         kept = np.zeros(1 + len(PART_NAMES), np.uint8)
-        numbers = [1 + PART_NAMES.index(part.name) for part in sure]
+        numbers = [label_of(part.name) for part in sure]
         kept[numbers] = numbers
         return kept[labels]
 
@@ -302,7 +302,7 @@ def _rename_lid(
 
     Args:
         parts: of the result.
-        labels: (H, W) uint8 label map; 0 background, i the part PART_NAMES[i - 1].
+        labels: (H, W) uint8 label map; 0 background, i the part name_of(i).
         car_type: of the result; its most likely type names the lid.
 
     Returns:
@@ -310,8 +310,8 @@ def _rename_lid(
     """
     is_trunk = car_type is not None and car_type.name in TYPES_WITH_TRUNK
     name = "trunk" if is_trunk else "tailgate"
-    label = PART_NAMES.index(name) + 1
-    lid = np.isin(labels, [PART_NAMES.index(lid) + 1 for lid in _LIDS])
+    label = label_of(name)
+    lid = np.isin(labels, [label_of(lid) for lid in _LIDS])
     confidence = max(part.confidence for part in parts if part.name in _LIDS)
     kept = [part for part in parts if part.name not in _LIDS]
     renamed = outline(np.where(lid, np.uint8(label), np.uint8(0)), {name: confidence})

@@ -23,6 +23,7 @@ from jobs.engine import Engine
 from jobs.job import PhotoStatus
 from options import OF_MASKS, OF_OVERLAYS, OptionError, Options, parse
 from photo_result import Result
+from vision.labels import label_of
 
 Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
 
@@ -67,7 +68,7 @@ def add_results(app: OpenApiApp, jobs: Engine) -> None:
         options = _options(OF_MASKS)
         if path.segment not in PART_NAMES:
             raise ApiError(404, f"There is no such part; there are {', '.join(PART_NAMES)}.")
-        mask = kept_labels(result, options) == PART_NAMES.index(path.segment) + 1
+        mask = kept_labels(result, options) == label_of(path.segment)
         if not mask.any():
             raise ApiError(404, f"No {path.segment} was found in this photo.")
         return _png(mask_png(mask))

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import CarType
-from img_to_segments import PART_NAMES
 from options import Options
 from photo_result import Part, Result, outline
+from vision.labels import label_of
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def kept_labels(result: Result, options: Options) -> NDArray[np.uint8]:
         for part in result.sure_parts(options.min_confidence):
             x, y, width, height = part.bbox
             window = labels[y : y + height, x : x + width]
-            _drop_small(window, PART_NAMES.index(part.name) + 1, options.min_area)
+            _drop_small(window, label_of(part.name), options.min_area)
     return labels
 
 

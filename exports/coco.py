@@ -19,6 +19,7 @@ from exports.annotation import ImageAnnotation
 from exports.json_answer import to_json_bytes
 from img_to_segments import PART_NAMES
 from photo_result import Part, rounded
+from vision.labels import label_of
 
 
 def write(scene: ImageAnnotation) -> bytes:
@@ -85,7 +86,7 @@ def _dataset(scene: ImageAnnotation, *, polygons: bool) -> dict[str, Any]:
 
 
 def _annotation(number: int, part: Part, scene: ImageAnnotation, polygons: bool) -> dict[str, Any]:
-    label = PART_NAMES.index(part.name) + 1
+    label = label_of(part.name)
     segmentation: Any
     if polygons and not any(polygon.holes for polygon in part.polygons):
         segmentation = [

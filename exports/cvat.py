@@ -18,6 +18,7 @@ from exports.coordinates import number
 from exports.palette import PART_COLOURS, as_hex
 from img_to_segments import PART_NAMES
 from poligons_from_seg import Polygon, bounding_box, rasterize
+from vision.labels import label_of
 
 
 def write(scene: ImageAnnotation) -> bytes:
@@ -31,7 +32,7 @@ def write(scene: ImageAnnotation) -> bytes:
     )
     for part in scene.parts:
         common = {"label": part.name, "source": "auto", "occluded": "0"}
-        group = str(PART_NAMES.index(part.name) + 1)
+        group = str(label_of(part.name))
         for polygon in part.polygons:
             if polygon.holes:
                 SubElement(

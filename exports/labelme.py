@@ -9,8 +9,8 @@ from __future__ import annotations
 from exports.annotation import ImageAnnotation
 from exports.coordinates import keyhole
 from exports.json_answer import to_json_bytes
-from img_to_segments import PART_NAMES
 from photo_result import rounded
+from vision.labels import label_of
 
 
 def write(scene: ImageAnnotation) -> bytes:
@@ -23,7 +23,7 @@ def write(scene: ImageAnnotation) -> bytes:
                 {
                     "label": part.name,
                     "points": rounded(keyhole(polygon)),
-                    "group_id": PART_NAMES.index(part.name) + 1,
+                    "group_id": label_of(part.name),
                     "description": f"confidence {part.confidence:.0%}",
                     "shape_type": "polygon",
                     "flags": {},

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from img_to_segments import PART_NAMES
+from vision.labels import name_of
 
 log = logging.getLogger("carseg.jobs")
 
@@ -111,13 +111,13 @@ class Masks:
 
         Args:
             digest: hash of the photo.
-            labels: label map (H, W) uint8; 0 is background, n is `PART_NAMES[n - 1]`.
+            labels: label map (H, W) uint8; 0 is background, n is `name_of(n)`.
         """
         unfinished = Path(tempfile.mkdtemp(dir=self.folder, prefix=_UNFINISHED))
         try:
             for label in np.unique(labels[labels > 0]).tolist():
                 mask = np.where(labels == label, np.uint8(255), np.uint8(0))
-                path = unfinished / f"{PART_NAMES[label - 1]}.png"
+                path = unfinished / f"{name_of(label)}.png"
                 path.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
             unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner can read
             self.remove(digest)

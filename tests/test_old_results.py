@@ -12,15 +12,15 @@ import pytest
 from numpy.typing import NDArray
 
 from car_classification import TYPE_NAMES, CarType
-from img_to_segments import PART_NAMES
 from photo_result import FIRST_VERSION, NO_CAR, Analysis, Result, outline
+from vision.labels import label_of, name_of
 
 WITH_TRUNK = ("convertible", "coupe", "sedan")
 CONFIDENCES = {"hood": 0.9, "tailgate": 0.3, "trunk": 0.6, "wheel": 0.8}
 
 
 def label(name: str) -> int:
-    return PART_NAMES.index(name) + 1
+    return label_of(name)
 
 
 def drawn(*lids: str) -> NDArray[np.uint8]:
@@ -41,7 +41,7 @@ def body_type(name: str) -> CarType:
 
 def stored(labels: NDArray[np.uint8], car_type: CarType | None, *, runs: bool = True) -> bytes:
     """Return the bytes that the service stored before: no version, a message, all parts."""
-    present = {PART_NAMES[value - 1] for value in np.unique(labels[labels > 0]).tolist()}
+    present = {name_of(value) for value in np.unique(labels[labels > 0]).tolist()}
     parts = outline(labels, {name: CONFIDENCES[name] for name in sorted(present)})
     fields: dict[str, Any] = {
         "width": labels.shape[1],

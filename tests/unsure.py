@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE
 from photo_result import Analysis, Stage
 from segment_interface import Photo
+from vision.labels import label_of
 
 SURE, UNSURE = "hood", "wheel"
 CONFIDENCES = {SURE: (1 + DEFAULT_CONFIDENCE) / 2, UNSURE: DEFAULT_CONFIDENCE / 2}
@@ -26,6 +26,6 @@ class Unsure:
     def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
         """As `Pipeline.analyse`; the sure part is the upper half of the picture."""
         at("parts")
-        labels = np.full(photo.size, 1 + PART_NAMES.index(UNSURE), np.uint8)
-        labels[: photo.size[0] // 2] = 1 + PART_NAMES.index(SURE)
+        labels = np.full(photo.size, label_of(UNSURE), np.uint8)
+        labels[: photo.size[0] // 2] = label_of(SURE)
         return Analysis(None, labels, dict(CONFIDENCES), rotation=90, other_cars=True)

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from img_to_segments import PART_NAMES
 from photo_result import NO_CAR, Analysis, Part, Result
 from pipeline import Pipeline
 from poligons_from_seg import rasterize
@@ -21,6 +20,7 @@ from segment_interface import Photo, decode_photo
 from training.corrections import read_corrections
 from training.parts_data import Annotation, read_coco, read_labels, widen
 from training.validation import MAX_PIXELS, ValidationPhoto
+from vision.labels import label_of
 
 Task = TypeVar("Task")
 Done = TypeVar("Done")
@@ -236,7 +236,7 @@ def drawn(parts: Iterable[Part], height: int, width: int) -> NDArray[np.uint8]:
     """Draw the polygons of parts into a label map (height, width)."""
     labels = np.zeros((height, width), np.uint8)
     for part in parts:
-        labels[rasterize(part.polygons, height, width)] = PART_NAMES.index(part.name) + 1
+        labels[rasterize(part.polygons, height, width)] = label_of(part.name)
     return labels
 
 
@@ -333,7 +333,7 @@ def _single(annotations: Iterable[Annotation]) -> Iterator[Annotation]:
 def _masks(result: Result, turn: int) -> dict[str, NDArray[np.bool_]]:
     """Return the masks of the parts delivered by default, turned clockwise by `turn` degrees."""
     labels = turned(result.labels(), turn)
-    return {part.name: labels == PART_NAMES.index(part.name) + 1 for part in result.sure_parts()}
+    return {part.name: labels == label_of(part.name) for part in result.sure_parts()}
 
 
 def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:

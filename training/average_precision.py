@@ -17,6 +17,7 @@ from img_to_segments import PART_NAMES
 from photo_result import Part
 from poligons_from_seg import rasterize
 from training.parts_data import IGNORE
+from vision.labels import label_of, name_of
 
 Judged = tuple[list[Part], NDArray[np.uint8], tuple[str, ...]]
 
@@ -100,7 +101,7 @@ def _documents(
         height, width = truth.shape
         images.append({"id": number, "height": height, "width": width})
         for label in np.unique(truth[(truth > 0) & (truth != IGNORE)]).tolist():
-            if PART_NAMES[label - 1] in missing:  # some of the wheels are annotated, not all
+            if name_of(label) in missing:  # some of the wheels are annotated, not all
                 continue
             rle = encode(truth == label)
             annotations.append(
@@ -116,7 +117,7 @@ def _documents(
                 continue
             results.append(
                 {
-                    "image_id": number, "category_id": PART_NAMES.index(part.name) + 1,
+                    "image_id": number, "category_id": label_of(part.name),
                     "segmentation": encode(mask), "score": part.confidence,
                 }
             )  # fmt: skip

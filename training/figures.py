@@ -16,6 +16,7 @@ from training.average_precision import MaskPrecision, judged
 from training.calibration import Verdicts, calibration_error
 from training.intervals import ROUNDS, Estimate, bootstrap
 from training.parts_metrics import PartScores
+from vision.labels import label_of
 
 NO_TYPE = len(TYPE_NAMES)  # the column of answers without a type in a confusion
 
@@ -114,7 +115,7 @@ def judgements(answer: PartsAnswer, parts: Iterable[Part]) -> Iterator[tuple[Par
         mask = rasterize(part.polygons, *answer.truth.shape)
         given = judged(part.name, mask, answer.truth, answer.photo.missing)
         if given is not None:
-            true = answer.truth == PART_NAMES.index(part.name) + 1
+            true = answer.truth == label_of(part.name)
             overlap = np.count_nonzero(given & true) / int(np.count_nonzero(given | true) or 1)
             yield part, bool(overlap > 0.5)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from img_to_segments import PART_NAMES
 from training.corrections import Correction, DataError, read_corrections
+from vision.labels import label_of
 
 IGNORE = 255
 STRETCH = 4 / 3  # the annotated photos are squares; real ones are about this wide
@@ -27,7 +28,7 @@ FLIPPED = np.arange(256, dtype=np.uint8)
 for _label, _name in enumerate(PART_NAMES, start=1):
     _other = {"left": "right", "right": "left"}
     _mirrored = "_".join(_other.get(word, word) for word in _name.split("_"))
-    FLIPPED[_label] = PART_NAMES.index(_mirrored) + 1
+    FLIPPED[_label] = label_of(_mirrored)
 
 
 def area_of(longest: int) -> int:
@@ -172,7 +173,7 @@ def rasterise_coco(
     for photo in read_coco(annotations, corrections):
         labels = np.zeros((photo.height, photo.width), np.uint8)
         for part in photo.annotations:
-            label = IGNORE if part.ignored else PART_NAMES.index(part.name) + 1
+            label = IGNORE if part.ignored else label_of(part.name)
             _draw(labels, part.polygons, label)
         path = out / (Path(photo.file).stem + ".png")
         _write_png(path, labels)
@@ -220,7 +221,7 @@ def near_duplicate_groups(images: list[Path], distance: int = 26) -> list[int]:
 
 def has_rare_part(labels: Path) -> bool:
     """Return True if the label map in a file holds a tailgate or a trunk, which are rare."""
-    rare = {PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1}
+    rare = {label_of("tailgate"), label_of("trunk")}
     return bool(rare & set(np.unique(read_labels(labels, (0, 0))).tolist()))
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from img_to_segments import PART_NAMES
 from training.parts_data import FLIPPED, IGNORE
+from vision.labels import label_of
 
 CLASSES = len(PART_NAMES) + 1
 
@@ -23,7 +24,7 @@ def without_missing(
     Returns:
         The truth (H, W) uint8 with 255 at these pixels.
     """
-    labels = [PART_NAMES.index(name) + 1 for name in missing]
+    labels = [label_of(name) for name in missing]
     if not labels:
         return truth
     forgiven = (truth == 0) & np.isin(guess, labels)

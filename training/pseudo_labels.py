@@ -22,13 +22,14 @@ from img_to_segments import PART_NAMES, PartSegmenter
 from training.corrections import lid_of
 from training.parts_data import FLIPPED, IGNORE, area_of, photos_in, read_rgb
 from training.precision import mixed_precision
+from vision.labels import label_of
 from vision.model_files import MODELS, ModelDescription, read_description
 from vision.runtimes.choose import RuntimeConfig
 
 Probabilities = NDArray[np.float32]
 Teacher = Callable[[NDArray[np.uint8]], Probabilities]
 
-TAILGATE, TRUNK = PART_NAMES.index("tailgate") + 1, PART_NAMES.index("trunk") + 1
+TAILGATE, TRUNK = label_of("tailgate"), label_of("trunk")
 SURE_PIXEL = 0.6  # pixels below are ignored in training
 SURE_CAR = 0.8  # photos whose car has a lower mean probability are skipped
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from img_to_segments import PART_NAMES
 from training.answers import (
     SIZES,
     TURNS,
@@ -29,6 +28,7 @@ from training.figures import (
     type_verdicts,
 )
 from training.intervals import ROUNDS, Estimate, proportion, ratio
+from vision.labels import label_of
 
 BACK_DOORS = ("back_left_door", "back_right_door")
 LOW = 0.05  # confidence of parts that are useless
@@ -275,9 +275,7 @@ def _back_doors(found: Sequence[PartsAnswer]) -> Rows:
         if answer.photo.doors != 4:
             continue
         doors = {
-            name
-            for name in BACK_DOORS
-            if np.mean(answer.truth == PART_NAMES.index(name) + 1) >= SMALLEST_DOOR
+            name for name in BACK_DOORS if np.mean(answer.truth == label_of(name)) >= SMALLEST_DOOR
         }
         right = {part.name for part, is_right in judgements(answer, answer.delivered) if is_right}
         seen += bool(doors)

@@ -24,6 +24,7 @@ from options import DEFAULT_CONFIDENCE, OF_MASKS, OF_OVERLAYS, OPTION_SPECS, Opt
 from pipeline import Pipeline
 from segment_interface import decode_photo
 from settings import Settings
+from vision.labels import label_of
 
 
 @pytest.fixture(scope="module")
@@ -162,9 +163,9 @@ def test_pictures(service: FlaskClient, car: str, pipeline: Pipeline, sample: by
     assert np.array_equal(np.asarray(picture("mask", "?min_confidence=0")), labels)
     found = [part["name"] for part in service.get(f"{car}/segments").get_json()["parts"]]
     for name in found:
-        mask = labels == PART_NAMES.index(name) + 1
+        mask = labels == label_of(name)
         assert np.array_equal(np.asarray(picture(f"masks/{name}")), np.where(mask, 255, 0))
-    kept = np.isin(labels, [PART_NAMES.index(name) + 1 for name in found])
+    kept = np.isin(labels, [label_of(name) for name in found])
     assert np.array_equal(np.asarray(picture("mask")), np.where(kept, labels, 0))
     overlay = np.asarray(picture("overlay"))
     assert overlay.shape == (*labels.shape, 4)
@@ -204,7 +205,7 @@ def test_everything_leaves_unsure_parts_out(doubtful: tuple[FlaskClient, str]) -
             "1 part was found." if len(found) == 1 else "2 parts were found."
         )
         pixels = np.asarray(Image.open(BytesIO(client.get(f"{photo}/mask.png{query}").data)))
-        assert {*np.unique(pixels), 0} == {0, *(PART_NAMES.index(name) + 1 for name in found)}
+        assert {*np.unique(pixels), 0} == {0, *(label_of(name) for name in found)}
         drawing = np.asarray(Image.open(BytesIO(client.get(f"{photo}/overlay.png{query}").data)))
         colours = {tuple(colour) for colour in drawing[drawing[..., 3] > 0][:, :3].tolist()}
         assert colours == {PART_COLOURS[name] for name in found}
@@ -242,7 +243,7 @@ def test_pictures_follow_their_options(service: FlaskClient, car: str) -> None:
 
     parts = service.get(f"{car}/segments").get_json()["parts"]
     smallest = min(parts, key=lambda part: int(part["area"]))
-    label = PART_NAMES.index(smallest["name"]) + 1
+    label = label_of(smallest["name"])
     assert (pixels("mask.png") == label).any()
     query = f"?min_area={smallest['area'] + 1}"
     assert not (pixels(f"mask.png{query}") == label).any()

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from car_classification import CarType
 from exports.annotation import ImageAnnotation, annotate
-from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE, Options
 from photo_result import Analysis, Result
 from pipeline import Pipeline
 from poligons_from_seg import rasterize
 from segment_interface import decode_photo
+from vision.labels import label_of, name_of
 
 HASH = "ab" * 32
 HEIGHT, WIDTH = 240, 330
@@ -27,7 +27,7 @@ Mask = NDArray[np.bool_]
 
 
 def label(name: str) -> int:
-    return PART_NAMES.index(name) + 1
+    return label_of(name)
 
 
 def drawn_labels() -> NDArray[np.uint8]:
@@ -49,7 +49,7 @@ def drawn_labels() -> NDArray[np.uint8]:
 
 def result_of(labels: NDArray[np.uint8]) -> Result:
     """A result as the jobs keep it: each part with another confidence, all sure enough."""
-    names = [PART_NAMES[value - 1] for value in np.unique(labels[labels > 0]).tolist()]
+    names = [name_of(value) for value in np.unique(labels[labels > 0]).tolist()]
     confidences = {
         name: DEFAULT_CONFIDENCE + (1 - DEFAULT_CONFIDENCE) * index / len(names)
         for index, name in enumerate(names)

@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 from exports.annotation import ImageAnnotation
 from exports.coco import merge, run_lengths, write, write_rle
 from img_to_segments import PART_NAMES
+from vision.labels import label_of
 
 pytest_plugins = ["scenes"]
 
@@ -52,7 +53,7 @@ def test_run_lengths_are_the_exact_masks(scene: ImageAnnotation, tmp_path: Path)
     dataset = read(write_rle(scene), tmp_path)
     labels = scene.labels()
     for name, mask in masks(dataset).items():
-        assert np.array_equal(mask, labels == PART_NAMES.index(name) + 1)
+        assert np.array_equal(mask, labels == label_of(name))
 
 
 def test_it_describes_photo_and_parts(scene: ImageAnnotation, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from scenes import DOUBTFUL
 
 from exports import FORMATS, export
 from exports.annotation import ImageAnnotation, annotate
-from img_to_segments import PART_NAMES
 from options import Options
 from photo_result import Analysis, Result
 from poligons_from_seg import rasterize
+from vision.labels import label_of
 
 pytest_plugins = ["scenes"]
 
@@ -48,7 +48,7 @@ def test_by_default_parts_are_sure(unsure: Result) -> None:
     assert scene.message.startswith(f"{len(sure)} parts were found.")
     assert scene.model_version == unsure.model_version
     assert (scene.rotation, scene.other_cars) == (90, True)
-    kept = {PART_NAMES.index(name) + 1 for name in names(scene)}
+    kept = {label_of(name) for name in names(scene)}
     labels = unsure.labels()
     assert np.array_equal(scene.labels(), np.where(np.isin(labels, list(kept)), labels, 0))
     everything = annotate(HASH, unsure, Options(min_confidence=0))
@@ -80,7 +80,7 @@ def test_the_exact_outline_gives_the_mask_back(result: Result) -> None:
     scene = annotate(HASH, result, Options(tolerance=0))
     labels = result.labels()
     for part in scene.parts:
-        mask = labels == PART_NAMES.index(part.name) + 1
+        mask = labels == label_of(part.name)
         assert np.array_equal(rasterize(part.polygons, result.height, result.width), mask)
 
 
@@ -107,7 +107,7 @@ def test_small_pieces_are_left_out(drawn: Result) -> None:
     )
     assert len(before.polygons) == 3
     assert len(after.polygons) == 2  # the island in the hub is gone
-    label = PART_NAMES.index("wheel") + 1
+    label = label_of("wheel")
     assert after.area == np.count_nonzero(scene.labels() == label) < before.area
     assert np.count_nonzero(drawn.labels() == label) == before.area  # the result is not touched
 

@@ -16,7 +16,6 @@ from flask.testing import FlaskClient
 from helpers import body, encoded, noise, post, wait
 
 from api.openapi import OpenApiApp
-from img_to_segments import PART_NAMES
 from jobs import job_table as known
 from jobs import thread_engine as jobs_module
 from jobs.job import LOST, TWICE, JobReport, Limits, QueueFullError
@@ -28,6 +27,7 @@ from jobs.worker_pool import SPARE_THREADS
 from photo_result import Analysis, Segments, Stage
 from segment_interface import Photo
 from settings import Settings
+from vision.labels import label_of
 
 
 def _silent(stage: Stage) -> None:
@@ -55,7 +55,7 @@ class Stages:
             assert self.go_on.wait(60)
         at("type")
         labels = np.zeros(photo.size, np.uint8)
-        labels[1:-1, 1:-1] = 1 + PART_NAMES.index("hood")
+        labels[1:-1, 1:-1] = label_of("hood")
         return Analysis(None, labels, {"hood": 0.5})
 
 

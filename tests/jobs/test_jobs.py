@@ -25,6 +25,7 @@ from photo_result import Analysis, Result, Stage
 from pipeline import Pipeline
 from segment_interface import Photo, decode_photo
 from settings import Settings
+from vision.labels import label_of
 
 
 def uploads(settings: Settings) -> list[str]:
@@ -42,7 +43,7 @@ class Painter:
     def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
         self.seen.append((*photo.size, 3))
         labels = np.zeros(photo.size, np.uint8)
-        labels[1:-1, 1:-1] = 1 + PART_NAMES.index("hood")
+        labels[1:-1, 1:-1] = label_of("hood")
         return Analysis(None, labels, {"hood": 0.5})
 
 
@@ -99,7 +100,7 @@ def test_masks_are_written_where_a_setting_asks(
     for path in folder.iterdir():
         mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         assert mask is not None
-        assert np.array_equal(mask == 255, labels == 1 + PART_NAMES.index(path.stem))
+        assert np.array_equal(mask == 255, labels == label_of(path.stem))
         assert set(np.unique(mask)) <= {0, 255}
 
 

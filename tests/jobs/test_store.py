@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from benchmarks.cluster_parts import RedisServer
 from car_classification import CarType
-from img_to_segments import PART_NAMES
 from jobs.cluster.redis_client import RedisClient
 from jobs.cluster.result_store import RedisResultStore
 from jobs.sqlite_store import SqliteStore
 from jobs.store import Ending, PendingJob, Store, StoreError
 from photo_result import Analysis, Result
+from vision.labels import label_of
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 READY = Ending("Ready", "1 part was found.", b"packed", "1a2b")
@@ -334,9 +334,9 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
 
 def test_a_result_comes_back_equal() -> None:
     labels = np.zeros((61, 83), np.uint8)
-    labels[10:50, 10:70] = 1 + PART_NAMES.index("hood")
+    labels[10:50, 10:70] = label_of("hood")
     labels[25:35, 30:50] = 0
-    labels[2:5, 2:6] = 1 + PART_NAMES.index("wheel")
+    labels[2:5, 2:6] = label_of("wheel")
     scores = {"sedan": 0.1 + 0.2, "van": 1 / 3}
     analysis = Analysis(CarType("van", 1 / 3, scores), labels, {"hood": 0.7, "wheel": 1 / 7})
     result = Result.of(analysis, "é")

@@ -16,8 +16,9 @@ from photo_result import Part, outline
 from poligons_from_seg import rasterize
 from training.average_precision import Judged, MaskPrecision, _documents, _indexed, encode
 from training.parts_metrics import PartScores
+from vision.labels import label_of, name_of
 
-HOOD, WHEEL = PART_NAMES.index("hood") + 1, PART_NAMES.index("wheel") + 1
+HOOD, WHEEL = label_of("hood"), label_of("wheel")
 Box = tuple[int, int, int, int]
 
 
@@ -25,12 +26,12 @@ def labels(**boxes: Box) -> NDArray[np.uint8]:
     """A label map 40 x 60 with rectangles x0, y0, x1, y1."""
     result = np.zeros((40, 60), np.uint8)
     for name, (x0, y0, x1, y1) in boxes.items():
-        result[y0:y1, x0:x1] = PART_NAMES.index(name) + 1
+        result[y0:y1, x0:x1] = label_of(name)
     return result
 
 
 def parts(guess: NDArray[np.uint8], confidence: float) -> list[Part]:
-    names = [PART_NAMES[label - 1] for label in np.unique(guess[guess > 0])]
+    names = [name_of(label) for label in np.unique(guess[guess > 0])]
     return outline(guess, dict.fromkeys(names, confidence), tolerance=0)
 
 
@@ -139,5 +140,5 @@ def test_iou_is_that_of_pycocotools() -> None:
 def test_polygons_are_scored_as_they_are_drawn() -> None:
     guess = labels(hood=(10, 10, 30, 24), wheel=(35, 20, 50, 35))
     for part in parts(guess, 0.5):
-        mask = guess == PART_NAMES.index(part.name) + 1
+        mask = guess == label_of(part.name)
         assert np.array_equal(rasterize(part.polygons, *guess.shape), mask)

@@ -13,11 +13,11 @@ import pytest
 from helpers import SAMPLE
 from tiny import VALIDATION, annotated_names, write_data
 
-from img_to_segments import PART_NAMES
 from training.corrections import DataError, read_corrections
 from training.parts_data import annotated_samples, read_labels, validation_names
 from training.pseudo_labels import LabelRun, label_photos
 from training.type_data import NO_CAR, TYPES, list_empty, list_samples, list_street
+from vision.labels import label_of
 
 
 def test_the_validation_photos_are_those_that_are_named(tmp_path: Path) -> None:
@@ -60,12 +60,12 @@ def test_corrections_change_the_labels(tmp_path: Path) -> None:
     assert val[0].missing == ("back_bumper",)
     assert val[1].missing == ()
     for old, new in (
-        ("hood", PART_NAMES.index("tailgate") + 1),  # a lid, and a pickup's is a tailgate
-        ("front_left_light", PART_NAMES.index("front_right_light") + 1),
+        ("hood", label_of("tailgate")),  # a lid, and a pickup's is a tailgate
+        ("front_left_light", label_of("front_right_light")),
         ("front_bumper", 255),
-        ("wheel", PART_NAMES.index("wheel") + 1),
+        ("wheel", label_of("wheel")),
     ):
-        here = plain == PART_NAMES.index(old) + 1
+        here = plain == label_of(old)
         assert here.any()
         assert set(np.unique(corrected[here])) == {new}, old
     assert (corrected[plain == 0] == 0).all()
@@ -133,10 +133,8 @@ def test_a_teacher_labels_what_it_is_sure_of(tmp_path: Path) -> None:
     assert photo is not None
     labels = read_labels(run.out / row["labels"], (0, 0))
     assert labels.shape == photo.shape[:2]
-    assert {PART_NAMES.index("hood") + 1, PART_NAMES.index("wheel") + 1, 0} <= set(
-        np.unique(labels)
-    )
-    assert PART_NAMES.index("tailgate") + 1 not in labels  # a sedan has a trunk
+    assert {label_of("hood"), label_of("wheel"), 0} <= set(np.unique(labels))
+    assert label_of("tailgate") not in labels  # a sedan has a trunk
 
     # What was labelled is not labelled again; a note that is missing is made again.
     before = {path: path.stat().st_mtime_ns for path in (run.out / "labels").iterdir()}

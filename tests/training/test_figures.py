@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from car_classification import TYPE_NAMES
-from img_to_segments import PART_NAMES
 from photo_result import NO_CAR, outline
 from training.answers import Answer, PartsAnswer
 from training.everything import write_metrics
@@ -24,8 +23,9 @@ from training.figures import (
 )
 from training.rows import mask_rows, type_rows
 from training.validation import ValidationPhoto
+from vision.labels import label_of
 
-HOOD, WHEEL = PART_NAMES.index("hood") + 1, PART_NAMES.index("wheel") + 1
+HOOD, WHEEL = label_of("hood"), label_of("wheel")
 SEDAN, SUV = TYPE_NAMES.index("sedan"), TYPE_NAMES.index("suv")
 
 

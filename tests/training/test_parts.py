@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from img_to_segments import PART_NAMES
 from training.parts_augment import Jitter, augment, random_transform
 from training.parts_data import (
     FLIPPED,
@@ -22,11 +21,12 @@ from training.parts_data import (
 from training.parts_metrics import PartScores
 from training.pseudo_labels import TAILGATE, TRUNK, label, use_type
 from training.train_parts import OPTIONS, parts_loss
+from vision.labels import label_of
 from vision.networks import build_network
 
-LEFT_DOOR = PART_NAMES.index("front_left_door") + 1
-RIGHT_DOOR = PART_NAMES.index("front_right_door") + 1
-HOOD = PART_NAMES.index("hood") + 1
+LEFT_DOOR = label_of("front_left_door")
+RIGHT_DOOR = label_of("front_right_door")
+HOOD = label_of("hood")
 STILL = Jitter((1.0, 1.0), (1.0, 1.0), turn=0, shear=0, perspective=0, mirror=0.0)
 MIRRORED = Jitter((1.0, 1.0), (1.0, 1.0), turn=0, shear=0, perspective=0, mirror=1.0)
 

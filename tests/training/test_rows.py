@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from car_classification import TYPE_NAMES
-from img_to_segments import PART_NAMES
 from photo_result import NO_CAR, outline
 from training.answers import (
     SIZES,
@@ -33,8 +32,9 @@ from training.rows import (
     turned_rows,
 )
 from training.validation import Kind, ValidationPhoto
+from vision.labels import label_of
 
-DOOR = PART_NAMES.index("back_left_door") + 1
+DOOR = label_of("back_left_door")
 
 
 def photo(key: str, doors: int | None = None, kind: Kind = "cars") -> ValidationPhoto:
