@@ -192,7 +192,7 @@ class ResultAnswer(BaseModel):
         "all coordinates are those of the photo as it was posted"
     )
     other_cars: bool = Field(
-        description="there are more cars of similar size, whose parts are not given"
+        description="there are more cars of similar size; parts of cars that touch may be mixed"
     )
     model_version: str = Field(description="of the models that made this result")
     type: TypeAnswer | None = Field(

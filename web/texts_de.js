@@ -56,7 +56,7 @@ export default {
     noParts: "Kein Teil ist sicher genug",
     noType: "Fahrzeugart auf diesem Foto nicht zu erkennen",
     turned: "Nicht aufrecht: Foto um {n}° im Uhrzeigersinn drehen",
-    others: "Andere ähnlich große Autos sind weggelassen",
+    others: "Es gibt weitere ähnlich große Autos",
     sure: "{p} sicher",
     unsure: "{p} sicher – bitte prüfen",
     orElse: "oder {name} ({p})",

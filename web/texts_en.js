@@ -56,7 +56,7 @@ export default {
     noParts: "No part is sure enough",
     noType: "The type can't be told from this photo",
     turned: "Not upright: turn the photo {n}° clockwise",
-    others: "Other cars of similar size are left out",
+    others: "There are other cars of similar size",
     sure: "{p} sure",
     unsure: "{p} sure – please check",
     orElse: "or {name} ({p})",

@@ -276,9 +276,9 @@ def test_a_car_without_a_sure_part(visit: Visit, ready: str) -> None:
 @pytest.mark.parametrize(
     ("language", "turned", "others"),
     [
-        ("en", "turn the photo 270° clockwise", "Other cars of similar size are left out"),
-        ("de", "Foto um 270° im Uhrzeigersinn drehen", "Andere ähnlich große Autos"),
-        ("th", "หมุนรูปตามเข็มนาฬิกา 270°", "ไม่รวมรถคันอื่น"),
+        ("en", "turn the photo 270° clockwise", "There are other cars of similar size"),
+        ("de", "Foto um 270° im Uhrzeigersinn drehen", "Es gibt weitere ähnlich große Autos"),
+        ("th", "หมุนรูปตามเข็มนาฬิกา 270°", "มีรถคันอื่น"),
     ],
 )
 def test_what_else_there_is_to_say(

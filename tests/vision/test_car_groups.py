@@ -82,3 +82,14 @@ def test_cars_that_touch() -> None:
     found = largest_car(both)
     assert np.array_equal(found.labels, both)
     assert found.has_rivals
+
+
+def test_stray_light_takes_no_wheel_along() -> None:
+    """A second small light far from the first is dropped alone, not with the wheel near it."""
+    labels = np.pad(car(), ((0, 0), (0, 30)))
+    labels[24:32, 60:66] = label_of("wheel")
+    expected = labels.copy()
+    labels[18:21, 68:71] = label_of("front_right_light")
+    found = largest_car(labels)
+    assert np.array_equal(found.labels, expected)
+    assert not found.has_rivals
