@@ -23,10 +23,7 @@ from car_classification import TypeClassifier
 from img_to_segments import CoarseSegmentation, PartSegmenter, Segmentation
 from photo_result import Analysis, Stage
 from photo_turn import QUARTERS, Look, best_look
-from poligons_from_seg import (
-    Outline,
-    label_map_to_outlines,
-)
+from poligons_from_seg import Outline, label_map_to_outlines
 from segment_interface import Photo
 from vision.labels import name_of
 from vision.model_files import MODELS, ModelFileError, models_version

@@ -209,7 +209,7 @@ def outline(corners: list[tuple[float, float]], view: str) -> Field:
 
 
 def both(*fields: Field, radius: float = 0.0) -> Field:
-    """Where all fields are negative, with rounded corners."""
+    """Return the intersection of fields, with rounded corners."""
 
     def field(p: Floats) -> Floats:
         value = fields[0](p)
@@ -221,12 +221,12 @@ def both(*fields: Field, radius: float = 0.0) -> Field:
 
 
 def beyond(axis: int, limit: float, sign: int = 1) -> Field:
-    """Where the coordinate is above the limit, or below it for sign -1."""
+    """Return the half-space above a limit of a coordinate, or below it for sign -1."""
     return lambda p: sign * (limit - p[:, axis])
 
 
 def out(limit: float) -> Field:
-    """Where |y| is above the limit."""
+    """Return the field of |y| above a limit."""
     return lambda p: limit - np.abs(p[:, 1])
 
 

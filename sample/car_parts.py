@@ -1,4 +1,4 @@
-"""What is bolted to the body: wheels, mirrors, handles, lamps, plates, wipers and the interior."""
+"""Build the fittings of the body: wheels, mirrors, handles, lamps, plates, wipers, the interior.
 
 from __future__ import annotations
 

@@ -16,6 +16,6 @@ class Blank:
     version = "blank"
 
     def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
-        """As `Pipeline.analyse`."""
+        """See `Pipeline.analyse`."""
         at("parts")
         return Analysis(None, np.zeros(photo.size, np.uint8), {})

@@ -1,4 +1,4 @@
-"""What the tests of the page need: a browser, and pages that watch themselves."""
+"""Provide a browser to the tests of the page, and pages that watch themselves."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Visit:
         return self.page
 
     def said(self) -> list[str]:
-        """All lines of progress that were shown, in order."""
+        """Return the lines of progress that were shown, in order."""
         lines: list[str] = self.page.evaluate("window.said")
         return lines
 
@@ -119,7 +119,7 @@ class Visit:
         return self.page.locator(f".part[data-part={name}]")
 
     def transform(self) -> str:
-        """Where the drawing is: changes with zoom and position."""
+        """Return the place of the drawing, which changes with zoom and position."""
         return self.page.locator("#overlay > g").get_attribute("transform") or ""
 
     def scale(self) -> float:

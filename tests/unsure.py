@@ -24,7 +24,7 @@ class Unsure:
     version = "unsure"
 
     def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
-        """As `Pipeline.analyse`; the sure part is the upper half of the picture."""
+        """See `Pipeline.analyse`. The sure part is the upper half of the picture."""
         at("parts")
         labels = np.full(photo.size, label_of(UNSURE), np.uint8)
         labels[: photo.size[0] // 2] = label_of(SURE)

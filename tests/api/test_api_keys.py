@@ -29,7 +29,7 @@ def basic(key: str, name: str = "anybody") -> dict[str, str]:
 
 
 def forms(key: str) -> Iterator[dict[str, str]]:
-    """All ways to send a key."""
+    """Return the ways to send a key."""
     yield {"Authorization": f"Bearer {key}"}
     yield {"authorization": f"bearer  {key} "}
     yield {"X-API-Key": key}

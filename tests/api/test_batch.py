@@ -51,7 +51,7 @@ def send(client: FlaskClient, images: Any, **more: Any) -> TestResponse:
 
 
 def entries(answer: TestResponse) -> list[dict[str, Any]]:
-    """What a batch that was read got for its photos."""
+    """Return the entries of an accepted batch."""
     assert answer.status_code == 200, answer.text
     BatchAnswer.model_validate(answer.get_json())
     found: list[dict[str, Any]] = answer.get_json()["photos"]

@@ -18,7 +18,7 @@ PAGES = ("/ui", "/docs")
 
 
 def check(headers: dict[str, str], path: str, method: str) -> None:
-    """All that every answer must have."""
+    """Check the headers of an answer."""
     for name in SECURITY_HEADERS:
         assert headers.get(name), (method, path, name)
     assert headers["X-Content-Type-Options"] == "nosniff"

@@ -63,7 +63,7 @@ def test_ready_when_the_models_are_loaded(client: FlaskClient) -> None:
 
 
 def reason(client: FlaskClient) -> str:
-    """Why the service is not ready."""
+    """Return the reason why the service is not ready."""
     answer = client.get("/ready")
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0

@@ -1,4 +1,4 @@
-"""Each row of the API table, with the real models."""
+"""Test each row of the API table with the real models."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ def test_base64_as_front_ends_send_it(client: FlaskClient, image: str) -> None:
 
 
 def test_bare_line_breaks_in_the_json(client: FlaskClient) -> None:
-    """What a shell makes of `base64 photo.png` between quotes."""
+    """Return base64 with line breaks, as the shell's `base64` prints it."""
     text = '{"image": "' + base64.encodebytes(base64.b64decode(PNG)).decode() + '"}'
     assert client.post("/", data=text, content_type="application/json").status_code == 200
 

@@ -1,4 +1,4 @@
-"""How much one client may ask for, and what it is told beyond that."""
+"""Test the limits of one client, and the answers beyond them."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ PIECES = st.sampled_from(
 
 
 def read(data: bytes) -> object:
-    """What a route gets of a body; None where it is refused."""
+    """Return the JSON of a request body, None if it is refused."""
     with app.test_request_context(method="POST", data=data, content_type="application/json"):
         try:
             return posted_object()

@@ -76,7 +76,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """All results by name."""
+    """Return the results by name."""
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in out.rglob("*")
@@ -85,7 +85,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 def lines(out: Path) -> list[dict[str, str]]:
-    """What is noted as done."""
+    """Return the lines of the run log."""
     noted = (out / FOLDER / "done.jsonl").read_text().splitlines()
     return [json.loads(line) for line in noted]
 
@@ -119,7 +119,7 @@ def test_what_changed_is_noticed(
     out = tmp_path / "out"
 
     def calls(*options: str) -> int:
-        """How many photos are worked on; the results are those of a run from nothing."""
+        """Return the number of photos processed; check the results against a run from nothing."""
         before = counting.calls
         assert run(folder, "--format", form, "--out", out, *options).exit_code == 0
         done = counting.calls - before

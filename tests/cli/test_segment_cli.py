@@ -46,7 +46,7 @@ def folder(tmp_path: Path, sample: bytes) -> Path:
 
 
 def listed(folder: Path) -> list[str]:
-    """All files but those that are kept for going on."""
+    """Return the result files, without the run log."""
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.is_file()]
     return sorted(name for name in names if not name.startswith(FOLDER))
 

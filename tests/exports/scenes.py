@@ -65,7 +65,7 @@ def drawn() -> Result:
 
 @pytest.fixture(scope="session")
 def found(pipeline: Pipeline, sample: bytes) -> Result:
-    """What the real networks find in the sample."""
+    """Return the annotation of the sample by the real networks."""
     return Result.of(pipeline.analyse(decode_photo(sample, 10_000_000)), pipeline.version)
 
 

@@ -1,4 +1,4 @@
-"""What the options do to a result."""
+"""Test the effect of options on a result."""
 
 from __future__ import annotations
 

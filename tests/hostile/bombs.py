@@ -64,7 +64,7 @@ def png(
 
 
 def _filled(make: Callable[[int], bytes]) -> bytes:
-    """As many pieces as one file may have."""
+    """Return a file with the most pieces allowed."""
     size = len(make(0))
     return b"".join(make(i) for i in range((BUDGET - 100_000) // size))
 
@@ -85,7 +85,7 @@ def png_texts(kind: bytes, key: bytes) -> bytes:
 
 
 def png_one_text(kind: bytes) -> bytes:
-    """One text that gets 1,000 times as large when it is read."""
+    """Return a text that grows 1,000 times when it is read."""
     middle = {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"iCCP": b"a\0\0"}[kind]
     return png(8, 8, extra=chunk(kind, middle + _zeros(1 << 25)))
 

@@ -77,7 +77,7 @@ def error(connection: socket.socket) -> int:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the server ends a connection before a minute is over."""
+    """Return True if the server closes a connection within a minute."""
     try:
         while connection.recv(65_536):
             pass
@@ -154,7 +154,7 @@ def test_a_half_closed_connection_gets_its_answer(impatient: Server) -> None:
 
 
 def test_clients_that_never_read(impatient: Server) -> None:
-    """Each asks for much more than the kernel takes; more of them than there are threads."""
+    """Request more than the kernel buffers, on more connections than threads."""
     page = b"GET /docs/swagger/js/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     assert len(requests.get(f"{impatient.url}{page.split()[1].decode()}", timeout=60).content) > 1e6
     with ExitStack() as stack:

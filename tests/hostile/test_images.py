@@ -146,7 +146,7 @@ def test_seeds_of_the_damage_are_valid(kind: str) -> None:
 
 
 def well_formed(pixels: NDArray[np.uint8]) -> bool:
-    """Whether an array is what the networks expect."""
+    """Return True if an array is a valid input of the networks."""
     return (
         pixels.dtype == np.uint8
         and pixels.ndim == 3

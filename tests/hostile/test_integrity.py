@@ -1,4 +1,4 @@
-"""What we ship is what we tested: requirements by hash, weights by manifest."""
+"""Test that shipped files are the tested ones: requirements by hash, weights by manifest."""
 
 from __future__ import annotations
 

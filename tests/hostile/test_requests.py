@@ -36,7 +36,7 @@ def send(client: FlaskClient, data: bytes) -> TestResponse:
 
 
 def refused(answer: TestResponse) -> bool:
-    """Whether an answer is a refusal of our shape."""
+    """Return True if an answer is an error in the one error shape."""
     return answer.status_code in REFUSALS and set(answer.get_json()) == {"error"}
 
 

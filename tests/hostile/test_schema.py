@@ -1,4 +1,4 @@
-"""What the OpenAPI document promises, asked by schemathesis with all its checks.
+"""Test the OpenAPI document with all checks of schemathesis.
 
 A longer run by hand: HOSTILE_EXAMPLES=1000 make test ARGS="-k test_schema --timeout=7200".
 """
@@ -65,7 +65,7 @@ def test_the_document_is_true(
 
 
 def operations(app: OpenApiApp) -> list[Any]:
-    """All operations of the document."""
+    """Return the operations of the document."""
     document = schemathesis.openapi.from_wsgi("/openapi.json", app)
     results: list[Any] = list(document.get_all_operations())
     found = [result.ok() for result in results]

@@ -1,4 +1,4 @@
-"""What every engine promises, each test with threads of this process and with Celery workers."""
+"""Test the contract of engines, with threads of this process and with Celery workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is on disk and in memory before, while and after a job runs."""
+"""Test disk and memory before, during and after a job."""
 
 from __future__ import annotations
 

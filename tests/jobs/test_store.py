@@ -1,4 +1,4 @@
-"""What every store promises, each test on each kind of store; and what the file adds to it."""
+"""Test the contract of stores on each kind of store, and the file of SQLite."""
 
 from __future__ import annotations
 

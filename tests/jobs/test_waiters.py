@@ -39,7 +39,7 @@ class Board:
         assert self._looked.acquire(timeout=60)
 
     def after(self, tell: Callable[[], None], woken: int) -> set[tuple[str, bool]]:
-        """Who has looked again after some news, when so many have."""
+        """Return the waiters that were woken, once there are that many."""
         with self.news.lock:
             self.looks.clear()
             tell()

@@ -1,4 +1,4 @@
-"""What people take away from the page: files and texts. Each is read by what it is meant for."""
+"""Test the files and texts that people take from the page. Each is read by what it is meant for."""
 
 from __future__ import annotations
 

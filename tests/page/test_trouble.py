@@ -1,4 +1,4 @@
-"""What the page does when something is wrong, and what it keeps."""
+"""Test the page when something goes wrong."""
 
 from __future__ import annotations
 

@@ -34,13 +34,13 @@ NOBODY = 65534
 
 
 def instructions(name: str) -> list[str]:
-    """What follows an instruction, its lines joined, of all stages."""
+    """Return the arguments of an instruction in all stages, with joined lines."""
     joined = re.sub(r"\\\n\s*", "", re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
     return re.findall(rf"^{name} (.*)$", joined, re.MULTILINE)
 
 
 def is_copied(path: str) -> bool:
-    """Whether `COPY . .` takes a file: the last line of .dockerignore that fits decides."""
+    """Return True if `COPY . .` takes a file: the last line of .dockerignore that fits decides."""
     copied = True
     for line in IGNORED:
         pattern = line.removeprefix("!")
@@ -97,7 +97,7 @@ def serve(python: Path | str, image: Path, data: Path, **process: Any) -> Server
 
 
 def is_healthy(python: Path | str, server: Server) -> bool:
-    """What the image's HEALTHCHECK says."""
+    """Return the exit status of the image's HEALTHCHECK."""
     (check,) = instructions("HEALTHCHECK")
     words = json.loads(check.partition("CMD ")[2])
     port = server.url.rpartition(":")[2]
@@ -112,7 +112,7 @@ def is_healthy(python: Path | str, server: Server) -> bool:
 
 
 def check_service(python: Path | str, server: Server, image: Path) -> None:
-    """All that the image must be able to do."""
+    """Test what the image must be able to do."""
     assert is_healthy(python, server)
     image_hash = server.post(SAMPLE.read_bytes())
     server.wait(image_hash)
@@ -189,7 +189,7 @@ def compose_text() -> str:
 
 
 def compose(**variables: str) -> subprocess.CompletedProcess[str]:
-    """What Docker Compose makes of the file; that needs no engine."""
+    """Return the file as Docker Compose reads it; that needs no engine."""
     return subprocess.run(
         [TOOLS / "docker-compose", "--file", "compose.yaml", "config", "--format", "json"],
         cwd=REPOSITORY,

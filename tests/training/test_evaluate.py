@@ -1,4 +1,4 @@
-"""All rows of the table, from a folder of data with the service's own models."""
+"""Test the rows of the table, on a folder of data with the service's own models."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_a_flip_moves_the_pixels_and_swaps_the_sides() -> None:
 
 
 def test_labels_follow_the_pixels() -> None:
-    """What is marked in the photo is where the label says, whatever the geometry."""
+    """A mark in the photo stays where the label is, for any geometry."""
     jitter = Jitter((1.0, 1.8), (0.6, 1.4))
     labels = np.zeros((100, 100), np.uint8)
     labels[30:60, 20:70] = HOOD

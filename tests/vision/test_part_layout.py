@@ -1,4 +1,4 @@
-"""What the shape network is shown of a car's parts."""
+"""Test the input of the layout network."""
 
 from __future__ import annotations
 

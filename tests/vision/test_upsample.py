@@ -24,7 +24,7 @@ def four_cells(coarse: NDArray[np.uint8], height: int, width: int) -> NDArray[np
 def by_planes(
     logits: NDArray[np.float32], coarse: NDArray[np.uint8], height: int, width: int
 ) -> NDArray[np.uint8]:
-    """All logits at full size, by OpenCV; labels confined as `upsample_labels` says."""
+    """Return labels from logits enlarged by OpenCV, confined as in `upsample_labels`."""
     size = (width, height)
     scores = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in logits])
     around = four_cells(coarse, height, width)

@@ -208,7 +208,7 @@ class Cluster:
         return answer
 
     def are_ready_once(self, hashes: list[str]) -> None:
-        """All photos are Ready, listed once each, and counted once each."""
+        """Check that each photo is Ready, listed once, and counted once."""
         for image_hash in hashes:
             self.server.wait(image_hash)
         assert get(self.server, "/").json() == hashes
