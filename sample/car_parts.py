@@ -1,4 +1,4 @@
-"""Build the fittings of the body: wheels, mirrors, handles, lamps, plates, wipers, the interior.
+"""Build the fittings of the body: wheels, mirrors, handles, lamps, plates, wipers, the interior."""
 
 from __future__ import annotations
 
