@@ -20,7 +20,7 @@ from api.keys import add_access, current_owner, describe_access
 from api.listeners import seats
 from api.openapi import OpenApiApp, add_docs
 from api.page import add_ui
-from api.photos import add_posting, too_large
+from api.photos import add_posting
 from api.rate_limits import MEMORY, add_limits, describe_limits
 from api.results import add_results
 from api.status import add_live
@@ -80,7 +80,7 @@ def create_app(
     app.extensions["jobs"] = jobs
     CORS(app, origins=settings.cors_patterns, expose_headers=EXPOSED)
     add_headers(app, settings)
-    register_errors(app, too_large=too_large(settings))
+    register_errors(app)
     add_access(app, settings)
     add_posting(app, jobs, settings)
     _add_routes(app, jobs)

@@ -1,21 +1,29 @@
-"""Error answers of all routes: `{"error": "..."}` with a fitting HTTP status."""
+"""Map exceptions to error answers: `{"error": "..."}` with a fitting HTTP status.
+
+Views, and all functions that they call, raise exceptions. `to_api_error` has the table of all
+exceptions, and `error_response` builds every error answer of the app.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from jobs.job import ClosingError, QueueFullError
 from jobs.store import StoreError
+from options import OptionError
 from segment_interface import ImageError
 
 log = logging.getLogger("carseg.api")
 
 UNEXPECTED = "The service failed on this request; its log says why."
 
-AWAY_SECONDS = 5  # seconds; Retry-After while the store is unreachable
+AWAY_SECONDS = 5  # Retry-After while the store is unreachable
+_CLOSING = "The service is stopping; try again in a moment."
+_CLOSING_SECONDS = 2  # Retry-After while the service stops
 
 _MESSAGES = {
     400: "The request could not be understood.",
@@ -23,6 +31,7 @@ _MESSAGES = {
     413: "The request is too large.",
     415: "The content type is not supported.",
 }
+_OWN_HEADERS = ("content-type", "content-length")  # of the JSON, not of werkzeug's HTML
 
 
 class ApiError(Exception):
@@ -32,13 +41,21 @@ class ApiError(Exception):
         status: HTTP status of the answer.
         message: one sentence.
         retry_after: whole seconds after which to retry; None if unknown.
+        headers: further headers of the answer.
     """
 
-    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        retry_after: int | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.retry_after = retry_after
+        self.headers = tuple(headers)
 
 
 def unknown_photo() -> ApiError:
@@ -46,15 +63,57 @@ def unknown_photo() -> ApiError:
     return ApiError(404, "No photo with this hash is known.")
 
 
-def explain(error: Exception) -> ApiError:
-    """Return the error answer for an exception; log it if the service is at fault."""
+def error_response(
+    status: int,
+    message: str,
+    *,
+    retry_after: int | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+) -> Response:
+    """Build an error answer.
+
+    Args:
+        status: HTTP status.
+        message: one sentence for people.
+        retry_after: whole seconds for the header Retry-After; None to leave it out.
+        headers: further headers; several may have the same name.
+    """
+    response = jsonify(error=message)
+    response.status_code = status
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    for name, value in headers:
+        response.headers.add(name, value)
+    return response
+
+
+def to_api_error(error: Exception) -> ApiError:
+    """Return the error answer for an exception; log it if the service is at fault.
+
+    | exception           | status          | message       | Retry-After        |
+    |---------------------|-----------------|---------------|--------------------|
+    | `ApiError`          | its own         | its own       | its own            |
+    | `ImageError`        | 400, 413 or 415 | its own       |                    |
+    | `OptionError`       | 400             | its own       |                    |
+    | `ClosingError`      | 503             | of this table | 2 s                |
+    | `QueueFullError`    | 503             | its own       | half of the queue  |
+    | `StoreError` (away) | 503             | its own       | 5 s                |
+    | `StoreError` (full) | 507             | its own       |                    |
+    | other `StoreError`  | 500             | its own       |                    |
+    | `HTTPException`     | its own         | by its status | its own            |
+    | any other           | 500             | `UNEXPECTED`  |                    |
+
+    `api.rate_limits` adds the two exceptions of its library, which is loaded only if needed.
+    """
     match error:
         case ApiError():
             return error
         case ImageError():
             return ApiError(error.status, error.message)
+        case OptionError():
+            return ApiError(400, str(error))
         case ClosingError():
-            return ApiError(503, "The service is stopping; try again in a moment.", 2)
+            return ApiError(503, _CLOSING, _CLOSING_SECONDS)
         case QueueFullError():
             return ApiError(503, str(error), error.retry_after)
         case StoreError(away=True):
@@ -63,47 +122,36 @@ def explain(error: Exception) -> ApiError:
         case StoreError():
             log.error("The store failed on %s %r", request.method, request.path, exc_info=error)
             return ApiError(507 if error.full else 500, str(error))
+        case HTTPException():
+            return _from_http(error)
     log.error("Failed on %s %r", request.method, request.path, exc_info=error)
     return ApiError(500, UNEXPECTED)
 
 
-def answer(failure: ApiError) -> Response:
-    """Return the response for an error."""
-    response = jsonify(error=failure.message)
-    response.status_code = failure.status
-    if failure.retry_after is not None:
-        response.headers["Retry-After"] = str(failure.retry_after)
-    return response
+def _from_http(error: HTTPException) -> ApiError:
+    """Return the error answer for an exception of werkzeug, such as an unknown address."""
+    if isinstance(error, MethodNotAllowed):
+        if request.method in ("GET", "HEAD"):
+            return _from_http(NotFound())  # the address is for POST or DELETE only
+        message = f"{request.method} is not possible here."
+    elif (error.code or 500) >= 500:
+        message = UNEXPECTED
+    else:
+        message = _MESSAGES.get(error.code or 500, f"{error.name}.")
+    headers = [(k, v) for k, v in error.get_headers() if k.lower() not in _OWN_HEADERS]
+    return ApiError(error.code or 500, message, headers=headers)  # headers such as Allow
 
 
-def register_errors(app: Flask, *, too_large: str) -> None:
-    """Register the handlers that answer every exception with a JSON error.
+def register_errors(app: Flask) -> None:
+    """Answer every exception in the app as `to_api_error` says."""
 
-    Args:
-        app: the app.
-        too_large: message for a request body over the limit.
-    """
-    messages = _MESSAGES | {413: too_large}
+    def to_response(error: Exception) -> Response:
+        failure = to_api_error(error)
+        return error_response(
+            failure.status,
+            failure.message,
+            retry_after=failure.retry_after,
+            headers=failure.headers,
+        )
 
-    def from_http(error: HTTPException) -> Response:
-        status = error.code or 500
-        if status == 405 and request.method in ("GET", "HEAD"):
-            return from_http(NotFound())  # GET on an address for POST or DELETE only is a 404
-        if status == 405:
-            message = f"{request.method} is not possible here."
-        elif status >= 500:
-            message = UNEXPECTED
-        else:
-            message = messages.get(status, error.name + ".")
-        response = jsonify(error=message)
-        response.status_code = status
-        for name, value in error.get_headers():
-            if name.lower() not in ("content-type", "content-length"):
-                response.headers[name] = value  # such as Allow and Retry-After
-        return response
-
-    def from_anything(error: Exception) -> Response:
-        return answer(explain(error))
-
-    app.register_error_handler(HTTPException, from_http)
-    app.register_error_handler(Exception, from_anything)
+    app.register_error_handler(Exception, to_response)

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from api import schema
+from api.errors import ApiError
 from api.openapi import OpenApiApp
 from jobs.counts import BUCKETS, OUTCOMES, STAGES, histogram
 from jobs.engine import Engine
@@ -183,12 +184,9 @@ def add_monitoring(
         The answer is 503 with the reason otherwise. Needs no key.
         """
         reason = trouble(jobs, stages)
-        if reason is None:
-            return jsonify(status="ready")
-        answer = jsonify(error=reason)
-        answer.status_code = 503
-        answer.headers["Retry-After"] = str(RETRY_AFTER)
-        return answer
+        if reason is not None:
+            raise ApiError(503, reason, RETRY_AFTER)
+        return jsonify(status="ready")
 
     @app.get("/metrics", summary="Figures for Prometheus", responses={200: schema.TEXT})
     def show_metrics() -> Response:

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.errors import ApiError
@@ -101,18 +101,17 @@ def add_access(app: Flask, settings: Settings) -> None:
         return
 
     @app.before_request
-    def check_key() -> Response | None:
+    def check_key() -> None:
         if _needs_no_key():
-            return None
+            return
         given, by_browser = _given()
         owner = None if given is None else keys.owner(given)
         if owner is None:
-            return _refusal("This key is not valid." if given else "Send a key.")
+            raise _refusal("This key is not valid." if given else "Send a key.")
         if by_browser and request.method not in _SAFE_METHODS and _is_foreign():
             raise ApiError(403, "Another site can't do this with a key that the browser keeps.")
         g.client = owner
         g.owner = "" if settings.shared_results else owner
-        return None
 
     @app.after_request
     def vary(response: Response) -> Response:
@@ -175,19 +174,17 @@ def _is_foreign() -> bool:
     return origin is not None and urlsplit(origin).netloc != request.host
 
 
-def _refusal(message: str) -> Response:
-    """Return the answer 401.
+def _refusal(message: str) -> ApiError:
+    """Return the error 401.
 
     Basic is offered only if a person opens a page, or to requests from this origin. Otherwise
     pages of other sites would show a login dialog.
     """
-    response = jsonify(error=message)
-    response.status_code = 401
-    response.headers.add("WWW-Authenticate", _BEARER)
+    challenges = [("WWW-Authenticate", _BEARER)]
     opens_a_page = any(value == "text/html" for value in request.accept_mimetypes.values())
     if opens_a_page or request.headers.get("Sec-Fetch-Site") == "same-origin":
-        response.headers.add("WWW-Authenticate", _BASIC)
-    return response
+        challenges.append(("WWW-Authenticate", _BASIC))
+    return ApiError(401, message, headers=challenges)
 
 
 def describe_access(document: dict[str, Any]) -> None:

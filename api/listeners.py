@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from api.errors import ApiError
 from jobs.engine import Engine
 from jobs.job import PhotoStatus
 from jobs.store import StoreError
@@ -21,8 +22,12 @@ HEARTBEAT = 5.0  # seconds between keep-alive lines, which detect closed connect
 RETRY_AFTER = 2  # seconds; Retry-After of a refused stream
 
 
-class TooManyWaitingError(Exception):
+class TooManyWaitingError(ApiError):
     """The error that all slots for waiting requests are taken."""
+
+    def __init__(self) -> None:
+        message = "Too many are listening; ask for the status instead."
+        super().__init__(503, message, RETRY_AFTER)
 
 
 def seats(http_threads: int) -> int:

@@ -14,21 +14,16 @@ from flask import Response, jsonify, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api import schema
-from api.errors import ApiError, explain
+from api.errors import ApiError, to_api_error
 from api.keys import current_owner
 from api.openapi import OpenApiApp
 from api.rate_limits import count_photo
 from api.request_json import posted_object, posted_texts
 from jobs.engine import Engine
-from segment_interface import ImageError, decode_base64
+from segment_interface import decode_base64
 from settings import Settings
 
 _RETRY_AFTER = 1  # seconds; Retry-After of a batch while others are read
-
-
-def too_large(settings: Settings) -> str:
-    """Return the message for a photo with too many bytes."""
-    return f"The image is too large; the limit is {settings.max_upload_mb:g} MB."
 
 
 def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
@@ -49,7 +44,10 @@ def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
 
         A known photo is processed again if it ended in Error, or if other models made its result.
         """
-        image = posted_object().get("image")
+        try:
+            image = posted_object().get("image")
+        except RequestEntityTooLarge:
+            raise ApiError(413, _too_large(settings)) from None
         if not isinstance(image, str) or not image:
             raise ApiError(400, 'There is no image; send {"image": "<base64>"}.')
         return jsonify(_take(jobs, settings, image))
@@ -85,11 +83,16 @@ def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
         return answer
 
 
+def _too_large(settings: Settings) -> str:
+    """Return the message for a photo with too many bytes."""
+    return f"The image is too large; the limit is {settings.max_upload_mb:g} MB."
+
+
 def _take(jobs: Engine, settings: Settings, image: str) -> dict[str, Any]:
-    """Accept one photo and return its answer. `api.errors.explain` maps what this raises."""
+    """Accept one photo and return its answer. `api.errors.to_api_error` maps what this raises."""
     data = decode_base64(image)
     if len(data) > settings.max_upload_bytes:
-        raise ImageError(413, too_large(settings))
+        raise ApiError(413, _too_large(settings))
     image_hash, is_new = jobs.accept(data, current_owner())
     message = "The photo was taken." if is_new else "The photo is known already."
     return {"message": message, "image_hash": image_hash}
@@ -115,7 +118,7 @@ def _entry(jobs: Engine, settings: Settings, image: str, *, is_first: bool) -> d
             count_photo()
         return _take(jobs, settings, image)
     except Exception as error:
-        failure = explain(error)
+        failure = to_api_error(error)
     entry: dict[str, Any] = {"error": failure.message, "code": failure.status}
     if failure.retry_after is not None:
         entry["retry_after"] = failure.retry_after

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
-from flask import Flask, Response, current_app, g, jsonify, request
+from flask import Flask, Response, current_app, g, request
 
-from api.errors import AWAY_SECONDS, ApiError, answer
+from api.errors import AWAY_SECONDS, ApiError, error_response
 from api.openapi import add_error, each_operation
 from jobs.store import AWAY
 
@@ -100,16 +100,14 @@ def add_limits(app: Flask, rate: str, storage: Mapping[str, Any] = MEMORY) -> No
 
     @app.errorhandler(StorageError)
     def away(error: StorageError) -> Response:
-        return answer(ApiError(503, AWAY, AWAY_SECONDS))
+        return error_response(503, AWAY, retry_after=AWAY_SECONDS)
 
     @app.errorhandler(RateLimitExceeded)
     def exceeded(error: RateLimitExceeded) -> Response:
-        response = jsonify(error=_TOO_MANY.format(error.description))
-        response.status_code = 429
         current = limiter.current_limit
         left = 0.0 if current is None else current.reset_at - time.time()
-        response.headers["Retry-After"] = str(max(1, math.ceil(left)))
-        return response
+        message = _TOO_MANY.format(error.description)
+        return error_response(429, message, retry_after=max(1, math.ceil(left)))
 
 
 def describe_limits(document: dict[str, Any]) -> None:

@@ -41,12 +41,9 @@ def add_results(app: OpenApiApp, jobs: Engine) -> None:
         The answer is 400 while the photo is Uploaded or Processing, 404 if it ended in Error.
         """
         result = _result(jobs, path.image_hash)
-        try:
-            given = request.args.to_dict(flat=False)
-            chosen = _chosen(given.pop("format", []))
-            document = export(path.image_hash, result, chosen, parse(given))
-        except OptionError as error:
-            raise ApiError(400, str(error)) from None
+        given = request.args.to_dict(flat=False)
+        chosen = _chosen(given.pop("format", []))
+        document = export(path.image_hash, result, chosen, parse(given))
         answer = Response(document, content_type=chosen.media_type)
         answer.vary.add("Accept")
         return answer
@@ -102,11 +99,8 @@ def _result(jobs: Engine, image_hash: str) -> Result:
 
 
 def _options(names: Collection[str]) -> Options:
-    """Read the options of the request; only `names` are allowed. Raises ApiError."""
-    try:
-        return parse(request.args.to_dict(flat=False), names)
-    except OptionError as error:
-        raise ApiError(400, str(error)) from None
+    """Read the options of the request; only `names` are allowed. Raises OptionError."""
+    return parse(request.args.to_dict(flat=False), names)
 
 
 def _chosen(names: list[str]) -> Format:

@@ -11,7 +11,7 @@ from flask import Response, jsonify, request
 from api import schema
 from api.errors import ApiError, unknown_photo
 from api.keys import current_owner
-from api.listeners import LONGEST_WAIT, RETRY_AFTER, Listeners, TooManyWaitingError
+from api.listeners import LONGEST_WAIT, Listeners
 from api.openapi import OpenApiApp
 from api.request_json import posted_texts
 from api.schema import ImagePath, WaitQuery
@@ -85,15 +85,9 @@ def _events(listeners: Listeners, image_hash: str) -> Response:
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
         return Response(mimetype="text/event-stream", headers=headers)
-    try:
-        lines, leave = listeners.stream(
-            image_hash, lambda now: json.dumps(_status(now)), current_owner()
-        )
-    except TooManyWaitingError:
-        answer = jsonify(error="Too many are listening; ask for the status instead.")
-        answer.status_code = 503
-        answer.headers["Retry-After"] = str(RETRY_AFTER)
-        return answer
+    lines, leave = listeners.stream(
+        image_hash, lambda now: json.dumps(_status(now)), current_owner()
+    )
     response = Response(lines, mimetype="text/event-stream", headers=headers)
     response.call_on_close(leave)
     return response
