@@ -1,14 +1,16 @@
-"""Find the number of quarter turns that turn a photo upright."""
+"""Classify the car in a photo, and find the quarter turns that turn the photo upright."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from car_classification import CarView
-from img_to_segments import CoarseSegmentation
+from car_classification import CarView, TypeClassifier
+from img_to_segments import CoarseSegmentation, PartSegmenter
 from options import DEFAULT_CONFIDENCE
+from segment_interface import Photo
 from vision.labels import WHEEL
 
 QUARTERS = (1, 2, 3)
@@ -19,11 +21,11 @@ _UPRIGHT = 0.5  # other turns are not tried from this probability by the layout 
 _SURE = 0.5  # and from this mean confidence of the parts
 _TURNED = 0.6  # another turn may win from this probability by the layout network
 _SURE_TURNED = 0.3  # and from this mean confidence of the parts
-_BETTER = 1.2  # another turn must have this many times the score of the first look
+_BETTER = 1.2  # another turn must have this many times the score of the posted photo
 
 
 @dataclass(frozen=True)
-class Look:
+class Orientation:
     """The output of the networks for a photo after some quarter turns clockwise.
 
     Attributes:
@@ -71,7 +73,47 @@ class Look:
         return self.view.turned[0] < _UPRIGHT or self.mean_confidence < _SURE
 
 
-def best_look(first: Look, others: list[Look]) -> Look:
-    """Return the look with the best score, or the first unless another is clearly better."""
-    other = max(others, key=lambda look: look.score)
-    return other if other.is_clear and other.score > _BETTER * first.score else first
+def classify(
+    classifier: TypeClassifier,
+    pixels: NDArray[np.uint8],
+    cells: CoarseSegmentation,
+    quarters: int = 0,
+) -> Orientation:
+    """Run the type networks on a photo and its parts.
+
+    Args:
+        classifier: the type networks.
+        pixels: (h, w, 3) uint8, the photo, turned clockwise by `quarters` quarter turns.
+        cells: the parts in the turned photo.
+        quarters: 0 to 3.
+    """
+    if not cells.confidences:
+        return Orientation(quarters, cells, None)
+    box = cells.box(*pixels.shape[:2])
+    return Orientation(quarters, cells, classifier(pixels, box, cells.probabilities))
+
+
+def turn_upright(
+    segmenter: PartSegmenter, classifier: TypeClassifier, photo: Photo, posted: Orientation
+) -> Orientation:
+    """Return the most likely orientation of a photo. If in doubt, run the networks on all turns.
+
+    Args:
+        segmenter: the part network.
+        classifier: the type networks.
+        photo: the photo as it was posted.
+        posted: the output of the networks for it.
+    """
+    if not posted.is_doubtful:
+        return posted
+    turned = []
+    for quarters in QUARTERS:
+        pixels = np.ascontiguousarray(np.rot90(photo.pixels, -quarters))
+        turned.append(classify(classifier, pixels, segmenter.cells(pixels), quarters))
+    return best_orientation(posted, turned)
+
+
+def best_orientation(posted: Orientation, turned: list[Orientation]) -> Orientation:
+    """Return the orientation with the best score, or `posted` unless it is clearly worse."""
+    best = max(turned, key=lambda orientation: orientation.score)
+    return best if best.is_clear and best.score > _BETTER * posted.score else posted

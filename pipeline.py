@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from car_classification import TypeClassifier
 from img_to_segments import CoarseSegmentation, PartSegmenter, Segmentation
 from photo_result import Analysis, Stage
-from photo_turn import QUARTERS, Look, best_look
+from photo_turn import Orientation, classify, turn_upright
 from poligons_from_seg import Outline, label_map_to_outlines
 from segment_interface import Photo
 from vision.labels import name_of
@@ -50,7 +50,7 @@ class Analyser(Protocol):
 
     version: str
 
-    def analyse(self, photo: Photo, at: Callable[[Stage], None] = ...) -> Analysis:
+    def analyse(self, photo: Photo, on_stage: Callable[[Stage], None] = ...) -> Analysis:
         """See `Pipeline.analyse`."""
         ...
 
@@ -127,7 +127,7 @@ class Pipeline:
     def analyse(
         self,
         photo: Photo | NDArray[np.uint8],
-        at: Callable[[Stage], None] = lambda stage: None,
+        on_stage: Callable[[Stage], None] = lambda stage: None,
     ) -> Analysis:
         """Find the parts and the type of the car.
 
@@ -135,77 +135,64 @@ class Pipeline:
 
         Args:
             photo: a photo, or all its pixels, (H, W, 3) uint8, upright by its EXIF orientation.
-            at: called with each stage when it begins.
+            on_stage: called with each stage when it begins.
 
         Raises:
             ModelsNotLoadedError: the models could not be loaded.
         """
-        segment, classify = self.wait()
+        segmenter, classifier = self.wait()
         if not isinstance(photo, Photo):
             photo = Photo.of(photo)
-        with self.runtime.crowd as crowd:
-            at("parts")
-            cells = segment.cells(photo.pixels)
-            drawing = None
-            if cells.confidences and crowd.size < self.runtime.threads:
-                at("type")
-                with crowd:  # a core is free: find the outlines concurrently
-                    waiting = _run_in_thread(partial(_look, classify, photo.pixels, cells))
-                    drawing = _draw(segment, cells, photo.size)
-                    look = waiting.result()
+        active = self.runtime.active_calls
+        with active.track():
+            on_stage("parts")
+            cells = segmenter.cells(photo.pixels)
+            on_stage("type")
+            if cells.confidences and active.count < self.runtime.threads:  # a core is free
+                posted, outlined = self._analyse_alone(segmenter, classifier, photo, cells)
             else:
-                if cells.confidences:
-                    at("type")
-                look = _look(classify, photo.pixels, cells)
-            if look.is_doubtful:
-                best = best_look(look, [_turn(segment, classify, photo, q) for q in QUARTERS])
-                if best is not look:
-                    look, drawing = best, None
-            if not classify.sees_car(look.view, look.cells):
-                car_seen = classify.sees_close_up(photo.pixels)
+                posted, outlined = self._analyse_shared(classifier, photo, cells)
+            upright = turn_upright(segmenter, classifier, photo, posted)
+            if not classifier.sees_car(upright.view, upright.cells):
+                car_seen = classifier.sees_close_up(photo.pixels)
                 return Analysis(None, np.zeros(photo.size, np.uint8), {}, car_seen=car_seen)
-            at("polygons")
-            drawing = drawing or _draw(segment, look.cells.turned(look.quarters), photo.size)
-            return _finish(drawing, look, classify)
+            on_stage("polygons")
+            if outlined is None or upright is not posted:
+                cells = upright.cells.turned(upright.quarters)
+                outlined = _outline(segmenter, cells, photo.size)
+            return _finish(outlined, upright, classifier)
+
+    def _analyse_alone(
+        self,
+        segmenter: PartSegmenter,
+        classifier: TypeClassifier,
+        photo: Photo,
+        cells: CoarseSegmentation,
+    ) -> tuple[Orientation, _OutlinedParts | None]:
+        """Classify the car in a second thread while this one outlines the parts."""
+        with self.runtime.active_calls.track():  # the second thread
+            classified = _run_in_thread(partial(classify, classifier, photo.pixels, cells))
+            outlined = _outline(segmenter, cells, photo.size)
+            return classified.result(), outlined
+
+    def _analyse_shared(
+        self, classifier: TypeClassifier, photo: Photo, cells: CoarseSegmentation
+    ) -> tuple[Orientation, _OutlinedParts | None]:
+        """Classify the car. The outlines come later: a photo without a car needs none."""
+        return classify(classifier, photo.pixels, cells), None
 
 
 @dataclass(frozen=True)
-class _Drawing:
+class _OutlinedParts:
     """The parts at the photo's size, with their outlines; the lid is still a tailgate."""
 
     segmentation: Segmentation
     outlines: dict[int, Outline]
 
 
-def _look(
-    classify: TypeClassifier,
-    pixels: NDArray[np.uint8],
-    cells: CoarseSegmentation,
-    quarters: int = 0,
-) -> Look:
-    """Run the type networks on a photo and its parts.
-
-    Args:
-        classify: the type networks.
-        pixels: (h, w, 3) uint8, the photo, turned clockwise by `quarters` quarter turns.
-        cells: the parts in the turned photo.
-        quarters: 0 to 3.
-    """
-    if not cells.confidences:
-        return Look(quarters, cells, None)
-    box = cells.box(*pixels.shape[:2])
-    return Look(quarters, cells, classify(pixels, box, cells.probabilities))
-
-
-def _turn(segment: PartSegmenter, classify: TypeClassifier, photo: Photo, quarters: int) -> Look:
-    """Run the networks on a photo after some quarter turns clockwise."""
-    pixels = np.ascontiguousarray(np.rot90(photo.pixels, -quarters))
-    return _look(classify, pixels, segment.cells(pixels), quarters)
-
-
-def _run_in_thread(task: Callable[[], Look]) -> Future[Look]:
+def _run_in_thread(task: Callable[[], Orientation]) -> Future[Orientation]:
     """Run a task in a new thread."""
-    found: Future[Look] = Future()
+    found: Future[Orientation] = Future()
 
     def run() -> None:
         try:
@@ -217,12 +204,14 @@ def _run_in_thread(task: Callable[[], Look]) -> Future[Look]:
     return found
 
 
-def _draw(segment: PartSegmenter, cells: CoarseSegmentation, size: tuple[int, int]) -> _Drawing:
+def _outline(
+    segmenter: PartSegmenter, cells: CoarseSegmentation, size: tuple[int, int]
+) -> _OutlinedParts:
     """Enlarge the parts to the photo's size (height, width), and find their outlines."""
-    segmentation = segment.enlarge(cells, *size)
+    segmentation = segmenter.enlarge(cells, *size)
     outlines = label_map_to_outlines(segmentation.labels)
     cell = size[0] * size[1] / cells.labels.size  # pixels of a cell
-    thresholds = segment.description.thresholds
+    thresholds = segmenter.description.thresholds
     least = thresholds["piece"] * cell
     pieces = {
         label: [polygon.exterior for polygon in outline.polygons]
@@ -230,20 +219,21 @@ def _draw(segment: PartSegmenter, cells: CoarseSegmentation, size: tuple[int, in
     }
     if remove_specks(segmentation.labels, pieces, least, thresholds["island"]):
         outlines = label_map_to_outlines(segmentation.labels)
-    return _Drawing(segmentation, outlines)
+    return _OutlinedParts(segmentation, outlines)
 
 
-def _finish(drawing: _Drawing, look: Look, classify: TypeClassifier) -> Analysis:
+def _finish(outlined: _OutlinedParts, upright: Orientation, classifier: TypeClassifier) -> Analysis:
     """Apply the car type to the parts: name the lid, and drop impossible doors."""
-    assert look.view is not None  # noqa: S101 - a look without a view shows no car
-    car_type = classify.type_of(look.view, look.cells)
+    view, cells = upright.view, upright.cells
+    assert view is not None  # noqa: S101 - without a view there is no car
+    car_type = classifier.type_of(view, cells)
     known = car_type is not None
     changes = label_changes(
-        trunk=has_trunk(look.view.scores) if known else look.cells.trunk_share > 0.5,
-        two_doors=known and classify.has_two_doors(look.view),
+        trunk=has_trunk(view.scores) if known else cells.trunk_share > 0.5,
+        two_doors=known and classifier.has_two_doors(view),
     )
-    labels, outlines = drawing.segmentation.labels, dict(drawing.outlines)
-    confidences = dict(drawing.segmentation.confidences)
+    labels, outlines = outlined.segmentation.labels, dict(outlined.outlines)
+    confidences = dict(outlined.segmentation.confidences)
     for old, new in changes.items():
         if old not in outlines:
             continue
@@ -253,5 +243,5 @@ def _finish(drawing: _Drawing, look: Look, classify: TypeClassifier) -> Analysis
         outline, confidence = outlines.pop(old), confidences.pop(name_of(old))
         if new:
             outlines[new], confidences[name_of(new)] = outline, confidence
-    rotation = 90 * look.quarters
-    return Analysis(car_type, labels, confidences, outlines, rotation, look.cells.other_cars)
+    rotation = 90 * upright.quarters
+    return Analysis(car_type, labels, confidences, outlines, rotation, cells.other_cars)

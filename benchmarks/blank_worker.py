@@ -27,12 +27,14 @@ class Blank:
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
 
-    def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
+    def analyse(
+        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
         """Implement `pipeline.Pipeline.analyse`."""
-        at("parts")
+        on_stage("parts")
         time.sleep(self._seconds)
-        at("type")
-        at("polygons")
+        on_stage("type")
+        on_stage("polygons")
         return Analysis(None, np.zeros(photo.size, np.uint8), {})
 
 

@@ -33,7 +33,9 @@ class NoModels:
 
     version = "none"
 
-    def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
+    def analyse(
+        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
         """Fail; no photo is posted."""
         raise AssertionError("no photo is posted here")
 

@@ -15,7 +15,9 @@ class Blank:
 
     version = "blank"
 
-    def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
+    def analyse(
+        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
         """See `Pipeline.analyse`."""
-        at("parts")
+        on_stage("parts")
         return Analysis(None, np.zeros(photo.size, np.uint8), {})

@@ -39,14 +39,16 @@ class Gate:
         self._pipeline = pipeline
         self._lock = threading.Lock()
 
-    def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
+    def analyse(
+        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
         with self._lock:
             self.calls += 1
         self.entered.set()
         assert self.open.wait(60)
         if self.error:
             raise self.error
-        return self._pipeline.analyse(photo, at)
+        return self._pipeline.analyse(photo, on_stage)
 
 
 @pytest.fixture(autouse=True)

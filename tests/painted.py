@@ -33,9 +33,11 @@ class Painted:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
+    def analyse(
+        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
         """See `pipeline.Pipeline`."""
-        at("parts")
+        on_stage("parts")
         width = photo.width
         with (self.folder / "calls").open("a") as file:
             file.write(f"{width}\n")
@@ -48,7 +50,7 @@ class Painted:
         if dies.exists() and (left := dies.read_text()):
             dies.write_text(left[1:])
             os.kill(os.getpid(), signal.SIGKILL)
-        at("type")
+        on_stage("type")
         labels = np.zeros(photo.size, np.uint8)
         labels[1:-1, 1:-1] = label_of("hood")
         return Analysis(None, labels, {"hood": 0.5})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,14 @@ from car_classification import TYPE_NAMES, CarType, CarView
 from exports import FORMATS, export
 from img_to_segments import PART_NAMES, CoarseSegmentation, Segmentation
 from options import PLAIN
-from photo_result import Analysis, Result, outline
+from photo_result import Analysis, Result, Stage, outline
 from pipeline import ModelsNotLoadedError, Pipeline
 from segment_interface import Photo, decode_image, decode_photo
 from settings import network_threads
 from vision.labels import label_of, name_of
 from vision.runtimes.choose import RuntimeConfig
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def test_the_parts_of_the_sample(pipeline: Pipeline, sample: bytes) -> None:
@@ -47,17 +50,43 @@ def answer(analysis: Analysis) -> bytes:
     return export("0" * 64, Result.of(analysis, "1"), FORMATS["json"], PLAIN)
 
 
-def test_who_else_works_changes_no_byte(sample: bytes) -> None:
-    """Alone a photo gets both cores and is outlined beside its type; in a crowd one thread."""
+@contextmanager
+def other_calls(pipeline: Pipeline, count: int) -> Iterator[None]:
+    """Keep some other calls active while the block runs."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            stack.enter_context(pipeline.runtime.active_calls.track())
+        yield
+
+
+def test_other_calls_change_no_byte(sample: bytes) -> None:
+    """Alone a photo is classified in a second thread; with other calls it has one thread."""
     pipeline = Pipeline(threads=2, runtime="onnx", calls=2)
     photo = decode_photo(sample, 50_000_000)
     alone = pipeline.analyse(photo)
-    with pipeline.runtime.crowd, pipeline.runtime.crowd:
-        crowded = pipeline.analyse(photo)
-    assert pipeline.runtime.crowd.size == 0
-    assert np.array_equal(alone.labels, crowded.labels)
-    assert answer(alone) == answer(crowded)
+    with other_calls(pipeline, 2):
+        shared = pipeline.analyse(photo)
+    assert pipeline.runtime.active_calls.count == 0
+    assert np.array_equal(alone.labels, shared.labels)
+    assert answer(alone) == answer(shared)
     assert answer(alone) == answer(Pipeline(threads=1, runtime="onnx").analyse(photo))
+
+
+@pytest.mark.parametrize("count", [0, 2])
+@pytest.mark.parametrize("picture", ["sample/car.png", "tests/pictures/three_cars.jpg"])
+def test_stages_of_a_turned_photo(picture: str, count: int) -> None:
+    """Each stage is reported once, even if the parts are found only in another turn."""
+    pipeline = Pipeline(threads=2, runtime="onnx")
+    rgb = decode_image((REPOSITORY / picture).read_bytes(), 50_000_000)
+    height, width = rgb.shape[:2]
+    grey = np.pad(rgb, ((height // 2,) * 2, (width // 2,) * 2, (0, 0)), constant_values=127)
+    turned = np.ascontiguousarray(np.rot90(grey, 2))
+    segmenter, _ = pipeline.wait()
+    assert bool(segmenter.cells(turned).confidences) == (picture == "sample/car.png")
+    stages: list[Stage] = []
+    with other_calls(pipeline, count):
+        assert pipeline.analyse(turned, stages.append).rotation == 180
+    assert stages == ["parts", "type", "polygons"]
 
 
 def test_labels_are_as_large_as_the_photo(pipeline: Pipeline, sample: bytes) -> None:
@@ -126,9 +155,7 @@ def test_parts_follow_the_type(
     found = {name_of(label): value for label, value in cells.confidences.items()}
     monkeypatch.setattr(segment, "enlarge", lambda *_: Segmentation(labels.copy(), found))
     monkeypatch.setattr(pipeline, "wait", lambda: (segment, FakeClassifier(view)))
-    with ExitStack() as stack:
-        for _ in range(0 if alone else 2):
-            stack.enter_context(pipeline.runtime.crowd)
+    with other_calls(pipeline, 0 if alone else 2):
         analysis = pipeline.analyse(Photo(np.zeros((60, 90, 3), np.uint8), 60, 90))
     names = {"hood", lid} | ({"back_left_door"} if doors else set())
     assert set(analysis.confidences) == {part.name for part in analysis.parts()} == names

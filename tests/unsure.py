@@ -23,9 +23,11 @@ class Unsure:
 
     version = "unsure"
 
-    def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
+    def analyse(
+        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
         """See `Pipeline.analyse`. The sure part is the upper half of the picture."""
-        at("parts")
+        on_stage("parts")
         labels = np.full(photo.size, label_of(UNSURE), np.uint8)
         labels[: photo.size[0] // 2] = label_of(SURE)
         return Analysis(None, labels, dict(CONFIDENCES), rotation=90, other_cars=True)

@@ -37,10 +37,10 @@ class Steps:
         self._pipeline = pipeline
 
     def analyse(
-        self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
+        self, rgb: NDArray[np.uint8], on_stage: Callable[[Stage], None] = lambda stage: None
     ) -> Analysis:
         def stop(stage: Stage) -> None:
-            at(stage)
+            on_stage(stage)
             self.reached.append(stage)
             assert self.go.acquire(timeout=60)
 

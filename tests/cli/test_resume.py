@@ -45,10 +45,10 @@ class Counting:
         self.calls = 0
 
     def analyse(
-        self, rgb: NDArray[np.uint8], at: Callable[[Stage], None] = lambda stage: None
+        self, rgb: NDArray[np.uint8], on_stage: Callable[[Stage], None] = lambda stage: None
     ) -> Analysis:
         self.calls += 1
-        return self._pipeline.analyse(rgb, at)
+        return self._pipeline.analyse(rgb, on_stage)
 
 
 @pytest.fixture

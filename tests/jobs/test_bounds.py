@@ -45,15 +45,15 @@ class Stages:
         self.go_on = threading.Event()
         self.calls = 0
 
-    def analyse(self, photo: Photo, at: Callable[[Stage], None] = _silent) -> Analysis:
+    def analyse(self, photo: Photo, on_stage: Callable[[Stage], None] = _silent) -> Analysis:
         self.calls += 1
-        at("parts")
+        on_stage("parts")
         width = photo.width
         if width in self.throws:
             raise self.throws[width]
         if width in self.hangs:
             assert self.go_on.wait(60)
-        at("type")
+        on_stage("type")
         labels = np.zeros(photo.size, np.uint8)
         labels[1:-1, 1:-1] = label_of("hood")
         return Analysis(None, labels, {"hood": 0.5})

@@ -40,7 +40,9 @@ class Painter:
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []
 
-    def analyse(self, photo: Photo, at: Callable[[Stage], None] = lambda stage: None) -> Analysis:
+    def analyse(
+        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
         self.seen.append((*photo.size, 3))
         labels = np.zeros(photo.size, np.uint8)
         labels[1:-1, 1:-1] = label_of("hood")

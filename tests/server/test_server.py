@@ -167,7 +167,7 @@ from settings import Settings
 class Hanging:
     version = "hanging"
 
-    def analyse(self, rgb, at=None):
+    def analyse(self, rgb, on_stage=None):
         threading.Event().wait()
 
 settings = Settings(data_dir=Path(sys.argv[1]), port=0, workers=1, job_seconds=0.2)

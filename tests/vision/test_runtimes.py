@@ -25,12 +25,12 @@ from vision.model_files import MANIFEST, MODELS, ModelFileError, normalise, read
 from vision.part_layout import softmax
 from vision.runtimes import choose as runtimes
 from vision.runtimes.base import ActiveCalls, Runtime
-from vision.runtimes.choose import Name, RuntimeConfig, RuntimeMissingError, choose
+from vision.runtimes.choose import RuntimeConfig, RuntimeMissingError, RuntimeName, choose
 
 SHAPES = [(384, 512), (512, 384), (32, 32), (96, 64), (160, 1280)]  # height, width
 
 
-def load(network: str, runtime: Name, threads: int = 1) -> Runtime:
+def load(network: str, runtime: RuntimeName, threads: int = 1) -> Runtime:
     return RuntimeConfig(runtime, threads).load(read_description(network))
 
 
@@ -100,15 +100,17 @@ def test_the_number_of_threads_changes_no_bit(network: str) -> None:
         assert np.array_equal(several(batch), single)
         with ExitStack() as stack:
             for _ in range(calls):
-                stack.enter_context(choice.crowd)
+                stack.enter_context(choice.active_calls.track())
             assert np.array_equal(several(batch), single)
 
 
-def test_a_crowd_counts_who_is_in_it() -> None:
-    crowd = ActiveCalls()
-    with crowd, crowd:
-        assert crowd.size == 2
-    assert crowd.size == 0
+def test_active_calls() -> None:
+    calls = ActiveCalls()
+    with calls.track(), calls.track():
+        assert calls.count == 2
+    with pytest.raises(ZeroDivisionError), calls.track():
+        _ = 1 / calls.count - 1 / (calls.count - 1)
+    assert calls.count == 0
 
 
 SERVE_ONE = """
@@ -171,7 +173,7 @@ def test_what_is_chosen(
     installed: set[str],
     special: str,
     wish: runtimes.RuntimeSetting,
-    name: Name | None,
+    name: RuntimeName | None,
 ) -> None:
     monkeypatch.setattr(runtimes, "_installed", installed.__contains__)
     monkeypatch.setattr(runtimes, "_torch_sees_a_card", lambda: "card" in special)
@@ -199,7 +201,7 @@ def renamed(folder: Path, file: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
-def test_weights_of_another_network_are_refused(tmp_path: Path, runtime: Name) -> None:
+def test_weights_of_another_network_are_refused(tmp_path: Path, runtime: RuntimeName) -> None:
     models = tmp_path / "models"
     shutil.copytree(MODELS, models)
     weights = read_description("parts").weights

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -18,22 +20,24 @@ class Runtime(Protocol):
 
 
 class ActiveCalls:
-    """A counter of the `with` blocks that are active in all threads."""
+    """A counter of the calls that are active in all threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._size = 0
+        self._count = 0
 
     @property
-    def size(self) -> int:
-        """Return the number of active blocks."""
-        return self._size
+    def count(self) -> int:
+        """Return the number of active calls."""
+        return self._count
 
-    def __enter__(self) -> ActiveCalls:
+    @contextmanager
+    def track(self) -> Iterator[None]:
+        """Count one more call while the block runs."""
         with self._lock:
-            self._size += 1
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._size -= 1
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1

@@ -16,10 +16,14 @@ from typing import Literal
 from vision.model_files import MODELS, ModelDescription
 from vision.runtimes.base import ActiveCalls, Runtime
 
-Name = Literal["onnx", "torch", "openvino"]
+RuntimeName = Literal["onnx", "torch", "openvino"]
 RuntimeSetting = Literal["auto", "onnx", "torch", "openvino"]
 
-_PACKAGES: dict[Name, str] = {"onnx": "onnxruntime", "torch": "torch", "openvino": "openvino"}
+_PACKAGES: dict[RuntimeName, str] = {
+    "onnx": "onnxruntime",
+    "torch": "torch",
+    "openvino": "openvino",
+}
 _CPU = Path("/proc/cpuinfo")
 
 
@@ -36,14 +40,14 @@ class RuntimeConfig:
         threads: cores that one call may use. With torch it is a setting of the whole process.
         calls: most concurrent calls. A lone call may use the cores of all calls if that does not
             change a bit of its result, so not with torch.
-        crowd: counts active calls. Callers enter it for all their work on a photo, inside or
-            outside the networks, so that a call can see if others need the cores.
+        active_calls: counter of active calls. A call includes all work on a photo, inside and
+            outside the networks, so that others can see if the cores are needed.
     """
 
-    name: Name
+    name: RuntimeName
     threads: int = 1
     calls: int = 1
-    crowd: ActiveCalls = field(default_factory=ActiveCalls, compare=False, repr=False)
+    active_calls: ActiveCalls = field(default_factory=ActiveCalls, compare=False, repr=False)
 
     def load(self, description: ModelDescription, folder: Path = MODELS) -> Runtime:
         """Load the described network.
@@ -65,26 +69,26 @@ class RuntimeConfig:
             return OpenvinoRuntime(description, folder, self.threads, self.calls)
         from vision.runtimes.onnx_runtime import OnnxRuntime
 
-        return OnnxRuntime(description, folder, self.threads, self.calls, self.crowd)
+        return OnnxRuntime(description, folder, self.threads, self.calls, self.active_calls)
 
 
-def choose(wish: RuntimeSetting = "auto", threads: int = 1, calls: int = 1) -> RuntimeConfig:
+def choose(setting: RuntimeSetting = "auto", threads: int = 1, calls: int = 1) -> RuntimeConfig:
     """Find the runtime to use.
 
     Args:
-        wish: name of a runtime, or `auto` for the fastest that is installed and suits the machine.
+        setting: name of a runtime, or `auto` for the fastest installed one that suits the machine.
         threads: see `RuntimeConfig`.
         calls: see `RuntimeConfig`.
 
     Raises:
         RuntimeMissingError: the runtime is not installed.
     """
-    if wish != "auto" and not _installed(wish):
-        raise RuntimeMissingError(f"the package {_PACKAGES[wish]} is not installed")
-    return RuntimeConfig(_best() if wish == "auto" else wish, threads, calls)
+    if setting != "auto" and not _installed(setting):
+        raise RuntimeMissingError(f"the package {_PACKAGES[setting]} is not installed")
+    return RuntimeConfig(_best() if setting == "auto" else setting, threads, calls)
 
 
-def _best() -> Name:
+def _best() -> RuntimeName:
     """Return the fastest installed runtime.
 
     Raises:
@@ -94,14 +98,14 @@ def _best() -> Name:
         return "torch"
     if _installed("openvino") and cpu_has_bfloat16():
         return "openvino"
-    names: tuple[Name, ...] = ("onnx", "openvino", "torch")
+    names: tuple[RuntimeName, ...] = ("onnx", "openvino", "torch")
     for name in names:
         if _installed(name):
             return name
     raise RuntimeMissingError("none of onnxruntime, torch and openvino is installed")
 
 
-def _installed(name: Name) -> bool:
+def _installed(name: RuntimeName) -> bool:
     return find_spec(_PACKAGES[name]) is not None
 
 

@@ -32,7 +32,7 @@ class OnnxRuntime:
         folder: Path,
         threads: int,
         calls: int,
-        crowd: ActiveCalls,
+        active_calls: ActiveCalls,
     ) -> None:
         """Load the network.
 
@@ -41,13 +41,13 @@ class OnnxRuntime:
             folder: holds its files.
             threads: see `vision.runtimes.choose.RuntimeConfig`.
             calls: see `vision.runtimes.choose.RuntimeConfig`.
-            crowd: see `vision.runtimes.choose.RuntimeConfig`.
+            active_calls: see `vision.runtimes.choose.RuntimeConfig`.
 
         Raises:
             ModelFileError: a file is missing, differs from the manifest, or does not fit.
         """
         graph, weights = verified_graph(description, folder)
-        self._crowd, self._calls = crowd, calls
+        self._active_calls, self._calls = active_calls, calls
         files = ([description.weights], [weights], [len(weights)])
         try:
             self._wide = _session(graph, files, max(threads, calls))
@@ -57,7 +57,7 @@ class OnnxRuntime:
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `vision.runtimes.base.Runtime`."""
-        session = self._narrow if self._crowd.size >= self._calls else self._wide
+        session = self._narrow if self._active_calls.count >= self._calls else self._wide
         logits: NDArray[np.float32] = session.run(["logits"], {"input": batch})[0]
         return logits
 

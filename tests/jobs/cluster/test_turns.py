@@ -55,10 +55,10 @@ class Turns:
     def dies_at(self, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """Begin a turn in which the process ends when it comes to a photo."""
 
-        def analyse(self: Blank, photo: Photo, at: Callable[[Stage], None]) -> Analysis:
+        def analyse(self: Blank, photo: Photo, on_stage: Callable[[Stage], None]) -> Analysis:
             if photo.width == width:
                 raise KilledError
-            return whole(self, photo, at)
+            return whole(self, photo, on_stage)
 
         whole = Blank.analyse
         with monkeypatch.context() as patch:
