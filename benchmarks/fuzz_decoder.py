@@ -20,7 +20,7 @@ import atheris
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY / folder) for folder in ("", "tests", "tests/hostile")]
 
-with atheris.instrument_imports(include=["image_files", "segment_interface", "PIL"]):
+with atheris.instrument_imports(include=["vision", "segment_interface", "PIL"]):
     from mutations import seeds
 
     from segment_interface import ImageError, decode_base64, decode_image

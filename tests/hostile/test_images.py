@@ -26,7 +26,7 @@ from PIL import Image
 
 from api.openapi import OpenApiApp
 from segment_interface import ImageError, decode_base64, decode_image
-from vision.image_file import orientation
+from vision.image_parts import exif_orientation
 
 LIMIT = 1_000_000
 
@@ -193,7 +193,7 @@ def test_any_text_is_bytes_or_an_error(text: str) -> None:
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.sampled_from([b"", b"II*\0", b"MM\0*"]), st.binary(max_size=120))
 def test_any_exif_has_an_orientation(start: bytes, rest: bytes) -> None:
-    assert 1 <= orientation(start + rest) <= 8
+    assert 1 <= exif_orientation(start + rest) <= 8
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -203,7 +203,7 @@ def test_orientation_among_other_entries(order: str, kind: int, letter: str) -> 
     first = struct.pack(f"{order}HHII", 0x010F, 2, 4, 0x41424300)
     entry = struct.pack(f"{order}HHI", 0x0112, kind, 1) + struct.pack(f"{order}{letter}", 8)
     exif = head + struct.pack(f"{order}IH", 8, 2) + first + entry.ljust(12, b"\0")
-    assert orientation(exif) == 8
+    assert exif_orientation(exif) == 8
 
 
 def test_what_is_no_pixel_does_not_change_the_picture() -> None:
