@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Response, jsonify
 from flask_cors import CORS
@@ -17,7 +17,6 @@ from api.errors import register_errors, unknown_photo
 from api.headers import EXPOSED, add_headers
 from api.health import Metrics, add_monitoring
 from api.keys import add_access, current_owner, describe_access
-from api.listeners import seats
 from api.openapi import OpenApiApp, add_docs
 from api.page import add_ui
 from api.photos import add_posting
@@ -25,19 +24,12 @@ from api.rate_limits import MEMORY, add_limits, describe_limits
 from api.results import add_results
 from api.status import add_live
 from jobs.engine import Engine
-from jobs.job import Limits, log_job
-from jobs.sqlite_store import SqliteStore
-from jobs.store import Store, StoreError
-from jobs.thread_engine import ThreadEngine
+from jobs.open import open_engine
 from logs import configure_log
 from photo_result import Segments
-from pipeline import Analyser, Pipeline
+from pipeline import Analyser
 from server.serve import listen, serve
-from settings import PREFIX, Settings, SettingsError, load_settings, network_threads, usable_cores
-from vision.runtimes.choose import RuntimeMissingError
-
-if TYPE_CHECKING:
-    from jobs.cluster.engine import RedisEngine
+from settings import Settings, SettingsError, load_settings
 
 VERSION = "0.1.0"
 
@@ -69,11 +61,12 @@ def create_app(
     """
     settings = config or load_settings()
     settings.prepare_folders()
-    kept = (
-        processing_status if status is None else status,
-        processed_segments if segments is None else segments,
+    jobs = open_engine(
+        settings,
+        pipeline,
+        processing_status=processing_status if status is None else status,
+        processed_segments=processed_segments if segments is None else segments,
     )
-    jobs, stages, metrics = _open_engine(settings, pipeline, *kept)
     app = OpenApiApp(__name__, title="Car segmentation", version=VERSION)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -84,8 +77,8 @@ def create_app(
     add_access(app, settings)
     add_posting(app, jobs, settings)
     _add_routes(app, jobs)
-    add_monitoring(app, metrics, jobs, stages)
-    add_live(app, jobs, seats(settings.http_threads))
+    add_monitoring(app, Metrics(VERSION, jobs), jobs)
+    add_live(app, jobs, settings.waiting_slots)
     add_results(app, jobs)
     add_ui(app, settings)
     add_docs(app)
@@ -111,91 +104,6 @@ def _rate_storage(settings: Settings) -> Mapping[str, Any]:
 
     options = {**connection_options(), "wrap_exceptions": True}
     return {"storage_uri": settings.broker_url.get_secret_value(), "storage_options": options}
-
-
-def _load_models(settings: Settings, workers: int) -> Pipeline:
-    """Start to load the models. Raises SettingsError."""
-    try:
-        return Pipeline(network_threads(), runtime=settings.runtime, calls=workers)
-    except RuntimeMissingError as error:
-        raise SettingsError(f"{PREFIX}RUNTIME={settings.runtime}: {error}.") from None
-
-
-def _open_store(settings: Settings) -> Store:
-    """Open the store of photos. Raises SettingsError."""
-    try:
-        return SqliteStore(None if settings.store == "memory" else settings.results)
-    except StoreError as error:
-        raise SettingsError(f"{PREFIX}DATA_DIR: {settings.results}: {error}.") from None
-
-
-def _open_engine(
-    settings: Settings,
-    pipeline: Analyser | None,
-    status: dict[str, str],
-    segments: dict[str, Segments],
-) -> tuple[ThreadEngine | RedisEngine, Analyser | None, Metrics]:
-    """Open the job engine and create its metrics.
-
-    Returns:
-        The engine, the models (None if they run in other processes), and the metrics.
-
-    Raises:
-        SettingsError: a setting or a folder can't be used.
-    """
-    workers = min(settings.workers, usable_cores())
-    limits = _limits(settings, workers)
-    if settings.broker_url is not None:
-        cluster = _open_cluster(settings, limits)
-        return cluster, None, Metrics(VERSION, cluster.counts)
-    stages = pipeline or _load_models(settings, workers)
-    metrics = Metrics(VERSION)
-    return _open_jobs(settings, limits, stages, metrics, status, segments), stages, metrics
-
-
-def _open_jobs(
-    settings: Settings,
-    limits: Limits,
-    stages: Analyser,
-    metrics: Metrics,
-    status: dict[str, str],
-    segments: dict[str, Segments],
-) -> ThreadEngine:
-    """Open the engine whose workers are threads of this process. Raises SettingsError."""
-    return ThreadEngine(
-        stages,
-        _open_store(settings),
-        limits,
-        uploads=settings.uploads,
-        masks=settings.masks,
-        write_masks=settings.write_masks,
-        on_end=metrics.job_ended,
-        processing_status=status,
-        processed_segments=segments,
-    )
-
-
-def _open_cluster(settings: Settings, limits: Limits) -> RedisEngine:
-    """Open the engine whose workers are other processes. Raises SettingsError."""
-    try:
-        from jobs.cluster.engine import open_cluster  # here: its packages may be missing
-    except ImportError as error:
-        raise SettingsError(
-            f"{PREFIX}BROKER_URL needs the package {error.name}: "
-            "pip install -r requirements/cluster.txt."
-        ) from None
-    return open_cluster(settings, limits, log_job)
-
-
-def _limits(settings: Settings, workers: int) -> Limits:
-    return Limits(
-        workers=workers,
-        max_pixels=settings.max_pixels,
-        queue=settings.queue,
-        job_seconds=settings.job_seconds,
-        keep_days=settings.keep_days,
-        keep_results=settings.keep_results,
-    )
 
 
 def _add_routes(app: OpenApiApp, jobs: Engine) -> None:

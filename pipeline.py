@@ -25,15 +25,17 @@ from photo_result import Analysis, Stage
 from photo_turn import Orientation, classify, turn_upright
 from poligons_from_seg import Outline, label_map_to_outlines
 from segment_interface import Photo
+from settings import PREFIX, Settings, SettingsError, network_threads, usable_cores
 from vision.labels import name_of
 from vision.model_files import MODELS, ModelFileError, models_version
 from vision.part_rules import has_trunk, label_changes
-from vision.runtimes.choose import RuntimeSetting, choose
+from vision.runtimes.choose import RuntimeMissingError, RuntimeSetting, choose
 from vision.specks import remove_specks
 
 log = logging.getLogger("carseg.pipeline")
 
 MODELS_FAILED = "The service could not load its models; its log says why."
+MODELS_LOADING = "The models are still being loaded."
 
 
 class ModelsNotLoadedError(Exception):
@@ -46,9 +48,13 @@ class Analyser(Protocol):
     Attributes:
         version: of the models and the code that make results, see
             `vision.model_files.models_version`; "" if it can't be read.
+        problem: one sentence on why no photo can be analysed now; None if one can.
     """
 
     version: str
+
+    @property
+    def problem(self) -> str | None: ...
 
     def analyse(self, photo: Photo, on_stage: Callable[[Stage], None] = ...) -> Analysis:
         """See `Pipeline.analyse`."""
@@ -104,14 +110,11 @@ class Pipeline:
             log.info("Models are loaded, in %s", self.runtime.name)
 
     @property
-    def loaded(self) -> bool:
-        """Return True if the models are loaded."""
-        return self._models.done() and self._models.exception() is None
-
-    @property
-    def failed(self) -> bool:
-        """Return True if the models could not be loaded."""
-        return self._models.done() and self._models.exception() is not None
+    def problem(self) -> str | None:
+        """See `Analyser`: the models are still being loaded, or could not be loaded."""
+        if not self._models.done():
+            return MODELS_LOADING
+        return MODELS_FAILED if self._models.exception() is not None else None
 
     def wait(self) -> tuple[PartSegmenter, TypeClassifier]:
         """Wait until the models are loaded, and return them.
@@ -180,6 +183,29 @@ class Pipeline:
     ) -> tuple[Orientation, _OutlinedParts | None]:
         """Classify the car. The outlines come later: a photo without a car needs none."""
         return classify(classifier, photo.pixels, cells), None
+
+
+def open_pipeline(settings: Settings, *, calls: int = 1, processes: int = 1) -> Pipeline:
+    """Start to load the models that the settings ask for.
+
+    ONNX Runtime returns the same bits for any number of threads, so processes share the cores. The
+    other runtimes do not, so each process uses the same number of threads as a single one.
+
+    Args:
+        settings: settings of the service.
+        calls: most photos that are analysed concurrently in this process.
+        processes: number of processes that analyse photos on the same cores.
+
+    Raises:
+        SettingsError: the runtime is not installed.
+    """
+    threads = network_threads()
+    try:
+        if processes > 1 and choose(settings.runtime).name == "onnx":
+            threads = min(threads, usable_cores() // processes)
+        return Pipeline(threads, runtime=settings.runtime, calls=calls)
+    except RuntimeMissingError as error:
+        raise SettingsError(f"{PREFIX}RUNTIME={settings.runtime}: {error}.") from None
 
 
 @dataclass(frozen=True)

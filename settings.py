@@ -240,6 +240,24 @@ class Settings(BaseSettings):
         return value.expanduser().absolute()
 
     @property
+    def worker_count(self) -> int:
+        """Number of photos that are processed concurrently: `workers`, at most one per core."""
+        return min(self.workers, usable_cores())
+
+    @property
+    def waiting_slots(self) -> int:
+        """Number of server threads that may wait for a status to change.
+
+        It is less than half of them, so that most threads stay free for other requests.
+        """
+        return max(0, self.http_threads // 2 - 1)
+
+    @property
+    def batch_slots(self) -> int:
+        """Number of batches that are read concurrently; each holds a server thread for a while."""
+        return max(1, self.http_threads // 4)
+
+    @property
     def max_upload_bytes(self) -> int:
         """Largest photo in bytes."""
         return int(self.max_upload_mb * 1024 * 1024)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from jobs.job import ClosingError, QueueFullError
+from jobs.engine import ClosingError, QueueFullError
 from jobs.store import StoreError
 from options import OptionError
 from segment_interface import ImageError

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
 from flask import Response, jsonify, request
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -19,15 +19,11 @@ from prometheus_client.registry import Collector
 from api import schema
 from api.errors import ApiError
 from api.openapi import OpenApiApp
-from jobs.counts import BUCKETS, OUTCOMES, STAGES, histogram
+from jobs.counts import OUTCOMES, STAGES, histogram
 from jobs.engine import Engine
-from jobs.job import JobReport, log_job
 from jobs.store import StoreError
-from pipeline import MODELS_FAILED, Analyser, Pipeline
 
 log = logging.getLogger("carseg.api")
-
-Counts = Callable[[], Mapping[str, float]]  # counters as in `jobs.counts`
 
 RETRY_AFTER = 5  # seconds; Retry-After of /ready
 
@@ -40,54 +36,51 @@ _WAITED = "Time that photos waited for a free worker."
 _STAGES = "Time that each stage of the work took."
 
 
-class _JobMetrics:
-    """Metrics of the jobs that end in threads of this process."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._jobs = Counter("carseg_jobs", _JOBS, ("outcome",), registry=registry)
-        for outcome in OUTCOMES:
-            self._jobs.labels(outcome)  # exported from the start, as 0
-        self._waited = Histogram(
-            "carseg_job_wait_seconds", _WAITED, buckets=BUCKETS, registry=registry
-        )
-        self._stages = Histogram(
-            "carseg_stage_seconds", _STAGES, ("stage",), buckets=BUCKETS, registry=registry
-        )
-
-    def ended(self, report: JobReport) -> None:
-        self._jobs.labels(report.outcome).inc()
-        self._waited.observe(report.waited)
-        for stage, seconds in report.stages.items():
-            self._stages.labels(stage).observe(seconds)
-
-
-class _SharedJobMetrics(Collector):
-    """Metrics of the jobs of all workers in a cluster, from the counters of `jobs.counts`.
+class _JobMetrics(Collector):
+    """Metrics of the jobs that ended, from the counters of the engine, read at each scrape.
 
     Exports nothing while Redis is unreachable.
     """
 
-    def __init__(self, counts: Counts) -> None:
-        self._counts = counts
+    def __init__(self, jobs: Engine) -> None:
+        self._jobs = jobs
 
     def collect(self) -> Iterator[Metric]:
         try:
-            numbers = self._counts()
+            numbers = self._jobs.counts()
         except StoreError:
             return
+        since = numbers.get("since")  # None if several processes count together
         jobs = CounterMetricFamily("carseg_jobs", _JOBS, labels=["outcome"])
         for outcome in OUTCOMES:
-            jobs.add_metric([outcome], numbers.get(f"jobs:{outcome}", 0))
+            jobs.add_metric([outcome], numbers.get(f"jobs:{outcome}", 0), created=since)
         yield jobs
         waited = HistogramMetricFamily("carseg_job_wait_seconds", _WAITED)
-        if (found := histogram(numbers, "wait")) is not None:
-            waited.add_metric([], *found)
+        _add_histogram(waited, numbers, "wait", {})
         yield waited
         stages = HistogramMetricFamily("carseg_stage_seconds", _STAGES, labels=["stage"])
         for stage in STAGES:
-            if (found := histogram(numbers, f"stage:{stage}")) is not None:
-                stages.add_metric([stage], *found)
+            _add_histogram(stages, numbers, f"stage:{stage}", {"stage": stage})
         yield stages
+
+
+def _add_histogram(
+    family: HistogramMetricFamily, numbers: dict[str, float], name: str, labels: dict[str, str]
+) -> None:
+    """Add the histogram of one duration, if there is any.
+
+    Args:
+        family: the metric.
+        numbers: counters of an engine.
+        name: see `jobs.counts.histogram`.
+        labels: name -> value of the labels of the metric.
+    """
+    found = histogram(numbers, name)
+    if found is None:
+        return
+    family.add_metric(list(labels.values()), *found)
+    if "since" in numbers:
+        family.add_sample(f"{family.name}_created", labels, numbers["since"])
 
 
 class Metrics:
@@ -95,10 +88,10 @@ class Metrics:
 
     Args:
         version: version of the service.
-        counts: reads the counters of jobs in other processes; None if jobs end in this one.
+        jobs: the job engine.
     """
 
-    def __init__(self, version: str, counts: Counts | None = None) -> None:
+    def __init__(self, version: str, jobs: Engine) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "carseg_requests",
@@ -106,19 +99,12 @@ class Metrics:
             ("route", "method", "code"),
             registry=self.registry,
         )
-        self._jobs = _JobMetrics(self.registry) if counts is None else None
-        if counts is not None:
-            self.registry.register(_SharedJobMetrics(counts))
+        self.registry.register(_JobMetrics(jobs))
         Gauge("carseg_info", "The version.", ("version",), registry=self.registry).labels(
             version
         ).set(1)
         ProcessCollector(registry=self.registry)  # memory, CPU, start time, open files; on Linux
-
-    def job_ended(self, report: JobReport) -> None:
-        """Count and log a job that ended."""
-        log_job(report)
-        if self._jobs is not None:
-            self._jobs.ended(report)
+        self.registry.register(_Queue(jobs))
 
     def answered(self, route: str | None, method: str, code: int) -> None:
         """Count a request.
@@ -155,18 +141,8 @@ class _Queue(Collector):
             yield GaugeMetricFamily(f"carseg_{name}", text, value)
 
 
-def add_monitoring(
-    app: OpenApiApp, metrics: Metrics, jobs: Engine, stages: Analyser | None
-) -> None:
-    """Add the three routes and the counter of requests.
-
-    Args:
-        app: the app.
-        metrics: the metrics; call `Metrics.job_ended` for each job that ends.
-        jobs: the job engine.
-        stages: the models; None if they run in other processes.
-    """
-    metrics.registry.register(_Queue(jobs))
+def add_monitoring(app: OpenApiApp, metrics: Metrics, jobs: Engine) -> None:
+    """Add the three routes and the counter of requests."""
 
     @app.get("/health", summary="Whether the service lives", responses={200: schema.Health})
     def health() -> Response:
@@ -183,7 +159,7 @@ def add_monitoring(
 
         The answer is 503 with the reason otherwise. Needs no key.
         """
-        reason = trouble(jobs, stages)
+        reason = not_ready_reason(jobs)
         if reason is not None:
             raise ApiError(503, reason, RETRY_AFTER)
         return jsonify(status="ready")
@@ -201,21 +177,16 @@ def add_monitoring(
         return response
 
 
-def trouble(jobs: Engine, stages: Analyser | None) -> str | None:
+def not_ready_reason(jobs: Engine) -> str | None:
     """Return why no photo can be processed now, in one sentence; None if one can."""
     if jobs.is_closing:
         return "The service is stopping."
-    if isinstance(stages, Pipeline):
-        if stages.failed:
-            return MODELS_FAILED
-        if not stages.loaded:
-            return "The models are still being loaded."
     try:
         health = jobs.health()
     except StoreError as error:
         return str(error)
-    if health.trouble is not None:
-        return health.trouble
+    if health.problem is not None:
+        return health.problem
     if health.waiting >= health.limit:
         return f"The queue is full: {health.waiting} photos wait."
     return None

@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from api.errors import ApiError
-from jobs.engine import Engine
-from jobs.job import PhotoStatus
+from jobs.engine import Engine, PhotoStatus
 from jobs.store import StoreError
 
 LONGEST_WAIT = 30.0  # seconds that one status request may wait
@@ -28,14 +27,6 @@ class TooManyWaitingError(ApiError):
     def __init__(self) -> None:
         message = "Too many are listening; ask for the status instead."
         super().__init__(503, message, RETRY_AFTER)
-
-
-def seats(http_threads: int) -> int:
-    """Return the number of server threads that may wait.
-
-    It is less than half of them, so that most threads stay free for other requests.
-    """
-    return max(0, http_threads // 2 - 1)
 
 
 class Listeners:

@@ -30,8 +30,7 @@ def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
     """Add the two routes."""
     error = schema.ErrorAnswer
     statuses = (400, 413, 415, 500, 503, 507)
-    # A batch holds a server thread for a while. Most threads stay free for other requests.
-    seats = threading.BoundedSemaphore(max(1, settings.http_threads // 4))
+    slots = threading.BoundedSemaphore(settings.batch_slots)
 
     @app.post(
         "/",
@@ -64,7 +63,7 @@ def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
         Send photos with the code 429 or 503 again, after the seconds in Retry-After. If all of
         them have the code 503, the answer has that status, too.
         """
-        if not seats.acquire(blocking=False):
+        if not slots.acquire(blocking=False):
             raise ApiError(503, "Other batches are being taken in; try again.", _RETRY_AFTER)
         try:
             images = _batch(settings)
@@ -73,7 +72,7 @@ def add_posting(app: OpenApiApp, jobs: Engine, settings: Settings) -> None:
             while images:  # frees each text once its photo is accepted
                 entries.append(_entry(jobs, settings, images.pop(), is_first=not entries))
         finally:
-            seats.release()
+            slots.release()
         waits = [entry["retry_after"] for entry in entries if "retry_after" in entry]
         if all(entry.get("code") == 503 for entry in entries):
             raise ApiError(503, entries[0]["error"], max(waits, default=_RETRY_AFTER))

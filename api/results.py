@@ -19,8 +19,7 @@ from exports import FORMATS, Format, export, find_format
 from exports.annotation import annotate, kept_labels
 from exports.pictures import label_map_png, mask_png, overlay_png
 from img_to_segments import PART_NAMES
-from jobs.engine import Engine
-from jobs.job import PhotoStatus
+from jobs.engine import Engine, PhotoStatus
 from options import OF_MASKS, OF_OVERLAYS, OptionError, Options, parse
 from photo_result import Result
 from vision.labels import label_of

@@ -15,8 +15,7 @@ from api.listeners import LONGEST_WAIT, Listeners
 from api.openapi import OpenApiApp
 from api.request_json import posted_texts
 from api.schema import ImagePath, WaitQuery
-from jobs.engine import Engine
-from jobs.job import PhotoStatus
+from jobs.engine import Engine, PhotoStatus
 
 _MOST_ASKED = 1000  # photos in one request
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -28,7 +27,7 @@ def add_live(app: OpenApiApp, jobs: Engine, seats: int) -> None:
     Args:
         app: the app.
         jobs: the job engine.
-        seats: number of requests that may wait concurrently; see `api.listeners.seats`.
+        seats: number of requests that may wait concurrently; see `Settings.waiting_slots`.
     """
     listeners = Listeners(jobs, seats)
     error = schema.ErrorAnswer

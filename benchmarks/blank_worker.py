@@ -23,6 +23,7 @@ class Blank:
     """An analyser that sleeps for some seconds and finds no car."""
 
     version = "blank"
+    problem = None
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds

@@ -32,6 +32,7 @@ class NoModels:
     """An analyser that is never called, because no photo is posted."""
 
     version = "none"
+    problem = None
 
     def analyse(
         self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None

@@ -22,10 +22,9 @@ from exports import Format, export
 from jobs.outcome import UNEXPECTED
 from options import OptionError, Options
 from photo_result import Result
-from pipeline import ModelsNotLoadedError, Pipeline
+from pipeline import ModelsNotLoadedError, open_pipeline
 from segment_interface import ImageError, decode_photo
-from settings import load_settings, network_threads, usable_cores
-from vision.runtimes.choose import RuntimeMissingError
+from settings import SettingsError, load_settings
 
 log = logging.getLogger("carseg.cli")
 
@@ -79,11 +78,11 @@ def local(chosen: Format, options: Options) -> Iterator[SegmentAll]:
     It uses the same stages and the same number of threads as the service.
     """
     settings = load_settings()
-    workers = min(settings.workers, usable_cores())
+    workers = settings.worker_count
     try:
-        pipeline = Pipeline(network_threads(), runtime=settings.runtime, calls=workers)
-    except RuntimeMissingError as error:
-        raise click.ClickException(f"CARSEG_RUNTIME={settings.runtime}: {error}.") from None
+        pipeline = open_pipeline(settings, calls=workers)
+    except SettingsError as error:
+        raise click.ClickException(error.message) from None
 
     def segment(task: Task) -> Segmented:
         def work() -> tuple[str, bytes]:

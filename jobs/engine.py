@@ -6,10 +6,83 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
-from jobs.job import EngineHealth, PhotoStatus
+from jobs.store import State
+from photo_result import Result, Stage
+
+
+class ClosingError(Exception):
+    """The service is stopping and accepts no more photos."""
+
+
+class QueueFullError(Exception):
+    """The queue is full. The message may be shown to clients.
+
+    Attributes:
+        retry_after: estimated whole seconds until the queue has room again.
+    """
+
+    def __init__(self, limit: int, retry_after: int) -> None:
+        super().__init__(
+            f"The queue is full ({limit} photos wait); try again in {retry_after} seconds."
+        )
+        self.retry_after = retry_after
+
+    @classmethod
+    def until_half(cls, limit: int, waiting: int, seconds: float, workers: int) -> QueueFullError:
+        """Build the error, with a retry time at which half the queue should be done.
+
+        Args:
+            limit: maximum number of photos in the queue.
+            waiting: number of photos in the queue now.
+            seconds: mean seconds per photo.
+            workers: number of photos processed concurrently.
+
+        Returns:
+            The error; its `retry_after` is between 1 and 300 seconds.
+        """
+        return cls(limit, min(300, max(1, math.ceil(seconds * waiting / workers / 2))))
+
+
+class PhotoStatus(NamedTuple):
+    """Status of one photo at the time of the call."""
+
+    state: State
+    message: str
+    result: Result | None  # None unless the state is Ready
+    position: int | None = None  # in the queue, only while Uploaded; 1 is next
+    stage: Stage | None = None  # current stage, only while Processing
+
+    @property
+    def has_ended(self) -> bool:
+        """True if the photo is Ready or Error."""
+        return self.state in ("Ready", "Error")
+
+
+@dataclass(frozen=True)
+class EngineHealth:
+    """Load and problems of the service.
+
+    Attributes:
+        waiting: number of photos in the queue.
+        limit: maximum number of photos in the queue.
+        running: number of photos being processed.
+        stuck: number of timed-out jobs that still occupy a thread.
+        problem: one sentence on why photos cannot be processed or results cannot be stored now;
+            None if they can. A full queue is no problem.
+        workers: number of live worker processes; None if threads of this process do the work.
+    """
+
+    waiting: int
+    limit: int
+    running: int
+    stuck: int
+    problem: str | None
+    workers: int | None = None
 
 
 class Engine(Protocol):
@@ -94,7 +167,11 @@ class Engine(Protocol):
         ...
 
     def health(self) -> EngineHealth:
-        """Return the load and the problems of the service."""
+        """Return the load and the problem of the service, if any."""
+        ...
+
+    def counts(self) -> dict[str, float]:
+        """Return the counters of the jobs that ended, named as in `jobs.counts`."""
         ...
 
     @property

@@ -9,7 +9,8 @@ import sys
 from collections import deque
 from collections.abc import Mapping
 
-from jobs.job import Job, PhotoStatus
+from jobs.engine import PhotoStatus
+from jobs.job import Job
 from jobs.store import Ending, State, Store
 from jobs.worker_pool import WorkerPool
 from photo_result import Result, Segments

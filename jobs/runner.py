@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 
+from jobs.counts import JobCounts
 from jobs.folders import Masks, Uploads
-from jobs.job import RUNNING, Job, JobReport, Limits, Outcome
+from jobs.job import RUNNING, Job, Outcome, log_job
 from jobs.job_table import JobTable
 from jobs.outcome import TOO_SLOW, CancelledError, attempt
 from jobs.store import Ending, Store, StoreError
@@ -16,6 +16,7 @@ from jobs.waiters import JobWaiters
 from photo_result import Result, Stage
 from pipeline import Analyser
 from segment_interface import Photo, decode_photo
+from settings import Settings
 
 log = logging.getLogger("carseg.jobs")
 
@@ -24,9 +25,6 @@ class JobRunner:
     """Runner of all jobs of one `jobs.thread_engine.ThreadEngine`.
 
     It takes the lock of the engine whenever it reads or changes the job table or a job.
-
-    Attributes:
-        seconds: moving average of the seconds that a job takes, over the jobs that ended Ready.
     """
 
     def __init__(
@@ -35,12 +33,11 @@ class JobRunner:
         store: Store,
         known: JobTable,
         news: JobWaiters,
-        limits: Limits,
+        settings: Settings,
         *,
         uploads: Uploads,
         masks: Masks,
-        write_masks: bool,
-        on_end: Callable[[JobReport], None],
+        counts: JobCounts,
     ) -> None:
         """Create a runner that shares the state of its engine.
 
@@ -49,17 +46,15 @@ class JobRunner:
             store: store of the outcomes.
             known: table of all photos and jobs.
             news: waiters to wake on each change; holds the lock that guards `known`.
-            limits: limits of the service.
+            settings: settings of the service.
             uploads: folder of the uploaded files.
             masks: folder of the mask files.
-            write_masks: True to write one PNG per part.
-            on_end: called once for each job that has ended.
+            counts: counters of the jobs that ended.
         """
-        self._stages, self._store, self._known, self._limits = stages, store, known, limits
+        self._stages, self._store, self._known = stages, store, known
+        self._settings, self._counts = settings, counts
         self._news, self._lock = news, news.lock
-        self._uploads, self._masks, self._write_masks = uploads, masks, write_masks
-        self._on_end = on_end
-        self.seconds = 0.5
+        self._uploads, self._masks = uploads, masks
 
     def run(self, job: Job) -> None:
         """Run a job from Uploaded to Ready or Error, unless it is being ended already."""
@@ -90,16 +85,16 @@ class JobRunner:
                 self._news.changed(job.digest)
 
         if photo is None:
-            photo = decode_photo(self._uploads.read(job.digest), self._limits.max_pixels)
+            photo = decode_photo(self._uploads.read(job.digest), self._settings.max_pixels)
         analysis = self._stages.analyse(photo, at)
         result = Result.of(analysis, self._stages.version)
-        if self._write_masks:
+        if self._settings.write_masks:
             self._masks.write(job.digest, result.sure_labels())
         return result
 
     def overrun(self, job: Job) -> None:
         """End a job that exceeded its timeout."""
-        self._end(job, "timeout", TOO_SLOW.format(self._limits.job_seconds))
+        self._end(job, "timeout", TOO_SLOW.format(self._settings.job_seconds))
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None = None) -> None:
         """End a job as Ready or Error, unless it is being ended already."""
@@ -136,13 +131,10 @@ class JobRunner:
         return True
 
     def report(self, job: Job, outcome: Outcome, message: str) -> None:
+        """Log and count a job that ended."""
         report = job.report(outcome, message)
-        if outcome == "ready":
-            self.seconds += 0.1 * (report.seconds - self.seconds)
-        try:
-            self._on_end(report)
-        except Exception:
-            log.exception("The end of job %s could not be reported", job.digest)
+        log_job(report)
+        self._counts.add(report)
 
     def save_unsaved(self) -> None:
         """Store the outcomes that an earlier call could not store."""

@@ -19,23 +19,14 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
+from jobs.counts import JobCounts
+from jobs.engine import ClosingError, EngineHealth, PhotoStatus, QueueFullError
 from jobs.folders import Masks, Uploads
-from jobs.job import (
-    ATTEMPTS,
-    LOST,
-    TWICE,
-    ClosingError,
-    EngineHealth,
-    Job,
-    JobReport,
-    Limits,
-    PhotoStatus,
-    QueueFullError,
-)
+from jobs.job import ATTEMPTS, LOST, TWICE, Job
 from jobs.job_table import JobTable
 from jobs.runner import JobRunner
 from jobs.store import Ending, Store, StoreError
@@ -44,6 +35,7 @@ from jobs.worker_pool import SPARE_THREADS, WorkerPool
 from photo_result import Result, Segments
 from pipeline import Analyser
 from segment_interface import Photo, decode_photo
+from settings import Settings
 
 log = logging.getLogger("carseg.jobs")
 
@@ -60,42 +52,35 @@ class ThreadEngine:
         self,
         stages: Analyser,
         store: Store,
-        limits: Limits,
+        settings: Settings,
         *,
-        uploads: Path,
-        masks: Path,
-        write_masks: bool = False,
         processing_status: dict[str, str],
         processed_segments: dict[str, Segments],
-        on_end: Callable[[JobReport], None] = lambda report: None,
     ) -> None:
         """Create the engine and start its threads.
 
         Args:
             stages: pipeline that analyses a photo; safe to call from several threads.
             store: store of the photos; `close` closes it.
-            limits: limits of the service.
-            uploads: folder for the uploads of pending photos.
-            masks: folder for the mask files.
-            write_masks: True to write one PNG per part into `masks`.
+            settings: settings of the service; its folders must exist.
             processing_status: filled with hash -> Uploaded, Processing, Ready or Error.
             processed_segments: filled with hash -> part -> exteriors of its polygons, for the
                 photos that became Ready last.
-            on_end: called once for each job that has ended, from any thread.
         """
-        self._store, self._limits, self._version = store, limits, stages.version
-        self._uploads, self._masks = Uploads(uploads), Masks(masks)
+        self._stages, self._store, self._settings = stages, store, settings
+        self._uploads, self._masks = Uploads(settings.uploads), Masks(settings.masks)
+        self._counts = JobCounts()
         self._lock = threading.RLock()
         self._news = JobWaiters(self._lock)
         self._closing = False
         self._stop = threading.Event()
         self._checked: tuple[float, str | None] = (-math.inf, None)
-        self._decoding = threading.BoundedSemaphore(limits.workers)  # limits memory of POST
+        self._decoding = threading.BoundedSemaphore(settings.worker_count)  # limits memory of POST
         self._workers: WorkerPool[Job] = WorkerPool(
             lambda job: self._work.run(job),
             lambda job: self._work.overrun(job),
-            count=limits.workers,
-            seconds=limits.job_seconds,
+            count=settings.worker_count,
+            seconds=settings.job_seconds,
         )
         self._known = JobTable(store, self._workers, processing_status, processed_segments)
         self._work = JobRunner(
@@ -103,11 +88,10 @@ class ThreadEngine:
             store,
             self._known,
             self._news,
-            limits,
+            settings,
             uploads=self._uploads,
             masks=self._masks,
-            write_masks=write_masks,
-            on_end=on_end,
+            counts=self._counts,
         )
         threading.Thread(target=self._upkeep, name="upkeep", daemon=True).start()
 
@@ -134,14 +118,14 @@ class ThreadEngine:
         """
         digest = hashlib.sha256(data).hexdigest()
         with self._lock:
-            if self._known.is_good(digest, self._version):
+            if self._known.is_good(digest, self._stages.version):
                 return digest, self._join(digest, owner)
             self._check_room()
         with self._decoding:
-            photo = decode_photo(data, self._limits.max_pixels)
+            photo = decode_photo(data, self._settings.max_pixels)
             try:
                 with self._uploads.draft(data) as draft, self._lock:
-                    if self._known.is_good(digest, self._version):
+                    if self._known.is_good(digest, self._stages.version):
                         return digest, self._join(digest, owner)
                     self._check_room()
                     number = self._remember(draft, digest, owner)
@@ -258,14 +242,18 @@ class ThreadEngine:
         return True
 
     def health(self) -> EngineHealth:
-        """Return the load and the problems of the service."""
+        """Return the load and the problem of the service, if any."""
         return EngineHealth(
             waiting=self._workers.waiting,
-            limit=self._limits.queue,
+            limit=self._settings.queue,
             running=self._workers.running,
             stuck=self._workers.stuck,
-            trouble=self._trouble(),
+            problem=self._stages.problem or self._problem(),
         )
+
+    def counts(self) -> dict[str, float]:
+        """Return the counters of the jobs that ended, named as in `jobs.counts`."""
+        return self._counts.numbers()
 
     @property
     def stuck(self) -> int:
@@ -336,10 +324,10 @@ class ThreadEngine:
     def _check_room(self) -> None:
         if self._closing:
             raise ClosingError
-        waiting, limit = self._workers.waiting, self._limits.queue
+        waiting, limit = self._workers.waiting, self._settings.queue
         if waiting >= limit:
             raise QueueFullError.until_half(
-                limit, waiting, self._work.seconds, self._limits.workers
+                limit, waiting, self._counts.mean, self._settings.worker_count
             )
 
     def _remember(self, draft: Path, digest: str, owner: str) -> int:
@@ -387,27 +375,27 @@ class ThreadEngine:
 
     def _expire(self) -> None:
         """Delete the ended photos beyond `keep_days` and `keep_results`."""
-        limits = self._limits
+        oldest = time.time() - self._settings.keep_days * 86_400
         with self._lock:
-            gone = self._store.expire(time.time() - limits.keep_days * 86_400, limits.keep_results)
+            gone = self._store.expire(oldest, self._settings.keep_results)
             for digest in gone:
                 self._lose(digest)
 
-    def _trouble(self) -> str | None:
+    def _problem(self) -> str | None:
         """Return why photos cannot be accepted, or None; cached for 5 seconds."""
         if self._workers.stuck >= SPARE_THREADS:
             return "Too many jobs hang; the service must be started anew."
-        when, trouble = self._checked
+        when, problem = self._checked
         if time.monotonic() - when < _CHECKED:
-            return trouble
+            return problem
         try:
             self._uploads.check()
             self._store.check()
-            trouble = None
+            problem = None
         except OSError as error:
             full = error.errno in (ENOSPC, EDQUOT)
-            trouble = NO_ROOM if full else "The folder of the uploads can't be written."
+            problem = NO_ROOM if full else "The folder of the uploads can't be written."
         except StoreError as error:
-            trouble = str(error)
-        self._checked = (time.monotonic(), trouble)
-        return trouble
+            problem = str(error)
+        self._checked = (time.monotonic(), problem)
+        return problem

@@ -26,7 +26,7 @@ class JobWaiters:
 
     def __init__(self, lock: threading.RLock) -> None:
         self.lock = lock
-        self._waiters: set[_Waiter] = set()  # few; `api.listeners.seats` limits them
+        self._waiters: set[_Waiter] = set()  # few; `Settings.waiting_slots` limits them
 
     def wait(
         self, digest: str, enough: Callable[[], bool], seconds: float, *, only_end: bool

@@ -14,6 +14,7 @@ class Blank:
     """Finds no car in any picture, at once."""
 
     version = "blank"
+    problem = None
 
     def analyse(
         self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None

@@ -30,6 +30,8 @@ WORKERS = min(2, usable_cores())
 class Gate:
     """The real pipeline behind a gate that a test opens; counts the calls."""
 
+    problem = None
+
     def __init__(self, pipeline: Pipeline) -> None:
         self.open = threading.Event()
         self.entered = threading.Event()

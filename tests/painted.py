@@ -30,6 +30,8 @@ class Painted:
             the width of each picture that was begun, `version` that of the models.
     """
 
+    problem = None
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 

@@ -25,6 +25,17 @@ def test_defaults() -> None:
     assert not settings.write_masks
 
 
+def test_worker_count_is_at_most_one_per_core() -> None:
+    assert Settings(workers=1).worker_count == 1
+    assert Settings(workers=1024).worker_count == usable_cores()
+
+
+def test_most_server_threads_never_wait() -> None:
+    settings = [Settings(http_threads=threads) for threads in (1, 2, 4, 8, 16)]
+    assert [each.waiting_slots for each in settings] == [0, 0, 1, 3, 7]
+    assert [each.batch_slots for each in settings] == [1, 1, 1, 2, 4]
+
+
 def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     values = {
         "HOST": "0.0.0.0",  # noqa: S104

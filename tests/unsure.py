@@ -22,6 +22,7 @@ class Unsure:
     """
 
     version = "unsure"
+    problem = None
 
     def analyse(
         self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None

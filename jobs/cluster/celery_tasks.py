@@ -17,7 +17,7 @@ from celery import Celery
 
 from jobs.cluster.redis_client import TIMEOUT
 from jobs.cluster.result_store import PREFIX
-from settings import Settings, usable_cores
+from settings import Settings
 
 log = logging.getLogger("carseg.cluster")
 
@@ -53,7 +53,7 @@ def make_celery(settings: Settings) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_time_limit=turn(settings) + settings.job_seconds,
-        worker_concurrency=min(settings.workers, usable_cores()),
+        worker_concurrency=settings.worker_count,
         worker_prefetch_multiplier=1,  # with late acknowledgement: no task is reserved ahead
         worker_lost_wait=1.0,
         worker_proc_alive_timeout=60.0,  # a process reports as alive after it has loaded models

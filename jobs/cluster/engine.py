@@ -19,7 +19,8 @@ from jobs.cluster.maintenance import Maintenance
 from jobs.cluster.queue import Forgotten, RedisQueue, Row
 from jobs.cluster.redis_client import RedisClient
 from jobs.cluster.result_store import RedisResultStore
-from jobs.job import ClosingError, EngineHealth, JobReport, Limits, PhotoStatus
+from jobs.engine import ClosingError, EngineHealth, PhotoStatus
+from jobs.job import JobReport, log_job
 from jobs.store import StoreError
 from photo_result import Result
 from segment_interface import decode_photo
@@ -59,11 +60,10 @@ class RedisEngine:
 
     Args:
         store, queue, tasks: shared with the workers.
-        limits: see `jobs.job.Limits`; `workers` is the number of photos decoded concurrently.
+        settings: settings of the service; `worker_count` photos are decoded concurrently.
         model_version: version of the models in use now, see `vision.model_files.models_version`.
             A result from a worker with other models is kept until its photo is posted again. The
             photo is then processed again.
-        on_end: called for each photo that is cancelled or given up in this process.
     """
 
     def __init__(
@@ -71,32 +71,30 @@ class RedisEngine:
         store: RedisResultStore,
         queue: RedisQueue,
         tasks: TaskPublisher,
-        limits: Limits,
+        settings: Settings,
         *,
         model_version: str,
-        on_end: Callable[[JobReport], None],
     ) -> None:
-        self._store, self._queue, self._tasks, self._limits = store, queue, tasks, limits
-        self._model_version = model_version
-        self._on_end = on_end
-        self._decoding = threading.BoundedSemaphore(limits.workers)  # bounds the memory of POST
+        self._store, self._queue, self._tasks = store, queue, tasks
+        self._settings, self._model_version = settings, model_version
+        self._decoding = threading.BoundedSemaphore(settings.worker_count)  # limits memory of POST
         self._closing = threading.Event()
         self._results: OrderedDict[tuple[str, int], Result] = OrderedDict()
         self._lock = threading.Lock()
-        self._upkeep = Maintenance(store, queue, tasks, limits, on_end=on_end)
+        self._upkeep = Maintenance(store, queue, tasks, settings)
 
     def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
         """See `Engine.accept`."""
         digest = hashlib.sha256(data).hexdigest()
-        limits = self._limits
-        where = (digest, owner, self._model_version, limits.queue, limits.workers)
+        settings = self._settings
+        where = (digest, owner, self._model_version, settings.queue, settings.worker_count)
         is_new = self._queue.accept(*where)
         if is_new is not None:
             return digest, is_new
         if self._closing.is_set():
             raise ClosingError
         with self._decoding:
-            decode_photo(data, self._limits.max_pixels)  # refuse broken files before queueing
+            decode_photo(data, settings.max_pixels)  # refuse broken files before queueing
         is_new = bool(self._queue.accept(*where, data))
         self._tasks.put()
         return digest, is_new
@@ -168,11 +166,11 @@ class RedisEngine:
         """See `Engine.forget`."""
         done = self._queue.forget(digest, owner)
         if isinstance(done, Forgotten):
-            self._on_end(JobReport(digest, "cancelled", done.waited, done.worked, {}, "Cancelled."))
+            log_job(JobReport(digest, "cancelled", done.waited, done.worked, {}, "Cancelled."))
         return bool(done)
 
     def counts(self) -> dict[str, float]:
-        """Return the counters of jobs, named as in `jobs.counts`."""
+        """See `Engine.counts`. They are those of all workers."""
         return self._queue.counts()
 
     def health(self) -> EngineHealth:
@@ -180,15 +178,15 @@ class RedisEngine:
         load = self._queue.load()
         try:
             self._store.check()
-            trouble = None if load.workers else NO_WORKER
+            problem = None if load.workers else NO_WORKER
         except StoreError as error:
-            trouble = str(error)
+            problem = str(error)
         return EngineHealth(
             waiting=load.waiting,
-            limit=self._limits.queue,
+            limit=self._settings.queue,
             running=load.running,
             stuck=0,
-            trouble=trouble,
+            problem=problem,
             workers=load.workers,
         )
 
@@ -213,18 +211,11 @@ class RedisEngine:
         self._tasks.close()
 
 
-def open_cluster(
-    settings: Settings,
-    limits: Limits,
-    on_end: Callable[[JobReport], None],
-    model_version: str | None = None,
-) -> RedisEngine:
+def open_redis_engine(settings: Settings, model_version: str | None = None) -> RedisEngine:
     """Return the engine that the settings ask for.
 
     Args:
         settings: settings of the service.
-        limits: limits of the service.
-        on_end: see `RedisEngine`.
         model_version: see `RedisEngine`; None for the version of the files in `models/`.
 
     Raises:
@@ -237,7 +228,7 @@ def open_cluster(
     calls, store, queue = connect(settings)
     require(calls)
     tasks = TaskPublisher(make_celery(settings))
-    return RedisEngine(store, queue, tasks, limits, model_version=version, on_end=on_end)
+    return RedisEngine(store, queue, tasks, settings, model_version=version)
 
 
 def require(calls: RedisClient) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 from jobs.cluster.celery_tasks import TaskPublisher
 from jobs.cluster.queue import RedisQueue
 from jobs.cluster.result_store import RedisResultStore
-from jobs.job import TWICE, JobReport, Limits
+from jobs.job import TWICE, JobReport, log_job
 from jobs.store import StoreError
+from settings import Settings
 
 log = logging.getLogger("carseg.cluster")
 
@@ -21,8 +21,7 @@ class Maintenance:
 
     Args:
         store, queue, tasks: shared by the processes of the cluster.
-        limits: see `jobs.job.Limits`.
-        on_end: called for each photo that is given up.
+        settings: settings of the service.
         worker: name for the heartbeats of this worker; None if this process is not a worker.
     """
 
@@ -31,13 +30,12 @@ class Maintenance:
         store: RedisResultStore,
         queue: RedisQueue,
         tasks: TaskPublisher,
-        limits: Limits,
+        settings: Settings,
         *,
-        on_end: Callable[[JobReport], None],
         worker: str | None = None,
     ) -> None:
-        self._store, self._queue, self._tasks, self._limits = store, queue, tasks, limits
-        self._on_end, self._worker = on_end, worker
+        self._store, self._queue, self._tasks = store, queue, tasks
+        self._settings, self._worker = settings, worker
         self._pause = queue.lease / 3
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
@@ -73,8 +71,8 @@ class Maintenance:
         for digest in swept.lapsed:
             log.warning("Nobody works on job %s any more; it waits again", digest)
         for digest in swept.given_up:
-            self._on_end(JobReport(digest, "error", 0.0, 0.0, {}, TWICE))
+            log_job(JobReport(digest, "error", 0.0, 0.0, {}, TWICE))
         if swept.missing:
             self._tasks.put(swept.missing)
-        limits = self._limits
-        self._store.expire(time.time() - limits.keep_days * 86_400, limits.keep_results)
+        oldest = time.time() - self._settings.keep_days * 86_400
+        self._store.expire(oldest, self._settings.keep_results)

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 from jobs.cluster import scripts
 from jobs.cluster.redis_client import FULL, RedisClient
 from jobs.cluster.result_store import PREFIX
-from jobs.job import ATTEMPTS, LOST, RUNNING, TWICE, WAITING, QueueFullError
+from jobs.engine import QueueFullError
+from jobs.job import ATTEMPTS, LOST, RUNNING, TWICE, WAITING
 from jobs.store import State, StoreError
 from photo_result import Stage
 
 
 class Row(NamedTuple):
-    """The status of a photo; `stage` and `position` as in `jobs.job.PhotoStatus`."""
+    """The status of a photo; `stage` and `position` as in `jobs.engine.PhotoStatus`."""
 
     number: int
     state: State

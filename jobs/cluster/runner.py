@@ -11,12 +11,13 @@ from itertools import count
 from jobs.cluster.queue import Claim, RedisQueue
 from jobs.cluster.result_store import RedisResultStore
 from jobs.counts import counted
-from jobs.job import LOST, TWICE, Job, JobReport, Limits, Outcome
+from jobs.job import LOST, TWICE, Job, JobReport, Outcome, log_job
 from jobs.outcome import TOO_SLOW, CancelledError, attempt
 from jobs.store import Ending, StoreError
 from photo_result import Result, Stage
 from pipeline import Analyser
 from segment_interface import decode_photo
+from settings import Settings
 
 log = logging.getLogger("carseg.cluster")
 
@@ -29,8 +30,7 @@ class RedisJobRunner:
     Args:
         stages: the pipeline, with its networks loaded.
         store, queue: shared by the processes of the cluster.
-        limits: see `jobs.job.Limits`.
-        on_end: called for each photo that has ended in this process.
+        settings: settings of the service.
     """
 
     def __init__(
@@ -38,12 +38,10 @@ class RedisJobRunner:
         stages: Analyser,
         store: RedisResultStore,
         queue: RedisQueue,
-        limits: Limits,
-        *,
-        on_end: Callable[[JobReport], None],
+        settings: Settings,
     ) -> None:
         self._stages, self._store, self._queue = stages, store, queue
-        self._limits, self._on_end = limits, on_end
+        self._settings = settings
         self._lease = LeaseRenewer(queue)
 
     def run(self, name: str, seconds: float, is_stopping: Callable[[], bool]) -> None:
@@ -66,7 +64,7 @@ class RedisJobRunner:
         """Claim and process the photo that has waited longest. Return False if none waits."""
         claim, gone = self._queue.claim(name)
         for digest in gone:
-            self._on_end(JobReport(digest, "error", 0.0, 0.0, {}, LOST))
+            log_job(JobReport(digest, "error", 0.0, 0.0, {}, LOST))
         if claim is None:
             return False
         job = Job(claim.digest, claim.number)
@@ -92,7 +90,7 @@ class RedisJobRunner:
             if not wanted:
                 raise CancelledError
 
-        analysis = self._stages.analyse(decode_photo(claim.upload, self._limits.max_pixels), at)
+        analysis = self._stages.analyse(decode_photo(claim.upload, self._settings.max_pixels), at)
         return Result.of(analysis, self._stages.version)
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> None:
@@ -105,7 +103,7 @@ class RedisJobRunner:
             report = job.report(outcome, message)
             try:
                 if self._store.end(job.number, ending, counted(report)):
-                    self._on_end(report)
+                    log_job(report)
                 return
             except StoreError as error:
                 log.warning("The end of job %s is not told: %s", job.digest, error)
@@ -141,19 +139,16 @@ class ParentMonitor:
     """The parent's answer to child processes that are too slow or have died.
 
     Args:
-        store, queue, limits, on_end: as in `RedisJobRunner`.
+        store, queue, settings: as in `RedisJobRunner`.
     """
 
     def __init__(
         self,
         store: RedisResultStore,
         queue: RedisQueue,
-        limits: Limits,
-        *,
-        on_end: Callable[[JobReport], None],
+        settings: Settings,
     ) -> None:
-        self._store, self._queue = store, queue
-        self._limits, self._on_end = limits, on_end
+        self._store, self._queue, self._settings = store, queue, settings
 
     def overrun(self, name: str) -> None:
         """End the current photo of a turn with a timeout; Celery then kills the process.
@@ -164,13 +159,13 @@ class ParentMonitor:
         claim = self._queue.claimed(name)
         if claim is None:
             return
-        message = TOO_SLOW.format(self._limits.job_seconds)
+        message = TOO_SLOW.format(self._settings.job_seconds)
         job = Job(claim.digest, claim.number)
-        job.started = time.monotonic() - self._limits.job_seconds
+        job.started = time.monotonic() - self._settings.job_seconds
         job.accepted = job.started - claim.waited
         report = job.report("timeout", message)
         if self._store.end(claim.number, Ending("Error", message), counted(report)):
-            self._on_end(report)
+            log_job(report)
 
     def lost(self, name: str) -> None:
         """Requeue the current photo of a turn whose process has died.
@@ -180,4 +175,4 @@ class ParentMonitor:
         """
         claim = self._queue.claimed(name)
         if claim is not None and self._queue.give_back(claim):
-            self._on_end(JobReport(claim.digest, "error", claim.waited, 0.0, {}, TWICE))
+            log_job(JobReport(claim.digest, "error", claim.waited, 0.0, {}, TWICE))

@@ -22,12 +22,10 @@ from jobs.cluster.celery_tasks import TASK, TaskPublisher, make_celery, turn
 from jobs.cluster.engine import connect, require
 from jobs.cluster.maintenance import Maintenance
 from jobs.cluster.runner import ParentMonitor, RedisJobRunner
-from jobs.job import Limits, log_job
 from jobs.store import StoreError
 from logs import configure_log
-from pipeline import Analyser, ModelsNotLoadedError, Pipeline
-from settings import PREFIX, Settings, SettingsError, load_settings, network_threads, usable_cores
-from vision.runtimes.choose import RuntimeMissingError, choose
+from pipeline import Analyser, ModelsNotLoadedError, Pipeline, open_pipeline
+from settings import PREFIX, Settings, SettingsError, load_settings
 
 log = logging.getLogger("carseg.cluster")
 
@@ -37,23 +35,13 @@ _TOO_CHATTY = ("celery.app.trace", "celery.worker.strategy")  # they log two lin
 
 
 def load_models(settings: Settings) -> Pipeline:
-    """Load the models to process one photo at a time.
-
-    The child processes share the cores. ONNX Runtime returns the same bits for any number of
-    threads, so each child gets its share of the cores. The other runtimes do not, so they use the
-    same number of threads as everywhere else.
+    """Load the models to process one photo at a time, on this process's share of the cores.
 
     Raises:
-        ModelsNotLoadedError: a model or the runtime is missing.
+        ModelsNotLoadedError: the models could not be loaded.
+        SettingsError: the runtime is not installed.
     """
-    threads = network_threads()
-    try:
-        if choose(settings.runtime).name == "onnx":
-            processes = min(settings.workers, usable_cores())
-            threads = min(threads, usable_cores() // processes)
-        pipeline = Pipeline(threads, runtime=settings.runtime)
-    except RuntimeMissingError as error:
-        raise ModelsNotLoadedError(str(error)) from None
+    pipeline = open_pipeline(settings, processes=settings.worker_count)
     pipeline.wait()
     return pipeline
 
@@ -70,17 +58,10 @@ def create(load: Load = load_models) -> Celery:
     settings = load_settings()
     if settings.broker_url is None:
         raise SettingsError(f"{PREFIX}BROKER_URL is not set; workers take their photos from there.")
-    limits = Limits(
-        workers=1,
-        max_pixels=settings.max_pixels,
-        job_seconds=settings.job_seconds,
-        keep_days=settings.keep_days,
-        keep_results=settings.keep_results,
-    )
     calls, store, queue = connect(settings)
     require(calls)
     app = make_celery(settings)
-    _add_task(app, settings, limits, load, ParentMonitor(store, queue, limits, on_end=log_job))
+    _add_task(app, settings, load, ParentMonitor(store, queue, settings))
 
     def set_up_log(**_: object) -> None:
         configure_log(settings)
@@ -89,7 +70,7 @@ def create(load: Load = load_models) -> Celery:
 
     def begin(sender: Any, **_: object) -> None:
         name = f"{sender.hostname}:{os.getpid()}"
-        upkeep = Maintenance(store, queue, TaskPublisher(app), limits, on_end=log_job, worker=name)
+        upkeep = Maintenance(store, queue, TaskPublisher(app), settings, worker=name)
         signals.worker_shutdown.connect(lambda **_: upkeep.close(), weak=False)
 
     signals.setup_logging.connect(set_up_log, weak=False)
@@ -97,9 +78,7 @@ def create(load: Load = load_models) -> Celery:
     return app
 
 
-def _add_task(
-    app: Celery, settings: Settings, limits: Limits, load: Load, overseer: ParentMonitor
-) -> None:
+def _add_task(app: Celery, settings: Settings, load: Load, overseer: ParentMonitor) -> None:
     """Register the task and the signal handlers of the child processes."""
     works: list[RedisJobRunner] = []  # at most one: the runner of this process
     stopping = RawValue(c_bool, False)  # memory shared with the children; set by the parent
@@ -110,8 +89,12 @@ def _add_task(
     def begin(**_: object) -> None:
         store, queue = connect(settings)[1:]
         try:
-            works[:] = [RedisJobRunner(load(settings), store, queue, limits, on_end=log_job)]
-        except ModelsNotLoadedError:  # leave photos to other workers, without Error
+            works[:] = [RedisJobRunner(load(settings), store, queue, settings)]
+        except (
+            ModelsNotLoadedError,
+            SettingsError,
+        ):
+            # Leave the photos to other workers, without Error.
             log.exception("This worker stops: it has no models")
             os.kill(os.getppid(), signal.SIGTERM)
 

@@ -118,7 +118,7 @@ def test_not_ready_while_the_uploads_cannot_be_written(
     settings.uploads.write_text("in the way")  # a mode would not stop root
     try:
         assert "upload" in reason(client)
-        assert jobs.health().trouble == reason(client)
+        assert jobs.health().problem == reason(client)
     finally:
         settings.uploads.unlink()
         moved.rename(settings.uploads)

@@ -19,7 +19,7 @@ from helpers import Server, encoded, noise, post, wait
 from numpy.typing import NDArray
 
 from api import listeners
-from api.listeners import Listeners, TooManyWaitingError, seats
+from api.listeners import Listeners, TooManyWaitingError
 from api.openapi import OpenApiApp
 from jobs.thread_engine import ThreadEngine
 from photo_result import Analysis, Stage
@@ -29,6 +29,8 @@ from settings import Settings
 
 class Steps:
     """The real pipeline, stopped at the beginning of each stage until a test lets it go on."""
+
+    problem = None
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.reached: list[Stage] = []
@@ -167,10 +169,6 @@ def test_signs_of_life_and_an_end(
     text = client.get(f"/{name}/events").get_data(as_text=True)  # ends by itself
     assert ": still there\n\n" in text
     assert events(text)[-1]["status"] == "Processing"
-
-
-def test_most_threads_never_wait() -> None:
-    assert [seats(threads) for threads in (1, 2, 4, 8, 16)] == [0, 0, 1, 3, 7]
 
 
 def test_all_seats_are_taken(

@@ -14,11 +14,13 @@ import pytest
 from conftest import Gate
 from flask.testing import FlaskClient
 from helpers import body, encoded, noise, post, wait
+from job_log import JobLog
 
 from api.openapi import OpenApiApp
 from jobs import job_table as known
 from jobs import thread_engine as jobs_module
-from jobs.job import LOST, TWICE, JobReport, Limits, QueueFullError
+from jobs.engine import QueueFullError
+from jobs.job import LOST, TWICE
 from jobs.outcome import UNEXPECTED
 from jobs.sqlite_store import SqliteStore
 from jobs.store import Ending, Store, StoreError
@@ -38,6 +40,7 @@ class Stages:
     """Stages that need no network: each picture is one hood. What it is told to, it throws."""
 
     version = "painted"
+    problem = None
 
     def __init__(self) -> None:
         self.throws: dict[int, BaseException] = {}  # by the picture's width
@@ -66,18 +69,18 @@ class Service:
         settings.prepare_folders()
         self.status: dict[str, str] = {}
         self.segments: dict[str, Segments] = {}
-        self.reports: list[JobReport] = []
-        fields = {"workers": 1, "max_pixels": 10_000_000, **limits}
+        self.log = JobLog()
         self.jobs = ThreadEngine(
             stages,
             store,
-            Limits(**fields),  # type: ignore[arg-type]
-            uploads=settings.uploads,
-            masks=settings.masks,
+            settings.model_copy(update={"workers": 1, **limits}),
             processing_status=self.status,
             processed_segments=self.segments,
-            on_end=self.reports.append,
         )
+
+    def close(self) -> None:
+        self.jobs.close()
+        self.log.close()
 
     def post(self, width: int, owner: str = "") -> str:
         return self.jobs.accept(encoded(noise(20, width)), owner)[0]
@@ -118,7 +121,7 @@ def make(settings: Settings, stages: Stages) -> Iterator[Make]:
     yield make
     stages.go_on.set()
     for service in made:
-        service.jobs.close()
+        service.close()
 
 
 def files(settings: Settings) -> set[str]:
@@ -220,7 +223,7 @@ def test_a_waiting_photo_is_cancelled(make: Make, stages: Stages, settings: Sett
     stages.go_on.set()
     service.wait(last)
     assert stages.calls == 2
-    assert [(r.digest, r.outcome) for r in service.reports] == [
+    assert service.log.outcomes() == [
         (cancelled, "cancelled"), (running, "ready"), (last, "ready")
     ]  # fmt: skip
     assert service.jobs._known.held == 0
@@ -241,7 +244,7 @@ def test_a_running_photo_is_cancelled_and_can_come_again(
     stages.go_on.set()
     service.wait(digest)
     assert files(settings) == set()
-    assert [report.outcome for report in service.reports] == ["cancelled", "ready"]
+    assert [outcome for _, outcome in service.log.outcomes()] == ["cancelled", "ready"]
     assert store.ready() == [digest]
 
 
@@ -273,7 +276,7 @@ def test_a_job_over_its_time_is_given_up_and_the_next_one_works(
     assert "longer than 0.3 seconds" in service.wait(stuck, "Error")
     service.wait(following)
     assert service.jobs.health().stuck == 1
-    assert service.jobs.health().trouble is None
+    assert service.jobs.health().problem is None
     assert files(settings) == set()
     stages.go_on.set()
     deadline = time.monotonic() + 60
@@ -281,8 +284,7 @@ def test_a_job_over_its_time_is_given_up_and_the_next_one_works(
         assert time.monotonic() < deadline
     assert service.state(stuck) == "Error"  # what came too late is not taken
     assert service.segments.keys() == {following}
-    outcomes = {report.digest: report.outcome for report in service.reports}
-    assert outcomes == {stuck: "timeout", following: "ready"}
+    assert dict(service.log.outcomes()) == {stuck: "timeout", following: "ready"}
 
 
 def test_when_all_threads_hang_the_service_says_so(make: Make, stages: Stages) -> None:
@@ -293,9 +295,9 @@ def test_when_all_threads_hang_the_service_says_so(make: Make, stages: Stages) -
         service.wait(digest, "Error")
     last = service.post(49)
     assert service.state(last) == "Uploaded"
-    trouble = service.jobs.health().trouble
-    assert trouble is not None
-    assert "started anew" in trouble
+    problem = service.jobs.health().problem
+    assert problem is not None
+    assert "started anew" in problem
     stages.go_on.set()
     service.wait(last)
 
@@ -502,7 +504,7 @@ def test_a_full_disk_is_told_and_survived(
     assert refused.get_json() == {"error": NO_ROOM}
     assert list((small_disk / "img").iterdir()) == []
     assert client.get("/").get_json() == [hashlib.sha256(first).hexdigest()]
-    assert app.extensions["jobs"].health().trouble == NO_ROOM
+    assert app.extensions["jobs"].health().problem == NO_ROOM
     filler.unlink()
     wait(client, post(client, encoded(noise(30, 40, 2))))
     app.extensions["jobs"].close()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import body, encoded, noise
@@ -19,9 +20,8 @@ from benchmarks.cluster_parts import RedisServer, Worker
 from jobs import job_table as known
 from jobs import thread_engine as jobs_module
 from jobs.cluster import engine as cluster_module
-from jobs.cluster.engine import open_cluster
-from jobs.engine import Engine
-from jobs.job import ClosingError, JobReport, Limits, PhotoStatus, QueueFullError
+from jobs.cluster.engine import open_redis_engine
+from jobs.engine import ClosingError, Engine, PhotoStatus, QueueFullError
 from jobs.outcome import OUT_OF_MEMORY, UNEXPECTED
 from jobs.sqlite_store import SqliteStore
 from jobs.thread_engine import ThreadEngine
@@ -35,7 +35,7 @@ LEASE = 1.5
 class Bench:
     """One kind of engine at a time, and what its stages do."""
 
-    def __init__(self, make: Callable[[Limits], Engine], stages: Painted) -> None:
+    def __init__(self, make: Callable[[dict[str, Any]], Engine], stages: Painted) -> None:
         self._make, self.stages = make, stages
         self.engine: Engine
         self.open()
@@ -45,7 +45,7 @@ class Bench:
         fields = {"workers": 1, "max_pixels": 10_000, "job_seconds": JOB_SECONDS, **limits}
         if hasattr(self, "engine"):
             self.engine.close()
-        self.engine = self._make(Limits(**fields))  # type: ignore[arg-type]
+        self.engine = self._make(fields)
         self.engine.resume()
 
     def upgrade(self, version: str) -> None:
@@ -128,29 +128,26 @@ def bench(
     for file in painted.folder.iterdir():
         file.unlink()
 
-    def threads(limits: Limits) -> Engine:
+    def threads(limits: dict[str, Any]) -> Engine:
         settings.prepare_folders()
         return ThreadEngine(
             painted,
             SqliteStore(settings.results),
-            limits,
-            uploads=settings.uploads,
-            masks=settings.masks,
+            settings.model_copy(update=limits),
             processing_status={},
             processed_segments={},
         )
 
-    def celery(limits: Limits) -> Engine:
+    def celery(limits: dict[str, Any]) -> Engine:
         config = settings.model_copy(
             update={
                 "broker_url": Settings(broker_url=redis.url).broker_url,  # type: ignore[arg-type]
                 "lease_seconds": LEASE,
+                **limits,
             }
         )
-        version = painted.version
-        return open_cluster(config, limits, on_end=ended.append, model_version=version)
+        return open_redis_engine(config, painted.version)
 
-    ended: list[JobReport] = []
     if request.param == "celery":
         redis: RedisServer = request.getfixturevalue("empty_redis")
         request.getfixturevalue("worker")
@@ -382,7 +379,7 @@ def test_the_place_and_the_stage(bench: Bench) -> None:
     assert bench.find(others[0])[:2] == ("Uploaded", "Waiting for a free worker.")
     health = bench.engine.health()
     assert (health.waiting, health.running, health.stuck) == (2, 1, 0)
-    assert health.trouble is None
+    assert health.problem is None
     bench.stages.go_on()
     for digest in (running, *others):
         bench.until(digest)

@@ -18,7 +18,7 @@ from helpers import body, encoded, noise, post, segments, wait
 from api.openapi import OpenApiApp
 from img_to_segments import PART_NAMES
 from jobs import job_table as known
-from jobs.job import ClosingError, Limits
+from jobs.engine import ClosingError
 from jobs.sqlite_store import SqliteStore
 from jobs.thread_engine import ThreadEngine
 from photo_result import Analysis, Result, Stage
@@ -36,6 +36,7 @@ class Painter:
     """Stages that need no network: each picture is one large hood."""
 
     version = "painted"
+    problem = None
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []
@@ -158,9 +159,7 @@ def _jobs(settings: Settings, stages: Painter | Gate, workers: int = 1) -> Threa
     return ThreadEngine(
         stages,
         SqliteStore(None),
-        Limits(workers=workers, max_pixels=10_000_000),
-        uploads=settings.uploads,
-        masks=settings.masks,
+        settings.model_copy(update={"workers": workers}),
         processing_status={},
         processed_segments={},
     )

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from blank import Blank
 from helpers import encoded, noise
+from job_log import JobLog
 
 from benchmarks.cluster_parts import RedisServer
 from jobs.cluster.queue import RedisQueue
 from jobs.cluster.redis_client import RedisClient
 from jobs.cluster.result_store import RedisResultStore
 from jobs.cluster.runner import ParentMonitor, RedisJobRunner
-from jobs.job import WAITING, JobReport, Limits
+from jobs.job import WAITING
 from photo_result import Analysis, Result, Stage
 from segment_interface import Photo
-
-LIMITS = Limits(workers=1, max_pixels=10_000, job_seconds=4.0)
+from settings import Settings
 
 
 class KilledError(BaseException):
@@ -28,15 +28,13 @@ class KilledError(BaseException):
 class Turns:
     """A worker process and its parent, without Celery."""
 
-    def __init__(self, redis: RedisServer) -> None:
+    def __init__(self, redis: RedisServer, settings: Settings) -> None:
         calls = RedisClient(redis.url)
         self.store, self.queue = RedisResultStore(calls, 60), RedisQueue(calls, 60.0, 60)
         self.redis: Any = redis.client
-        self.reports: list[JobReport] = []
-        self.work = RedisJobRunner(
-            Blank(), self.store, self.queue, LIMITS, on_end=self.reports.append
-        )
-        self.overseer = ParentMonitor(self.store, self.queue, LIMITS, on_end=self.reports.append)
+        self.log = JobLog()
+        self.work = RedisJobRunner(Blank(), self.store, self.queue, settings)
+        self.overseer = ParentMonitor(self.store, self.queue, settings)
 
     def post(self, *widths: int) -> list[str]:
         """Let photos wait; gives names that serve as their hashes."""
@@ -69,12 +67,14 @@ class Turns:
 
     def ended(self) -> list[tuple[str, str]]:
         """Hash and outcome of what has ended, in that order."""
-        return [(report.digest, report.outcome) for report in self.reports]
+        return self.log.outcomes()
 
 
 @pytest.fixture
-def turns(empty_redis: RedisServer) -> Turns:
-    return Turns(empty_redis)
+def turns(empty_redis: RedisServer, settings: Settings) -> Iterator[Turns]:
+    made = Turns(empty_redis, settings.model_copy(update={"job_seconds": 4.0}))
+    yield made
+    made.log.close()
 
 
 def test_all_that_wait_are_done_in_one_turn(turns: Turns) -> None:
@@ -83,7 +83,7 @@ def test_all_that_wait_are_done_in_one_turn(turns: Turns) -> None:
     assert turns.ended() == [(name, "ready") for name in names]
     assert turns.store.ready() == names
     turns.turn("second/")  # finds nothing to do
-    assert len(turns.reports) == 3
+    assert len(turns.ended()) == 3
 
 
 @pytest.mark.parametrize("options", [{"seconds": 0}, {"stopping": True}])
