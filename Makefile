@@ -108,7 +108,7 @@ demo: install
 	@$(BIN)/python -m sample.demo $(IMAGE) $(ARGS)
 
 screenshot: dev
-	$(BIN)/python tests/page/screenshot.py
+	$(BIN)/python -m tests.page.screenshot
 
 # The baseline is a network out of a wheel under the AGPL: it is timed, never installed.
 bench: dev

@@ -6,11 +6,8 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jobs.cluster.worker import create
 from photo_result import Analysis, Stage

@@ -24,10 +24,12 @@ from typing import Any
 import requests
 
 from benchmarks.blank_worker import SECONDS, Blank
-from benchmarks.cluster_parts import RedisServer, Worker
-from benchmarks.service import Service, body, photo
 from photo_result import Result
 from segment_interface import decode_photo
+from tests.support.http import body
+from tests.support.pictures import car_photo
+from tests.support.redis_cluster import RedisServer, Worker
+from tests.support.server import Server
 
 CLIENTS = 4
 LONGEST = 1024
@@ -39,7 +41,7 @@ _seeds = count(1_000)
 
 def photos(number: int, longest: int = LONGEST) -> list[bytes]:
     """Return photos that were never posted before."""
-    return [photo(next(_seeds), longest) for _ in range(number)]
+    return [car_photo(next(_seeds), longest) for _ in range(number)]
 
 
 def cpu_seconds(*processes: int) -> float:
@@ -85,18 +87,17 @@ class Running:
     """A running service, with its Redis and its worker."""
 
     def __init__(
-        self, service: Service, redis: RedisServer | None = None, worker: Worker | None = None
+        self, service: Server, redis: RedisServer | None = None, worker: Worker | None = None
     ) -> None:
         self.service, self.redis, self.worker = service, redis, worker
-        address = service.address()
-        assert address is not None
-        self.address = address
+        self.address = service.url
         if worker is not None:
             deadline = time.monotonic() + 60
-            while requests.get(f"{address}/ready", timeout=60).status_code != 200:
+            while requests.get(f"{service.url}/ready", timeout=60).status_code != 200:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-        until_ready(address, post_all(address, photos(6)))  # loads the models and warms them up
+        warm_up = post_all(service.url, photos(6))
+        until_ready(service.url, warm_up)
 
     def photos_per_second(self, number: int) -> float:
         """Return the photos per second from the first POST to the last one Ready."""
@@ -109,7 +110,7 @@ class Running:
 @contextmanager
 def one_process(folder: Path) -> Iterator[Running]:
     """Run the service with its default engine."""
-    with Service(folder / "default", **QUEUE) as service:
+    with Server.start(folder / "default", **QUEUE) as service:
         yield Running(service)
 
 
@@ -132,7 +133,7 @@ def cluster(
         if work:
             log = folder / f"{name}.log"
             worker = Worker(log, app, CARSEG_WORKERS=str(processes), **settings)
-        with Service(folder / name, **settings) as service:
+        with Server.start(folder / name, **settings) as service:
             yield Running(service, redis, worker) if work else _without_worker(service, redis)
     finally:
         if worker is not None:
@@ -140,12 +141,10 @@ def cluster(
         redis.close()
 
 
-def _without_worker(service: Service, redis: RedisServer) -> Running:
+def _without_worker(service: Server, redis: RedisServer) -> Running:
     running = Running.__new__(Running)
-    address = service.address()
-    assert address is not None
     running.service, running.redis, running.worker = service, redis, None
-    running.address = address
+    running.address = service.url
     return running
 
 

@@ -21,9 +21,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.cluster_parts import Cable, RedisServer, Worker
-from benchmarks.kills import CLIENTS, Load, Report, count
-from benchmarks.service import Service
+from tests.support.kills import CLIENTS, Load, Report, count
+from tests.support.redis_cluster import Cable, RedisServer, Worker
+from tests.support.server import Server
 
 PAUSE = 2.0  # seconds between two posts of a client
 KINDS = ("worker", "process of a worker", "web process", "redis", "cable")
@@ -38,7 +38,7 @@ class Parts:
     redis: RedisServer = field(init=False)
     cable: Cable = field(init=False)
     workers: list[Worker] = field(default_factory=list)
-    services: list[Service] = field(default_factory=list)
+    services: list[Server] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -58,13 +58,11 @@ class Parts:
         port = self.cable.port if number else self.redis.port
         return Worker(self.folder / f"worker-{number}.log", **self._settings(port))
 
-    def _service(self, number: int) -> Service:
-        return Service(self.folder / f"web-{number}", **self._settings(self.redis.port))
+    def _service(self, number: int) -> Server:
+        return Server.start(self.folder / f"web-{number}", **self._settings(self.redis.port))
 
     def _address(self, number: int) -> str:
-        address = self.services[number].address()
-        assert address is not None, (self.folder / f"web-{number}/service.log").read_text()[-2000:]
-        return address
+        return self.services[number].url
 
     def hurt(self, kind: str, load: Load, rng: random.Random) -> None:
         """Kill a process and replace it, or cut the cable and mend it."""

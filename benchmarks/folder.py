@@ -19,7 +19,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-from benchmarks.service import REPOSITORY, Service, photo
+from settings import REPOSITORY
+from tests.support.pictures import car_photo
+from tests.support.server import Server
 
 
 def results(out: Path) -> int:
@@ -46,12 +48,10 @@ def main() -> None:
         photos, out = Path(folder) / "photos", Path(folder) / "out"
         photos.mkdir()
         for seed in range(given.photos):
-            (photos / f"{seed}.jpg").write_bytes(photo(seed))
-        with Service(Path(folder) / "data") as service:
-            address = service.address()
-            assert address
+            (photos / f"{seed}.jpg").write_bytes(car_photo(seed))
+        with Server.start(Path(folder) / "data") as service:
             command = [sys.executable, str(REPOSITORY / "segment.py"), str(photos)]
-            command += ["--format", given.format, "--out", str(out), "--server", address]
+            command += ["--format", given.format, "--out", str(out), "--server", service.url]
             began = time.monotonic()
             first = subprocess.Popen(command)
             while results(out) < given.kill_at:
@@ -69,7 +69,7 @@ def main() -> None:
             began = time.monotonic()
             subprocess.run(command, check=True)
             print(f"third run, with nothing to do: {time.monotonic() - began:.1f} s")
-            print(f"the service worked on {worked_on(address):.0f} photos")
+            print(f"the service worked on {worked_on(service.url):.0f} photos")
             # The service is excluded because it still runs.
             memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
             print(f"largest memory of the runs: {memory / 1024:.0f} MB")

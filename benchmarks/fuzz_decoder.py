@@ -1,7 +1,7 @@
 """Fuzz the decoder with atheris, guided by coverage, for a bounded time.
 
     pip install atheris==3.0.0
-    python benchmarks/fuzz_decoder.py -max_total_time=300 -rss_limit_mb=2048 -timeout=10
+    python -m benchmarks.fuzz_decoder -max_total_time=300 -rss_limit_mb=2048 -timeout=10
 
 atheris traces the branches of our own and Pillow's Python code, and mutates files to reach more of
 them. It is not among the requirements, because it has wheels for few platforms. The run ends at any
@@ -17,13 +17,9 @@ from pathlib import Path
 
 import atheris
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(REPOSITORY / folder) for folder in ("", "tests", "tests/hostile")]
-
 with atheris.instrument_imports(include=["vision", "segment_interface", "PIL"]):
-    from mutations import seeds
-
     from segment_interface import ImageError, decode_base64, decode_image
+    from tests.hostile.mutations import seeds
 
 MAX_PIXELS = 1_000_000
 

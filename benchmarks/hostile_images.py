@@ -1,7 +1,7 @@
 """Test the service with many damaged files and bombs, and measure their cost.
 
-    .venv/bin/python benchmarks/hostile_images.py damage --count 10000
-    .venv/bin/python benchmarks/hostile_images.py bombs
+    .venv/bin/python -m benchmarks.hostile_images damage --count 10000
+    .venv/bin/python -m benchmarks.hostile_images bombs
 
 `damage` posts COUNT mutations of each of several valid PNG, JPEG and WebP files to the app, whose
 networks are replaced by ones that find nothing. `bombs` decodes each file of
@@ -22,17 +22,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(REPOSITORY / folder) for folder in ("", "tests", "tests/hostile")]
-
-import bombs  # noqa: E402
-from blank import Blank  # noqa: E402
-from decode import peak_mb  # noqa: E402
-from helpers import body  # noqa: E402
-from mutations import mutations  # noqa: E402
-
-from app import create_app  # noqa: E402
-from settings import Settings  # noqa: E402
+from app import create_app
+from settings import REPOSITORY, Settings
+from tests.hostile import bombs
+from tests.hostile.decode import peak_mb
+from tests.hostile.mutations import mutations
+from tests.support.fakes import Blank
+from tests.support.http import body
 
 
 def damage(count: int, seed: int) -> bool:
@@ -79,7 +75,8 @@ def decode_bombs() -> bool:
             path.write_bytes(build())
             size = path.stat().st_size / bombs.MEGA
             done = subprocess.run(
-                [sys.executable, REPOSITORY / "tests" / "hostile" / "decode.py", folder],
+                [sys.executable, "-m", "tests.hostile.decode", folder],
+                cwd=REPOSITORY,
                 capture_output=True,
                 text=True,
                 timeout=120,

@@ -1,159 +1,15 @@
-"""Kill the service at random moments while clients post, and count the losses.
+"""Kill the service at random moments while clients post: `python -m benchmarks.kills --rounds 100`.
 
-`python -m benchmarks.kills --rounds 100` starts the real service again and again, and kills it with
-`kill -9` at a moment between process start and some seconds of work. The last start is left to
-finish. Then each accepted photo must have ended exactly once, with the same result as from the
-networks alone.
+Prints how many accepted photos were lost, wrong or duplicated.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections
-import itertools
-import json
-import random
 import tempfile
-import threading
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import requests
-
-from benchmarks.service import Service, body, photo
-from exports import export, find_format
-from jobs.job import TWICE
-from options import PLAIN
-from photo_result import Result
-from pipeline import Pipeline
-from segment_interface import decode_image
-from settings import network_threads
-
-CLIENTS = 3
-PAUSE = 0.25  # seconds between two posts of a client
-
-
-@dataclass
-class Load:
-    """Clients that post new photos one by one to the service that runs at the time."""
-
-    address: str | None = None
-    accepted: dict[str, int] = field(default_factory=dict)  # hash -> seed
-    refused: collections.Counter[int] = field(default_factory=collections.Counter)
-    pause: float = PAUSE
-    stop: threading.Event = field(default_factory=threading.Event)
-    seeds: itertools.count[int] = field(default_factory=itertools.count)
-
-    def post(self) -> None:
-        """Post until stopped. A photo without a response was not accepted."""
-        while not self.stop.wait(self.pause):
-            address, seed = self.address, next(self.seeds)
-            if address is None:
-                continue
-            try:
-                answer = requests.post(address, json=body(photo(seed)), timeout=10)
-            except requests.RequestException:
-                continue
-            if answer.status_code == 200:
-                self.accepted[answer.json()["image_hash"]] = seed
-            else:
-                self.refused[answer.status_code] += 1
-
-
-@dataclass(frozen=True)
-class Report:
-    """The counts at the end of a run."""
-
-    kills: int
-    kills_before_it_listened: int
-    accepted: int
-    ready: int
-    given_up: int  # ended in Error after two kills during work; posted again they are Ready
-    lost: int
-    wrong: int
-    duplicated: int
-    refused: dict[int, int]
-
-
-def run(rounds: int, folder: Path, seed: int = 0) -> Report:
-    """Kill the service `rounds` times, then let it finish, and count."""
-    rng = random.Random(seed)
-    load = Load(pause=PAUSE)
-    clients = [threading.Thread(target=load.post) for _ in range(CLIENTS)]
-    for client in clients:
-        client.start()
-    early = 0
-    try:
-        for _ in range(rounds):
-            early += not _one_life(folder, load, rng)
-    finally:
-        load.stop.set()
-        for client in clients:
-            client.join()
-    with Service(folder, CARSEG_QUEUE="100000") as service:
-        address = service.address()
-        assert address is not None, (folder / "service.log").read_text()[-2000:]
-        return count(address, load, rounds, early)
-
-
-def _one_life(folder: Path, load: Load, rng: random.Random) -> bool:
-    """Start the service and kill it; return True if it had started to listen."""
-    with Service(folder, CARSEG_QUEUE="100000") as service:
-        if rng.random() < 0.15:
-            time.sleep(rng.uniform(0.0, 3.0))
-            return False
-        load.address = service.address()
-        time.sleep(rng.uniform(0.0, 5.0))
-        service.kill()
-        load.address = None
-        return True
-
-
-def count(address: str, load: Load, kills: int, early: int = 0) -> Report:
-    """Wait until all accepted photos have ended, and count their outcomes."""
-    states: dict[str, dict[str, str]] = {}
-    for digest in load.accepted:
-        while (state := _status(address, digest)).get("status") in ("Uploaded", "Processing"):
-            time.sleep(0.05)
-        states[digest] = state
-    given_up = [d for d, state in states.items() if state.get("message") == TWICE]
-    for digest in given_up:
-        requests.post(address, json=body(photo(load.accepted[digest])), timeout=60)
-        while (state := _status(address, digest)).get("status") in ("Uploaded", "Processing"):
-            time.sleep(0.05)
-        states[digest] = state
-    ready = [d for d, state in states.items() if state.get("status") == "Ready"]
-    listed = requests.get(address, timeout=60).json()
-    return Report(
-        kills=kills,
-        kills_before_it_listened=early,
-        accepted=len(load.accepted),
-        ready=len(ready),
-        given_up=len(given_up),
-        lost=len(load.accepted) - len(ready),
-        wrong=sum(_is_wrong(address, digest, load.accepted[digest]) for digest in ready),
-        duplicated=len(listed) - len(set(listed)),
-        refused=dict(load.refused),
-    )
-
-
-def _status(address: str, digest: str) -> dict[str, str]:
-    answer: dict[str, str] = requests.get(f"{address}/{digest}/status", timeout=60).json()
-    return answer
-
-
-_alone: dict[str, Pipeline] = {}
-
-
-def _is_wrong(address: str, digest: str, seed: int) -> bool:
-    """Return True if the service's result differs from that of the networks alone."""
-    pipeline = _alone.setdefault("pipeline", Pipeline(threads=network_threads()))
-    analysis = pipeline.analyse(decode_image(photo(seed), 10_000_000))
-    alone = Result.of(analysis, pipeline.version)
-    expected = json.loads(export(digest, alone, find_format("json"), PLAIN))
-    given = requests.get(f"{address}/{digest}/segments", timeout=60).json()
-    return bool(given != expected)
+from tests.support.kills import run
 
 
 def main() -> None:
@@ -163,7 +19,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        report = run(arguments.rounds, Path(folder), arguments.seed)
+        report = run(arguments.rounds, Path(folder) / "data", arguments.seed)
     for name, value in vars(report).items():
         print(f"{name:26s} {value}")
 

@@ -22,7 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measuring import MAIN, networks
-from benchmarks.service import Service, body, photo
+from tests.support.http import body
+from tests.support.pictures import car_photo
+from tests.support.server import Server
 from vision.runtimes.choose import RuntimeConfig, choose
 
 CLIENTS = 8
@@ -72,10 +74,8 @@ def measure(runtime: str, rounds: int = 3, seconds: float = 4.0) -> Load:
     name = choose(runtime).name  # type: ignore[arg-type]
     rates: dict[str, list[float]] = {"service": [], "1x2": [], "2x1": []}
     taken: list[float] = []
-    with tempfile.TemporaryDirectory() as folder, Service(Path(folder)) as running:
-        address = running.address()
-        assert address is not None
-        port = int(address.rpartition(":")[2])
+    with tempfile.TemporaryDirectory() as folder, Server.start(Path(folder) / "data") as running:
+        port = int(running.url.rpartition(":")[2])
         bodies = [_posted(number) for number in range(rounds * PHOTOS + CLIENTS)]
         _in_process(port, bodies[rounds * PHOTOS :])  # warms up
         one, two = RuntimeConfig(name, 2), RuntimeConfig(name, 1)
@@ -98,7 +98,7 @@ def measure(runtime: str, rounds: int = 3, seconds: float = 4.0) -> Load:
 
 def bare(choice: RuntimeConfig, loops: int, seconds: float) -> float:
     """Return the photos per second of loops over both networks, each with separate sessions."""
-    given = [networks(choice, photo(0, MAIN[0])) for _ in range(loops)]
+    given = [networks(choice, car_photo(0, MAIN[0])) for _ in range(loops)]
     counts = [0] * loops
     start = time.perf_counter()
 
@@ -139,7 +139,7 @@ def clients(port: int, bodies: list[bytes]) -> tuple[float, list[float]]:
 
 
 def _posted(number: int) -> bytes:
-    return json.dumps(body(photo(number, MAIN[0]))).encode()
+    return json.dumps(body(car_photo(number, MAIN[0]))).encode()
 
 
 def _in_process(port: int, bodies: list[bytes]) -> tuple[float, list[float]]:

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from PIL import Image
 
-from benchmarks.service import SAMPLE
 from car_classification import TypeClassifier
 from img_to_segments import PartSegmenter
 from segment_interface import decode_image
+from tests.support.pictures import SAMPLE
 from vision.runtimes.base import Runtime
 from vision.runtimes.choose import RuntimeConfig
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import requests
 
-from benchmarks.service import Service, body, photo
+from tests.support.http import body
+from tests.support.pictures import car_photo
+from tests.support.server import Server
 
 SIZES = (240, 320, 480, 640, 800)  # longest sides
 
@@ -31,15 +33,14 @@ def resident(pid: int) -> float:
 
 def measure(photos: int, every: int, clients: int, folder: Path) -> Iterator[tuple[int, float]]:
     """Yield the number of finished photos and the memory in MB, after each `every` photos."""
-    with Service(folder, CARSEG_LOG_LEVEL="warning") as service:
-        address = service.address()
-        assert address is not None
+    with Server.start(folder, CARSEG_LOG_LEVEL="warning") as service:
+        address = service.url
         local = threading.local()
 
         def one(number: int) -> None:
             session = getattr(local, "session", None) or requests.Session()
             local.session = session
-            data = photo(number, SIZES[number % len(SIZES)])
+            data = car_photo(number, SIZES[number % len(SIZES)])
             digest = session.post(address, json=body(data), timeout=60).json()["image_hash"]
             while True:
                 answer = session.get(f"{address}/{digest}/status?wait=10", timeout=60).json()

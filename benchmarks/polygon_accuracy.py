@@ -1,6 +1,6 @@
 """Compare polygons of this service and of other methods: fit to the masks, number of vertices.
 
-    python benchmarks/polygon_accuracy.py ANNOTATIONS.json [--every N] [--masks coco|centres]
+    python -m benchmarks.polygon_accuracy ANNOTATIONS.json [--every N] [--masks coco|centres]
 
 ANNOTATIONS.json is a COCO file with polygons, e.g. of https://github.com/dsmlr/Car-Parts-Segmentation
 (the printed figures are on its 400 training photos, 3,073 parts). Needs matplotlib and pycocotools.
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +27,9 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+from poligons_from_seg import Polygon, mask_to_polygons, rasterize
 
-from poligons_from_seg import Polygon, mask_to_polygons, rasterize  # noqa: E402
+HERE = Path(__file__).parent
 
 Mask = NDArray[np.bool_]
 Shapes = list[shapely.Polygon]

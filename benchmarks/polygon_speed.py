@@ -1,6 +1,6 @@
 """Measure the time of the polygons relative to the network, in one run on one machine.
 
-    python benchmarks/polygon_speed.py [PHOTO ...] [--threads N] [--rounds N]
+    python -m benchmarks.polygon_speed [PHOTO ...] [--threads N] [--rounds N]
 
 Photos (sample/car.png if none is given) are scaled to 1920x1080. Network and polygons take turns,
 so that both see the same state of the machine. The figures are medians over the rounds; the result
@@ -20,11 +20,10 @@ import cv2
 import numpy as np
 import torch
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+from img_to_segments import PartSegmenter
+from poligons_from_seg import label_map_to_polygons
 
-from img_to_segments import PartSegmenter  # noqa: E402
-from poligons_from_seg import label_map_to_polygons  # noqa: E402
+HERE = Path(__file__).parent
 
 
 def milliseconds(task: Callable[[], object]) -> float:

@@ -27,12 +27,14 @@ import photo_result
 import pipeline as stages
 from benchmarks.measuring import MAIN, SIZES, Task, baseline, files, medians, networks
 from benchmarks.memory import resident
-from benchmarks.service import Service, body, photo
 from exports import FORMATS, export
 from options import PLAIN
 from photo_result import Result
 from pipeline import Pipeline
 from segment_interface import decode_photo
+from tests.support.http import body
+from tests.support.pictures import car_photo
+from tests.support.server import Server
 from vision.runtimes.choose import choose
 
 PHOTOS = 20
@@ -141,11 +143,11 @@ def service(runtime: str) -> tuple[float, float]:
     """Return the seconds from process start to the first answer, and the memory in MB."""
     with tempfile.TemporaryDirectory() as folder, requests.Session() as http:
         start = time.perf_counter()
-        with Service(Path(folder), CARSEG_RUNTIME=runtime) as running:
-            address = running.address()
+        with Server.start(Path(folder) / "data", CARSEG_RUNTIME=runtime) as running:
+            address = running.url
             first = 0.0
             for number in range(PHOTOS):
-                data = photo(number, MAIN[0])
+                data = car_photo(number, MAIN[0])
                 answer = http.post(f"{address}/", json=body(data), timeout=60).json()
                 url = f"{address}/{answer['image_hash']}"
                 while http.get(f"{url}/status?wait=10", timeout=60).json()["status"] != "Ready":

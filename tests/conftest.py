@@ -3,54 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from helpers import REPOSITORY, SAMPLE, Server, clean_environment
 
 from api.openapi import OpenApiApp
 from app import create_app
-from photo_result import Analysis, Stage
 from pipeline import Analyser, Pipeline
-from segment_interface import Photo
 from settings import Settings, network_threads, usable_cores
+from tests.support.fakes import Gate
+from tests.support.pictures import SAMPLE
+from tests.support.server import Server
 
-pytest_plugins = ["browser", "redis_server"]  # the fixtures of tests/page, and of a cluster
+pytest_plugins = ["tests.support.browser", "tests.support.redis_cluster"]
 
 WORKERS = min(2, usable_cores())
-
-
-class Gate:
-    """The real pipeline behind a gate that a test opens; counts the calls."""
-
-    problem = None
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self.open = threading.Event()
-        self.entered = threading.Event()
-        self.calls = 0
-        self.error: Exception | None = None
-        self.version = pipeline.version
-        self._pipeline = pipeline
-        self._lock = threading.Lock()
-
-    def analyse(
-        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
-    ) -> Analysis:
-        with self._lock:
-            self.calls += 1
-        self.entered.set()
-        assert self.open.wait(60)
-        if self.error:
-            raise self.error
-        return self._pipeline.analyse(photo, on_stage)
 
 
 @pytest.fixture(autouse=True)
@@ -109,37 +79,16 @@ def sample() -> bytes:
 @pytest.fixture(scope="session")
 def start_server() -> Iterator[Callable[..., Server]]:
     """Start `python app.py` as a user does, on a free port."""
-    processes = []
+    made: list[Server] = []
 
     def start(data_dir: Path, **environment: str) -> Server:
-        with (data_dir.parent / f"{data_dir.name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, REPOSITORY / "app.py"],
-                env={
-                    **clean_environment(),
-                    "CARSEG_PORT": "0",
-                    "CARSEG_DATA_DIR": str(data_dir),
-                    "CARSEG_WORKERS": str(WORKERS),
-                    **environment,
-                },
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        processes.append(process)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://[\d.]+:\d+", line)
-        assert found, f"the service did not start: {line!r}"
-        return Server(found.group(), process)
+        made.append(Server.start(data_dir, **{"CARSEG_WORKERS": str(WORKERS), **environment}))
+        assert made[-1].url
+        return made[-1]
 
     yield start
-    for process in processes:  # those of tests that failed
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    for server in made:  # those of tests that failed
+        server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,14 @@ from typing import Any
 
 import pytest
 import requests
-from helpers import REPOSITORY, SAMPLE, Server, body, clean_environment, encoded, noise
 from PIL import Image
 
 from client import CarSeg, CarSegError, Options, Outcome, Result
 from options import DEFAULT_CONFIDENCE
+from settings import REPOSITORY
+from tests.support.http import body
+from tests.support.pictures import SAMPLE, encoded, noise
+from tests.support.server import Server, clean_environment
 
 HASH = "0" * 64
 

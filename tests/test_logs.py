@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from helpers import SAMPLE, Server, body, encoded, noise
 from hypothesis import given
 from hypothesis import strategies as st
 
 from logs import JsonLines, TextLines, escaped
+from tests.support.http import body
+from tests.support.pictures import SAMPLE, encoded, noise
+from tests.support.server import Server
 
 EVIL = "a\r\n2026-01-01 00:00:00,000 INFO root: forged\x1b[2J\x00\x7f\x85\u2028\u202e\ud800\u200b"
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR) [\w.]+: .*")

@@ -6,7 +6,6 @@ import ast
 import sys
 
 import pytest
-from helpers import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from options import (
     Options,
     parse,
 )
+from settings import REPOSITORY
 
 ANY = st.builds(
     Options,

@@ -8,7 +8,6 @@ import zlib
 
 import numpy as np
 import pytest
-from helpers import SAMPLE, encoded, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -22,6 +21,7 @@ from segment_interface import (
     decode_image,
     decode_photo,
 )
+from tests.support.pictures import SAMPLE, encoded, noise
 from vision.model_files import read_description
 
 LIMIT = 1_000_000

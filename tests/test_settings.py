@@ -8,10 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, clean_environment
 from pydantic import ValidationError
 
-from settings import Settings, SettingsError, load_settings, unknown_variables, usable_cores
+from settings import (
+    REPOSITORY,
+    Settings,
+    SettingsError,
+    load_settings,
+    unknown_variables,
+    usable_cores,
+)
+from tests.support.server import clean_environment
 
 
 def test_defaults() -> None:

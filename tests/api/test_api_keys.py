@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import WORKERS, Gate
 from flask.testing import FlaskClient
-from helpers import body, encoded, every_request, noise, post, wait
 from pydantic import SecretStr
 
 from api import keys as access
 from api.keys import OPEN_ROUTES, Keys
 from api.openapi import OpenApiApp
 from settings import Settings
+from tests.conftest import WORKERS
+from tests.support.fakes import Gate
+from tests.support.http import body, every_request, post, wait
+from tests.support.pictures import encoded, noise
 
 FIRST, SECOND = "first-key-0123456789", "second/key+0123456789="
 

@@ -14,10 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from blank import Blank
-from conftest import Gate
 from flask.testing import FlaskClient
-from helpers import Server, body, encoded, noise, post, wait
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -33,6 +30,10 @@ from jobs import thread_engine as jobs_module
 from pipeline import Pipeline
 from segment_interface import Photo, decode_image, decode_photo
 from settings import Settings
+from tests.support.fakes import Blank, Gate
+from tests.support.http import body, post, wait
+from tests.support.pictures import encoded, noise
+from tests.support.server import Server
 
 UNKNOWN = "0" * 64
 Make = Callable[..., OpenApiApp]

@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
-from helpers import Server, every_request, post, wait
 from pydantic import SecretStr
 
 from api.headers import SECURITY_HEADERS
 from api.openapi import OpenApiApp
 from settings import Settings
+from tests.support.http import every_request, post, wait
+from tests.support.server import Server
 
 PAGES = ("/ui", "/docs")
 

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Gate
 from flask.testing import FlaskClient
-from helpers import encoded, noise, post, wait
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
@@ -22,6 +20,9 @@ from api.openapi import OpenApiApp
 from app import VERSION
 from pipeline import MODELS_FAILED, Pipeline
 from settings import Settings
+from tests.support.fakes import Gate
+from tests.support.http import post, wait
+from tests.support.pictures import encoded, noise
 
 Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
 

@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Gate
 from flask.testing import FlaskClient
-from helpers import SAMPLE, body, encoded, noise, post, segments, wait
 from PIL import Image
-from unsure import SURE, Unsure
 
 import app as app_module
 from api.openapi import OpenApiApp
@@ -30,6 +27,9 @@ from photo_result import NO_CAR, Result
 from pipeline import MODELS_FAILED, ModelsNotLoadedError, Pipeline
 from segment_interface import decode_image, decode_photo
 from settings import Settings, usable_cores
+from tests.support.fakes import SURE, Gate, Unsure
+from tests.support.http import body, post, segments, wait
+from tests.support.pictures import SAMPLE, encoded, noise
 
 UNKNOWN = "0" * 64
 

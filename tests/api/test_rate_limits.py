@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import requests
 from flask.testing import FlaskClient
-from helpers import Server
 from pydantic import SecretStr
 
 from api.openapi import OpenApiApp
 from settings import Settings
+from tests.support.server import Server
 
 UNKNOWN = "0" * 64
 

@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Gate
 from flask.testing import FlaskClient
-from helpers import encoded, noise, post, wait
 from PIL import Image
-from unsure import SURE, UNSURE, Unsure
 
 from api.openapi import OpenApiApp
 from app import create_app
@@ -24,6 +21,9 @@ from options import DEFAULT_CONFIDENCE, OF_MASKS, OF_OVERLAYS, OPTION_SPECS, Opt
 from pipeline import Pipeline
 from segment_interface import decode_photo
 from settings import Settings
+from tests.support.fakes import SURE, UNSURE, Gate, Unsure
+from tests.support.http import post, wait
+from tests.support.pictures import encoded, noise
 from vision.labels import label_of
 
 

@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from conftest import Gate
 from flask.testing import FlaskClient
-from helpers import Server, encoded, noise, post, wait
 from numpy.typing import NDArray
 
 from api import listeners
@@ -25,6 +23,10 @@ from jobs.thread_engine import ThreadEngine
 from photo_result import Analysis, Stage
 from pipeline import Pipeline
 from settings import Settings
+from tests.support.fakes import Gate
+from tests.support.http import post, wait
+from tests.support.pictures import encoded, noise
+from tests.support.server import Server
 
 
 class Steps:

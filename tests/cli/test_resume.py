@@ -22,7 +22,6 @@ import pybase64
 import pytest
 import requests
 from click.testing import CliRunner, Result
-from helpers import REPOSITORY, Server, clean_environment, encoded, noise
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -32,6 +31,9 @@ from cli.run_log import FOLDER, RunLog
 from exports import FORMATS
 from photo_result import Analysis, Stage
 from pipeline import Pipeline
+from settings import REPOSITORY
+from tests.support.pictures import encoded, noise
+from tests.support.server import Server, clean_environment
 
 COUNT = 40
 

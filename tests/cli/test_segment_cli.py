@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import requests
 from click.testing import CliRunner, Result
-from helpers import REPOSITORY, SAMPLE, Server, encoded, noise
 from pycocotools.coco import COCO
 
 import segment
@@ -20,6 +19,9 @@ from exports import FORMATS
 from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE
 from pipeline import Pipeline
+from settings import REPOSITORY
+from tests.support.pictures import SAMPLE, encoded, noise
+from tests.support.server import Server
 
 
 @pytest.fixture(autouse=True)

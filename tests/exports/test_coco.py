@@ -16,7 +16,7 @@ from exports.coco import merge, run_lengths, write, write_rle
 from img_to_segments import PART_NAMES
 from vision.labels import label_of
 
-pytest_plugins = ["scenes"]
+pytest_plugins = ["tests.exports.scenes"]
 
 # pycocotools 2.0.11 asks numpy for arrays in an older way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -14,7 +14,7 @@ from exports.annotation import ImageAnnotation
 from exports.cvat import merge, run_lengths, write
 from poligons_from_seg import Polygon, rasterize
 
-pytest_plugins = ["scenes"]
+pytest_plugins = ["tests.exports.scenes"]
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "cvat_images_1_1.xsd")
 

@@ -12,7 +12,7 @@ from exports.annotation import ImageAnnotation
 from exports.geojson import write
 from poligons_from_seg import polygon_area
 
-pytest_plugins = ["scenes"]
+pytest_plugins = ["tests.exports.scenes"]
 
 
 def multipolygon(feature: dict[str, Any]) -> shapely.MultiPolygon:

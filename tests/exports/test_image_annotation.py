@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import shapely
-from scenes import DOUBTFUL
 
 from exports import FORMATS, export
 from exports.annotation import ImageAnnotation, annotate
 from options import Options
 from photo_result import Analysis, Result
 from poligons_from_seg import rasterize
+from tests.exports.scenes import DOUBTFUL
 from vision.labels import label_of
 
-pytest_plugins = ["scenes"]
+pytest_plugins = ["tests.exports.scenes"]
 
 HASH = "ab" * 32
 

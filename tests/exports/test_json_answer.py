@@ -15,7 +15,7 @@ from exports.json_answer import write
 from options import Options
 from photo_result import NO_CAR, Result
 
-pytest_plugins = ["scenes"]
+pytest_plugins = ["tests.exports.scenes"]
 
 HASH = "ab" * 32
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from exports.annotation import ImageAnnotation
 from exports.labelme import write
 
-pytest_plugins = ["scenes"]
+pytest_plugins = ["tests.exports.scenes"]
 
 
 def test_it_is_drawn_where_the_parts_are(scene: ImageAnnotation, check_masks: Any) -> None:

@@ -16,7 +16,7 @@ from exports.labelstudio import LABELING_CONFIG, merge, write
 from img_to_segments import PART_NAMES
 from poligons_from_seg import Polygon, rasterize
 
-pytest_plugins = ["scenes"]
+pytest_plugins = ["tests.exports.scenes"]
 
 
 def test_regions_fit_the_interface(scene: ImageAnnotation) -> None:

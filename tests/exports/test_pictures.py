@@ -11,7 +11,7 @@ from exports.annotation import ImageAnnotation
 from exports.palette import BACKGROUND, PART_COLOURS
 from exports.pictures import label_map_png, mask_png, overlay_png
 
-pytest_plugins = ["scenes"]
+pytest_plugins = ["tests.exports.scenes"]
 
 
 def test_the_label_map_has_labels_and_colours(scene: ImageAnnotation) -> None:

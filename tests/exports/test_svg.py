@@ -14,7 +14,7 @@ from exports.annotation import ImageAnnotation
 from exports.palette import PART_COLOURS
 from exports.svg import write
 
-pytest_plugins = ["scenes"]
+pytest_plugins = ["tests.exports.scenes"]
 
 SVG = "{http://www.w3.org/2000/svg}"
 

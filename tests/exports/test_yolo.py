@@ -13,7 +13,7 @@ from exports.annotation import ImageAnnotation
 from exports.yolo import data_file, write
 from img_to_segments import PART_NAMES
 
-pytest_plugins = ["scenes"]
+pytest_plugins = ["tests.exports.scenes"]
 
 
 def load(document: bytes, folder: Path, scene: ImageAnnotation) -> Any:

@@ -7,8 +7,9 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from helpers import encoded
 from PIL import Image
+
+from tests.support.pictures import encoded
 
 MEGA = 1 << 20
 BUDGET = 20 * MEGA  # bytes of a file that the service takes

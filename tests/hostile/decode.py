@@ -1,4 +1,4 @@
-"""Decodes files in a process of its own with little memory: `python decode.py FOLDER`.
+"""Decode files in a process with little memory: `python -m tests.hostile.decode FOLDER`.
 
 Prints one JSON object: file name -> [status or "taken", seconds of the processor, MB of memory more
 than at the start]. Memory is the peak so far, so the order of the names matters.
@@ -11,8 +11,6 @@ import resource
 import sys
 import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from segment_interface import ImageError, decode_image
 from settings import Settings

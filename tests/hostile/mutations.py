@@ -8,9 +8,10 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from bombs import apng, chunk, png, webp_animation
-from helpers import encoded, noise
 from PIL import Image
+
+from tests.hostile.bombs import apng, chunk, png, webp_animation
+from tests.support.pictures import encoded, noise
 
 _SIZE = (24, 32)
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from helpers import Server, body, encoded, noise
 
 from server.request_body import Body, BodyBudget
+from tests.support.http import body
+from tests.support.pictures import encoded, noise
+from tests.support.server import Server
 
 CONNECTIONS = 600
 SECONDS = 2.0

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
-from helpers import Server, encoded, noise
 from PIL import Image
 
 from segment_interface import decode_image
+from tests.support.pictures import encoded, noise
+from tests.support.server import Server
 
 QUERIES = ("", "?tolerance=0.5", "?topology=shared", "?format=coco-rle")
 

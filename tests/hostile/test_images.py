@@ -12,20 +12,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import bombs
 import numpy as np
 import pytest
-from blank import Blank
 from flask.testing import FlaskClient
-from helpers import REPOSITORY, SAMPLE, body, clean_environment, encoded, noise, segments
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mutations import mutations, seeds
 from numpy.typing import NDArray
 from PIL import Image
 
 from api.openapi import OpenApiApp
 from segment_interface import ImageError, decode_base64, decode_image
+from settings import REPOSITORY
+from tests.hostile import bombs
+from tests.hostile.mutations import mutations, seeds
+from tests.support.fakes import Blank
+from tests.support.http import body, segments
+from tests.support.pictures import SAMPLE, encoded, noise
+from tests.support.server import clean_environment
 from vision.image_parts import exif_orientation
 
 LIMIT = 1_000_000
@@ -42,7 +45,8 @@ def decoded_apart(folder: Path, builders: Mapping[str, Callable[[], bytes]]) -> 
     for name, build in builders.items():
         (folder / name).write_bytes(build())
     done = subprocess.run(
-        [sys.executable, REPOSITORY / "tests" / "hostile" / "decode.py", folder],
+        [sys.executable, "-m", "tests.hostile.decode", folder],
+        cwd=REPOSITORY,
         env=clean_environment(),
         stdout=subprocess.PIPE,
         text=True,

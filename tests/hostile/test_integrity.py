@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, encoded, noise, post, wait
 
 from api.openapi import OpenApiApp
 from pipeline import MODELS_FAILED, Pipeline
+from settings import REPOSITORY
+from tests.support.http import post, wait
+from tests.support.pictures import encoded, noise
 from vision.model_files import MANIFEST, MODELS, read_description
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)

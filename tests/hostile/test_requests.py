@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from blank import Blank
 from flask.testing import FlaskClient
-from helpers import Server, body, encoded, noise, post, wait
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -19,6 +17,10 @@ from werkzeug.test import TestResponse
 
 from api.openapi import OpenApiApp
 from settings import Settings
+from tests.support.fakes import Blank
+from tests.support.http import body, post, wait
+from tests.support.pictures import encoded, noise
+from tests.support.server import Server
 
 PNG = body(encoded(noise(8, 9)))["image"]
 UNKNOWN = "0" * 64

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 import schemathesis
-from blank import Blank
-from helpers import body, encoded, noise, post, wait
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
@@ -21,6 +19,9 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from api.openapi import OpenApiApp
 from app import create_app
 from settings import Settings
+from tests.support.fakes import Blank
+from tests.support.http import body, post, wait
+from tests.support.pictures import encoded, noise
 
 EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "8"))
 KNOWN = encoded(noise(20, 30))

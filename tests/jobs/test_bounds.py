@@ -11,10 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Gate
 from flask.testing import FlaskClient
-from helpers import body, encoded, noise, post, wait
-from job_log import JobLog
 
 from api.openapi import OpenApiApp
 from jobs import job_table as known
@@ -29,6 +26,10 @@ from jobs.worker_pool import SPARE_THREADS
 from photo_result import Analysis, Segments, Stage
 from segment_interface import Photo
 from settings import Settings
+from tests.support.fakes import Gate
+from tests.support.http import body, post, wait
+from tests.support.job_log import JobLog
+from tests.support.pictures import encoded, noise
 from vision.labels import label_of
 
 

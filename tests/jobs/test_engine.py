@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import body, encoded, noise
-from painted import Painted
 
 from api.openapi import OpenApiApp
 from api.photos import add_posting
-from benchmarks.cluster_parts import RedisServer, Worker
 from jobs import job_table as known
 from jobs import thread_engine as jobs_module
 from jobs.cluster import engine as cluster_module
@@ -27,6 +24,10 @@ from jobs.sqlite_store import SqliteStore
 from jobs.thread_engine import ThreadEngine
 from segment_interface import ImageError
 from settings import Settings
+from tests.support.fakes import Painted
+from tests.support.http import body
+from tests.support.pictures import encoded, noise
+from tests.support.redis_cluster import RedisServer, Worker
 
 JOB_SECONDS = 4.0
 LEASE = 1.5
@@ -106,7 +107,7 @@ def worker(
     """One worker with one process for all tests here."""
     worker = Worker(
         tmp_path_factory.mktemp("worker") / "log",
-        "painted_worker",
+        "tests.support.fake_worker",
         PAINTED=str(painted.folder),
         CARSEG_BROKER_URL=redis_server.url,
         CARSEG_WORKERS="1",

@@ -11,9 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import Gate
 from flask.testing import FlaskClient
-from helpers import body, encoded, noise, post, segments, wait
 
 from api.openapi import OpenApiApp
 from img_to_segments import PART_NAMES
@@ -25,6 +23,9 @@ from photo_result import Analysis, Result, Stage
 from pipeline import Pipeline
 from segment_interface import Photo, decode_photo
 from settings import Settings
+from tests.support.fakes import Gate
+from tests.support.http import body, post, segments, wait
+from tests.support.pictures import encoded, noise
 from vision.labels import label_of
 
 

@@ -15,19 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from benchmarks.cluster_parts import RedisServer
 from car_classification import CarType
 from jobs.cluster.redis_client import RedisClient
 from jobs.cluster.result_store import RedisResultStore
 from jobs.sqlite_store import SqliteStore
 from jobs.store import Ending, PendingJob, Store, StoreError
 from photo_result import Analysis, Result
+from settings import REPOSITORY
+from tests.support.redis_cluster import RedisServer
 from vision.labels import label_of
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)

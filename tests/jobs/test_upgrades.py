@@ -12,10 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from helpers import body, encoded, noise, post, wait
-from painted import Painted
-from test_old_results import body_type, drawn, stored
-from test_store import FIRST_SCHEMA
 
 from app import create_app
 from jobs.folders import Masks
@@ -24,6 +20,11 @@ from jobs.store import Ending, StoreError
 from photo_result import Segments
 from pipeline import Pipeline
 from settings import Settings
+from tests.jobs.test_store import FIRST_SCHEMA
+from tests.support.fakes import Painted
+from tests.support.http import body, post, wait
+from tests.support.pictures import encoded, noise
+from tests.test_old_results import body_type, drawn, stored
 from vision.model_files import models_version
 
 PHOTO = encoded(noise(20, 30))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
-
-from browser import PATIENCE, launch, photo  # noqa: E402
-
-from sample.demo import KEY, service  # noqa: E402
+from sample.demo import KEY, service
+from settings import REPOSITORY
+from tests.support.browser import PATIENCE, launch, photo
+from tests.support.pictures import SAMPLE
 
 TARGET = REPOSITORY / "web" / "screenshot.png"
-SAMPLE = REPOSITORY / "sample" / "car.png"
 LARGEST = 400_000  # bytes
 
 

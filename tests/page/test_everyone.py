@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from browser import PATIENCE, Visit, photo
 from playwright.sync_api import Page, expect
 
 from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
+from tests.support.browser import PATIENCE, Visit, photo
 
 LANGUAGES = ("en", "de", "th")
 

@@ -7,15 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
-from browser import Visit
 from flask.testing import FlaskClient
-from helpers import REPOSITORY
 from playwright.sync_api import Response, expect
 
 from api import page as ui
 from exports.palette import PART_COLOURS
 from photo_result import NO_CAR
-from settings import Settings
+from settings import REPOSITORY, Settings
+from tests.support.browser import Visit
 
 WEB = REPOSITORY / "web"
 NOT_OF_THE_PAGE = {"docs.html", "docs.js", "screenshot.png"}

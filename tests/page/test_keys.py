@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import requests
-from browser import Visit, photo
-from helpers import Server, encoded, noise
 from playwright.sync_api import Browser, Error, expect
+
+from tests.support.browser import Visit, photo
+from tests.support.pictures import encoded, noise
+from tests.support.server import Server
 
 KEY = "key-of-the-people-012345"
 CREDENTIALS = {"http_credentials": {"username": "me", "password": KEY}}

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import requests
-from browser import Visit, photo
-from helpers import Server, encoded, noise
 from PIL import Image
 from playwright.sync_api import Route, expect
+
+from tests.support.browser import Visit, photo
+from tests.support.pictures import encoded, noise
+from tests.support.server import Server
 
 
 def answer(server: Server, image_hash: str, **options: Any) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from browser import Visit
-from helpers import Server
 from PIL import Image
 from playwright.sync_api import expect
 
 from options import DEFAULT_CONFIDENCE
+from tests.support.browser import Visit
+from tests.support.server import Server
 
 
 @pytest.fixture

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import requests
-from browser import PATIENCE, Visit, photo
-from conftest import Gate
-from helpers import Server, body, encoded, noise
 from PIL import Image
 from playwright.sync_api import Route, expect
+
+from tests.support.browser import PATIENCE, Visit, photo
+from tests.support.fakes import Gate
+from tests.support.http import body
+from tests.support.pictures import encoded, noise
+from tests.support.server import Server
 
 
 def test_a_file_that_is_no_photo(visit: Visit, server: Server) -> None:

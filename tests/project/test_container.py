@@ -22,9 +22,10 @@ from typing import Any
 
 import pytest
 import requests
-from helpers import REPOSITORY, SAMPLE, Server, clean_environment
 
-from settings import PREFIX, Settings
+from settings import PREFIX, REPOSITORY, Settings
+from tests.support.pictures import SAMPLE
+from tests.support.server import Server, clean_environment
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
 IGNORED = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
@@ -93,7 +94,7 @@ def serve(python: Path | str, image: Path, data: Path, **process: Any) -> Server
     assert started.stdout is not None
     found = re.search(r"http://0\.0\.0\.0:(\d+)", started.stdout.readline())
     assert found, "the service did not start"
-    return Server(f"http://127.0.0.1:{found[1]}", started)
+    return Server(started, f"http://127.0.0.1:{found[1]}")
 
 
 def is_healthy(python: Path | str, server: Server) -> bool:

@@ -8,7 +8,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY
+
+from settings import REPOSITORY
 
 # Each module may import its own layer and those above it in this list.
 LAYERS = (

@@ -7,10 +7,10 @@ import re
 from typing import Any
 
 import pytest
-from helpers import REPOSITORY
 
 from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
+from settings import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 ACCURACY = (REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")

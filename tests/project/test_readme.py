@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, SAMPLE, Server, clean_environment
 
 from api.openapi import OpenApiApp
 from api.schema import ResultAnswer
@@ -21,7 +20,9 @@ from exports import FORMATS
 from img_to_segments import PART_NAMES
 from options import OPTION_SPECS
 from poligons_from_seg import DEFAULT_TOLERANCE
-from settings import Settings
+from settings import REPOSITORY, Settings
+from tests.support.pictures import SAMPLE
+from tests.support.server import Server, clean_environment
 
 README = "README.md"
 FOLDERS = (".", "docs", "benchmarks", "models", "sample", "training")  # with linked documents

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 import subprocess
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import requests
-from helpers import REPOSITORY, Server, body, clean_environment, encoded, noise
 
 from api.schema import ResultAnswer
 from exports import FORMATS, export
@@ -22,6 +20,10 @@ from options import PLAIN
 from photo_result import Result
 from pipeline import Pipeline
 from segment_interface import decode_image
+from settings import REPOSITORY
+from tests.support.http import body
+from tests.support.pictures import encoded, noise
+from tests.support.server import Server, clean_environment
 
 
 def test_a_photo_end_to_end(server: Server, pipeline: Pipeline, sample: bytes) -> None:
@@ -143,7 +145,7 @@ def test_flask_run(tmp_path: Path, sample: bytes) -> None:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    server = Server(f"http://127.0.0.1:{port}", process)
+    server = Server(process, f"http://127.0.0.1:{port}")
     try:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
@@ -182,10 +184,6 @@ def test_a_job_that_hangs_does_not_keep_the_service_from_stopping(tmp_path: Path
         [sys.executable, "-c", HANGING, str(tmp_path)],
         cwd=REPOSITORY, env=clean_environment(), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert process.stdout is not None
-    found = re.search(r"http://[\d.]+:\d+", process.stdout.readline())
-    assert found
-    server = Server(found.group(), process)
+    server = Server(process)
     server.wait(server.post(encoded(noise(30, 40))), "Error")
     assert server.stop(signal.SIGTERM) == 0
-    process.stdout.close()

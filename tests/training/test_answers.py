@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers import SAMPLE
-from tiny import BOXES, SIZE, write_data
 
 from pipeline import Pipeline
+from tests.support.pictures import SAMPLE
+from tests.training.tiny import BOXES, SIZE, write_data
 from training.answers import (
     SIZES,
     TURNS,

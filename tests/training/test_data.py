@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers import SAMPLE
-from tiny import VALIDATION, annotated_names, write_data
 
+from tests.support.pictures import SAMPLE
+from tests.training.tiny import VALIDATION, annotated_names, write_data
 from training.corrections import DataError, read_corrections
 from training.parts_data import annotated_samples, read_labels, validation_names
 from training.pseudo_labels import LabelRun, label_photos

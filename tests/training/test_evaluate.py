@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, clean_environment
-from tiny import write_data
 
 from pipeline import Pipeline
+from settings import REPOSITORY
+from tests.support.server import clean_environment
+from tests.training.tiny import write_data
 from training.answers import Service
 from training.evaluate import GROUPS, Evaluation, Options, evaluate
 

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, clean_environment
-from tiny import write_data
 
+from settings import REPOSITORY
+from tests.support.server import clean_environment
+from tests.training.tiny import write_data
 from training.everything import RUNS, Knobs, OtherKnobsError, plan, run_plan
 from vision.model_files import read_description
 from vision.runtimes.choose import RuntimeConfig

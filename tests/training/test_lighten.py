@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import write_data
 
+from tests.training.tiny import write_data
 from training.lighten import LightRun, light_loss, lighten, lightened
 from training.train_parts import LIGHT, OPTIONS, start_from
 from vision.model_files import MODELS

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import write_data
 from torch import Tensor, nn
 
+from tests.training.tiny import write_data
 from training.shape_data import Layout, ShapeDataset, quarter_turned
 from training.train_shapes import SIZE, smoothed_loss
 from training.train_types import mixed_loss

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import cv2
-from tiny import SIZE, VALIDATION, annotated_names, write_data
 
+from tests.training.tiny import SIZE, VALIDATION, annotated_names, write_data
 from training.validation import (
     Kind,
     ValidationPhoto,

@@ -13,14 +13,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers import REPOSITORY, SAMPLE, clean_environment, noise
 from numpy.typing import NDArray
 
 from app import create_app
 from car_classification import TypeClassifier
 from img_to_segments import PartSegmenter
 from segment_interface import decode_image
-from settings import Settings, SettingsError
+from settings import REPOSITORY, Settings, SettingsError
+from tests.support.pictures import SAMPLE, noise
+from tests.support.server import clean_environment
 from vision.model_files import MANIFEST, MODELS, ModelFileError, normalise, read_description
 from vision.part_layout import softmax
 from vision.runtimes import choose as runtimes

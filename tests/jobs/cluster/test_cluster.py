@@ -15,19 +15,20 @@ from typing import Any
 
 import pytest
 import requests
-from helpers import REPOSITORY, Server, body, clean_environment, encoded, noise
-from painted import Painted
 from PIL import Image
 from pydantic import SecretStr
-from redis_server import StartWorker
 
 from api.openapi import OpenApiApp
-from benchmarks.cluster_parts import Cable, RedisServer, Worker
 from exports import FORMATS
 from jobs.cluster.engine import NO_WORKER
 from jobs.job import TWICE
 from jobs.store import AWAY
-from settings import Settings, SettingsError
+from settings import REPOSITORY, Settings, SettingsError
+from tests.support.fakes import Painted
+from tests.support.http import body
+from tests.support.pictures import encoded, noise
+from tests.support.redis_cluster import Cable, RedisServer, StartWorker, Worker
+from tests.support.server import Server, clean_environment
 from vision.model_files import models_version
 
 StartServer = Callable[..., Server]
@@ -170,7 +171,7 @@ class Cluster:
         url = self.redis.url if port is None else f"redis://127.0.0.1:{port}/0"
         before = self.workers()
         worker = self._start_worker(
-            "painted_worker",
+            "tests.support.fake_worker",
             CARSEG_BROKER_URL=url,
             CARSEG_WORKERS="1",
             CARSEG_LEASE_SECONDS=LEASE,
@@ -420,7 +421,7 @@ def test_a_full_redis(cluster: Cluster) -> None:
 
 def test_a_worker_without_models_leaves_the_photos_to_others(cluster: Cluster) -> None:
     bad = cluster._start_worker(
-        "painted_worker",
+        "tests.support.fake_worker",
         CARSEG_BROKER_URL=cluster.redis.url,
         CARSEG_WORKERS="1",
         PAINTED="",

@@ -6,11 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from blank import Blank
-from helpers import encoded, noise
-from job_log import JobLog
 
-from benchmarks.cluster_parts import RedisServer
 from jobs.cluster.queue import RedisQueue
 from jobs.cluster.redis_client import RedisClient
 from jobs.cluster.result_store import RedisResultStore
@@ -19,6 +15,10 @@ from jobs.job import WAITING
 from photo_result import Analysis, Result, Stage
 from segment_interface import Photo
 from settings import Settings
+from tests.support.fakes import Blank
+from tests.support.job_log import JobLog
+from tests.support.pictures import encoded, noise
+from tests.support.redis_cluster import RedisServer
 
 
 class KilledError(BaseException):

@@ -1,16 +1,12 @@
-"""A worker whose stages are those of `painted`: `celery -A painted_worker worker`."""
+"""A worker without networks: `celery -A tests.support.fake_worker worker`."""
 
 import os
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from painted import Painted
 
 from jobs.cluster.worker import create
 from pipeline import ModelsNotLoadedError
 from settings import Settings
+from tests.support.fakes import Painted
 
 
 def load(settings: Settings) -> Painted:

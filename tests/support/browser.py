@@ -9,19 +9,17 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from helpers import Server
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import ConsoleMessage, Locator, Page, Playwright, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from api.openapi import OpenApiApp
 from settings import Settings
-
-if TYPE_CHECKING:
-    from conftest import Gate  # which loads this file
+from tests.support.fakes import Gate
+from tests.support.server import Server
 
 REQUIRED = "REQUIRE_BROWSER"  # where it is set, a missing Chromium is a failure
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -1,16 +1,19 @@
-"""Stages that need no network, told by files what to do: the same in threads and in workers."""
+"""Stand-ins for the pipeline."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from options import DEFAULT_CONFIDENCE
 from photo_result import Analysis, Stage
+from pipeline import Pipeline
 from segment_interface import Photo
 from vision.labels import label_of
 
@@ -19,6 +22,8 @@ ERRORS: dict[str, BaseException] = {
     "SystemExit": SystemExit(3),
     "MemoryError": MemoryError(),
 }
+SURE, UNSURE = "hood", "wheel"
+CONFIDENCES = {SURE: (1 + DEFAULT_CONFIDENCE) / 2, UNSURE: DEFAULT_CONFIDENCE / 2}
 
 
 class Painted:
@@ -91,3 +96,62 @@ class Painted:
         """Widths of the pictures that were begun."""
         file = self.folder / "calls"
         return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+class Blank:
+    """Finds no car in any picture, at once."""
+
+    version = "blank"
+    problem = None
+
+    def analyse(
+        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
+        """See `Pipeline.analyse`."""
+        on_stage("parts")
+        return Analysis(None, np.zeros(photo.size, np.uint8), {})
+
+
+class Unsure:
+    """Finds two parts in any picture, one of them with less than the default confidence.
+
+    The photo is turned, shows other cars as well, and does not tell the type.
+    """
+
+    version = "unsure"
+    problem = None
+
+    def analyse(
+        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
+        """See `Pipeline.analyse`. The sure part is the upper half of the picture."""
+        on_stage("parts")
+        labels = np.full(photo.size, label_of(UNSURE), np.uint8)
+        labels[: photo.size[0] // 2] = label_of(SURE)
+        return Analysis(None, labels, dict(CONFIDENCES), rotation=90, other_cars=True)
+
+
+class Gate:
+    """The real pipeline behind a gate that a test opens; counts the calls."""
+
+    problem = None
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self.calls = 0
+        self.error: Exception | None = None
+        self.version = pipeline.version
+        self._pipeline = pipeline
+        self._lock = threading.Lock()
+
+    def analyse(
+        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
+    ) -> Analysis:
+        with self._lock:
+            self.calls += 1
+        self.entered.set()
+        assert self.open.wait(60)
+        if self.error:
+            raise self.error
+        return self._pipeline.analyse(photo, on_stage)

@@ -1,29 +1,28 @@
-"""Run a cluster of real processes for tests and benchmarks: Redis, workers, a TCP proxy."""
+"""A cluster of real processes: Redis, Celery workers, a TCP proxy; and fixtures that run them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from benchmarks.service import REPOSITORY
+from settings import REPOSITORY
+from tests.support.server import clean_environment
 
 WORKER = ("worker", "--without-gossip", "--without-mingle")  # as in docs/cluster.md
-
-
-def clean_environment() -> dict[str, str]:
-    """Return the environment without settings of the service."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("CARSEG_")}
 
 
 class RedisServer:
@@ -81,7 +80,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", app, *WORKER],
                 cwd=REPOSITORY,
-                env={**clean_environment(), "PYTHONPATH": str(REPOSITORY / "tests"), **environment},
+                env={**clean_environment(), **environment},
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
@@ -151,3 +150,50 @@ class Cable:
                         if not data:
                             return
                         other[end].sendall(data)
+
+
+StartWorker = Callable[..., Worker]
+
+
+@pytest.fixture(scope="session")
+def make_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
+    """Start a Redis, with options."""
+    if shutil.which("redis-server") is None:
+        reason = "redis-server is not installed"
+        pytest.fail(reason) if os.environ.get("REQUIRE_REDIS") else pytest.skip(reason)
+    made: list[RedisServer] = []
+
+    def make(*options: str) -> RedisServer:
+        made.append(RedisServer(tmp_path_factory.mktemp("redis"), *options))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server(make_redis: Callable[..., RedisServer]) -> RedisServer:
+    """One Redis for all tests that do it no harm."""
+    return make_redis()
+
+
+@pytest.fixture
+def empty_redis(redis_server: RedisServer) -> RedisServer:
+    """The same, without photos."""
+    redis_server.forget()
+    return redis_server
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
+    """Start workers that are killed at the end of the test."""
+    made: list[Worker] = []
+
+    def start(app: str = "celery_app", **environment: str) -> Worker:
+        made.append(Worker(tmp_path / f"worker-{len(made)}.log", app, **environment))
+        return made[-1]
+
+    yield start
+    for worker in made:
+        worker.kill()
