@@ -2,187 +2,65 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-
 from flask import Response, jsonify, request
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
 
 from api import schema
 from api.errors import ApiError
-from api.openapi import OpenApiApp
-from jobs.counts import OUTCOMES, STAGES, histogram
+from api.openapi import ApiBlueprint
+from api.service import service
 from jobs.engine import Engine
 from jobs.store import StoreError
 
-log = logging.getLogger("carseg.api")
+blueprint = ApiBlueprint("health", __name__)
 
-RETRY_AFTER = 5  # seconds; Retry-After of /ready
-
-# Label values come only from here and from the routes, so a client can't add time series.
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_OTHER = "other"
-
-_JOBS = "Photos whose work ended."
-_WAITED = "Time that photos waited for a free worker."
-_STAGES = "Time that each stage of the work took."
+_RETRY_AFTER = 5  # seconds; Retry-After of /ready
 
 
-class _JobMetrics(Collector):
-    """Metrics of the jobs that ended, from the counters of the engine, read at each scrape.
+@blueprint.get("/health", summary="Whether the service lives", responses={200: schema.Health})
+def health() -> Response:
+    """Answer 200 as long as the service answers at all. Needs no key."""
+    return jsonify(status="alive")
 
-    Exports nothing while Redis is unreachable.
+
+@blueprint.get(
+    "/ready",
+    summary="Whether the service can take photos",
+    responses={200: schema.Health, **schema.errors(503)},
+)
+def ready() -> Response:
+    """Answer 200 if the models are loaded, results can be kept and the queue has room.
+
+    The answer is 503 with the reason otherwise. Needs no key.
     """
-
-    def __init__(self, jobs: Engine) -> None:
-        self._jobs = jobs
-
-    def collect(self) -> Iterator[Metric]:
-        try:
-            numbers = self._jobs.counts()
-        except StoreError:
-            return
-        since = numbers.get("since")  # None if several processes count together
-        jobs = CounterMetricFamily("carseg_jobs", _JOBS, labels=["outcome"])
-        for outcome in OUTCOMES:
-            jobs.add_metric([outcome], numbers.get(f"jobs:{outcome}", 0), created=since)
-        yield jobs
-        waited = HistogramMetricFamily("carseg_job_wait_seconds", _WAITED)
-        _add_histogram(waited, numbers, "wait", {})
-        yield waited
-        stages = HistogramMetricFamily("carseg_stage_seconds", _STAGES, labels=["stage"])
-        for stage in STAGES:
-            _add_histogram(stages, numbers, f"stage:{stage}", {"stage": stage})
-        yield stages
+    reason = not_ready_reason(service().engine)
+    if reason is not None:
+        raise ApiError(503, reason, _RETRY_AFTER)
+    return jsonify(status="ready")
 
 
-def _add_histogram(
-    family: HistogramMetricFamily, numbers: dict[str, float], name: str, labels: dict[str, str]
-) -> None:
-    """Add the histogram of one duration, if there is any.
-
-    Args:
-        family: the metric.
-        numbers: counters of an engine.
-        name: see `jobs.counts.histogram`.
-        labels: name -> value of the labels of the metric.
-    """
-    found = histogram(numbers, name)
-    if found is None:
-        return
-    family.add_metric(list(labels.values()), *found)
-    if "since" in numbers:
-        family.add_sample(f"{family.name}_created", labels, numbers["since"])
+@blueprint.get("/metrics", summary="Figures for Prometheus", responses={200: schema.TEXT})
+def show_metrics() -> Response:
+    """Return requests, jobs, queue, durations and memory in the text format of Prometheus."""
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return Response(encode(service().metrics.registry), content_type=content_type)
 
 
-class Metrics:
-    """The metrics of one app; two apps in one process share none.
-
-    Args:
-        version: version of the service.
-        jobs: the job engine.
-    """
-
-    def __init__(self, version: str, jobs: Engine) -> None:
-        self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "carseg_requests",
-            "Requests answered, by route, method and status; `other` is an address without route.",
-            ("route", "method", "code"),
-            registry=self.registry,
-        )
-        self.registry.register(_JobMetrics(jobs))
-        Gauge("carseg_info", "The version.", ("version",), registry=self.registry).labels(
-            version
-        ).set(1)
-        ProcessCollector(registry=self.registry)  # memory, CPU, start time, open files; on Linux
-        self.registry.register(_Queue(jobs))
-
-    def answered(self, route: str | None, method: str, code: int) -> None:
-        """Count a request.
-
-        Args:
-            route: the template such as `/<image_hash>/status`; None if no route matches.
-            method: the HTTP method as the client sent it; unknown ones count as `other`.
-            code: the HTTP status of the answer.
-        """
-        self._requests.labels(
-            _OTHER if route is None else route, method if method in _METHODS else _OTHER, code
-        ).inc()
+@blueprint.after_app_request
+def count_request(response: Response) -> Response:
+    """Count an answer of any route."""
+    rule = request.url_rule
+    route = None if rule is None else rule.rule
+    service().metrics.count_request(route, request.method, response.status_code)
+    return response
 
 
-class _Queue(Collector):
-    """Metrics of the waiting and running jobs, read at each scrape."""
-
-    def __init__(self, jobs: Engine) -> None:
-        self._jobs = jobs
-
-    def collect(self) -> Iterator[Metric]:
-        try:
-            health = self._jobs.health()
-        except StoreError:
-            return
-        if health.workers is not None:
-            yield GaugeMetricFamily("carseg_workers", "Workers that are there.", health.workers)
-        for name, text, value in (
-            ("queue_length", "Photos that wait for a free worker.", health.waiting),
-            ("queue_limit", "Most photos that may wait.", health.limit),
-            ("jobs_running", "Photos being worked on.", health.running),
-            ("jobs_stuck", "Photos past their time limit that still hold a worker.", health.stuck),
-        ):
-            yield GaugeMetricFamily(f"carseg_{name}", text, value)
-
-
-def add_monitoring(app: OpenApiApp, metrics: Metrics, jobs: Engine) -> None:
-    """Add the three routes and the counter of requests."""
-
-    @app.get("/health", summary="Whether the service lives", responses={200: schema.Health})
-    def health() -> Response:
-        """Answer 200 as long as the service answers at all. Needs no key."""
-        return jsonify(status="alive")
-
-    @app.get(
-        "/ready",
-        summary="Whether the service can take photos",
-        responses={200: schema.Health, 503: schema.ErrorAnswer},
-    )
-    def ready() -> Response:
-        """Answer 200 if the models are loaded, results can be kept and the queue has room.
-
-        The answer is 503 with the reason otherwise. Needs no key.
-        """
-        reason = not_ready_reason(jobs)
-        if reason is not None:
-            raise ApiError(503, reason, RETRY_AFTER)
-        return jsonify(status="ready")
-
-    @app.get("/metrics", summary="Figures for Prometheus", responses={200: schema.TEXT})
-    def show_metrics() -> Response:
-        """Return requests, jobs, queue, durations and memory in the text format of Prometheus."""
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(metrics.registry), content_type=content_type)
-
-    @app.after_request
-    def count(response: Response) -> Response:
-        rule = request.url_rule
-        metrics.answered(None if rule is None else rule.rule, request.method, response.status_code)
-        return response
-
-
-def not_ready_reason(jobs: Engine) -> str | None:
+def not_ready_reason(engine: Engine) -> str | None:
     """Return why no photo can be processed now, in one sentence; None if one can."""
-    if jobs.is_closing:
+    if engine.is_closing:
         return "The service is stopping."
     try:
-        health = jobs.health()
+        health = engine.health()
     except StoreError as error:
         return str(error)
     if health.problem is not None:

@@ -25,7 +25,7 @@ from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.errors import ApiError
-from api.openapi import add_error, each_operation
+from api.openapi import OpenApiApp, add_error, each_operation
 from settings import Settings
 
 log = logging.getLogger("carseg.api")
@@ -79,8 +79,10 @@ def current_owner() -> str:
     return owner
 
 
-def add_access(app: Flask, settings: Settings) -> None:
-    """Check the key of each request before anything else. Call this before adding routes.
+def register_keys(app: OpenApiApp, settings: Settings) -> None:
+    """Check the key of each request before anything else, and describe that.
+
+    Call this after `api.openapi.register_docs`, and before other functions that check requests.
 
     Args:
         app: the app.
@@ -99,6 +101,7 @@ def add_access(app: Flask, settings: Settings) -> None:
         else:
             _answer_only_this_machine(app, settings)
         return
+    _describe_keys(app.api_doc)
 
     @app.before_request
     def check_key() -> None:
@@ -187,7 +190,7 @@ def _refusal(message: str) -> ApiError:
     return ApiError(401, message, headers=challenges)
 
 
-def describe_access(document: dict[str, Any]) -> None:
+def _describe_keys(document: dict[str, Any]) -> None:
     """Describe in an OpenAPI document which operations need a key."""
     document.setdefault("components", {})["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},

@@ -3,52 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-from flask import Flask, Response, jsonify, make_response, redirect, send_from_directory
+from flask import Blueprint, Response, jsonify, redirect, send_from_directory
 from werkzeug.exceptions import NotFound
+from werkzeug.wrappers import Response as WerkzeugResponse
 
+from api.headers import PAGE_POLICY
+from api.service import service
 from exports.palette import PART_COLOURS
 from photo_result import NO_CAR
 from poligons_from_seg import DEFAULT_TOLERANCE
-from settings import Settings
+
+blueprint = Blueprint("page", __name__)
 
 _WEB = Path(__file__).resolve().parents[1] / "web"
 _SAMPLE = Path(__file__).resolve().parents[1] / "sample" / "car.png"
 
-# The only files served, with their types. `mimetypes` would answer differently per machine.
+# Types by suffix: `mimetypes` would answer differently per machine.
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+# The only files served, with their types. The files `docs.*` belong to `api.openapi`.
 FILES: dict[str, str] = {
-    "app.js": "text/javascript",
-    "carseg.js": "text/javascript",
-    "carseg_many.js": "text/javascript",
-    "dom.js": "text/javascript",
-    "exports.js": "text/javascript",
-    "follow.js": "text/javascript",
-    "gallery.js": "text/javascript",
-    "parts.js": "text/javascript",
-    "photos.js": "text/javascript",
-    "progress.js": "text/javascript",
-    "result.js": "text/javascript",
-    "service.js": "text/javascript",
-    "texts.js": "text/javascript",
-    "texts_de.js": "text/javascript",
-    "texts_en.js": "text/javascript",
-    "texts_th.js": "text/javascript",
-    "uploads.js": "text/javascript",
-    "viewer.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
-    "style.css": "text/css",
+    path.name: _TYPES[path.suffix]
+    for path in sorted(_WEB.iterdir())
+    if path.suffix in _TYPES and path.stem != "docs"
 }
 
 # Formats that the service accepts. The page converts others to JPEG if the browser reads them.
 FORMATS = ["image/png", "image/jpeg", "image/webp"]
 
 HEADERS: dict[str, str] = {
-    # No inline script or style, nothing from other hosts; blob: is the photo opened in the tab.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    "Content-Security-Policy": PAGE_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -57,50 +44,63 @@ HEADERS: dict[str, str] = {
 }
 
 
-def add_ui(app: Flask, settings: Settings) -> None:
-    """Add the page and its files. They are for people, so the OpenAPI document omits them.
+# Plain Flask rules: the page is for people, so the OpenAPI document omits it.
+@blueprint.route("/ui")
+def page() -> Response:
+    """Return the page."""
+    return _file("index.html", "text/html")
 
-    Args:
-        app: the app.
-        settings: source of the limits that the page shows and obeys.
+
+@blueprint.route("/ui/")
+def page_with_slash() -> WerkzeugResponse:
+    """Redirect to the address without a slash.
+
+    Addresses in the page are relative to /ui, so that a proxy may add a path prefix.
     """
-    limits = _config(settings)
-    app.add_url_rule("/ui", "ui", lambda: _file("index.html", "text/html"))
-    # Addresses in the page are relative to /ui, so that a proxy may add a path prefix.
-    app.add_url_rule("/ui/", "ui_slash", lambda: redirect("../ui"))
-    app.add_url_rule("/ui/config.json", "ui_config", lambda: _guarded(jsonify(limits)))
-    app.add_url_rule("/ui/sample.png", "ui_sample", _sample)
-    app.add_url_rule("/ui/<name>", "ui_file", _named)
+    return redirect("../ui")
 
 
-def _config(settings: Settings) -> dict[str, Any]:
-    sample = _SAMPLE.read_bytes() if _SAMPLE.is_file() else None
-    return {
-        "max_upload_bytes": settings.max_upload_bytes,
-        "max_pixels": settings.max_pixels,
-        "formats": FORMATS,
-        "tolerance": DEFAULT_TOLERANCE,
-        "no_car": NO_CAR,
-        "sample": None if sample is None else hashlib.sha256(sample).hexdigest(),
-        "colours": {name: f"#{bytes(rgb).hex()}" for name, rgb in PART_COLOURS.items()},
-    }
+@blueprint.route("/ui/config.json")
+def config() -> Response:
+    """Return the limits that the page shows and obeys, and what it needs of the service."""
+    settings = service().settings
+    return _with_headers(
+        jsonify(
+            max_upload_bytes=settings.max_upload_bytes,
+            max_pixels=settings.max_pixels,
+            formats=FORMATS,
+            tolerance=DEFAULT_TOLERANCE,
+            no_car=NO_CAR,
+            sample=_sample_hash(),
+            colours={name: f"#{bytes(rgb).hex()}" for name, rgb in PART_COLOURS.items()},
+        )
+    )
 
 
-def _named(name: str) -> Response:
+@blueprint.route("/ui/sample.png")
+def sample() -> Response:
+    """Return the sample picture."""
+    return _with_headers(send_from_directory(_SAMPLE.parent, _SAMPLE.name, mimetype="image/png"))
+
+
+@blueprint.route("/ui/<name>")
+def file(name: str) -> Response:
+    """Return a file of the page."""
     if name not in FILES:
         raise NotFound
     return _file(name, FILES[name])
 
 
+@cache
+def _sample_hash() -> str | None:
+    """Return the SHA-256 of the sample picture in hex; None if there is none."""
+    return hashlib.sha256(_SAMPLE.read_bytes()).hexdigest() if _SAMPLE.is_file() else None
+
+
 def _file(name: str, mimetype: str) -> Response:
-    return _guarded(send_from_directory(_WEB, name, mimetype=mimetype))
+    return _with_headers(send_from_directory(_WEB, name, mimetype=mimetype))
 
 
-def _sample() -> Response:
-    return _guarded(send_from_directory(_SAMPLE.parent, _SAMPLE.name, mimetype="image/png"))
-
-
-def _guarded(answer: Response) -> Response:
-    response = make_response(answer)
+def _with_headers(response: Response) -> Response:
     response.headers.update(HEADERS)
     return response

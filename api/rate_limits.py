@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
-from flask import Flask, Response, current_app, g, request
+from flask import Response, current_app, g, request
 
 from api.errors import AWAY_SECONDS, ApiError, error_response
-from api.openapi import add_error, each_operation
+from api.openapi import OpenApiApp, add_error, each_operation
 from jobs.store import AWAY
 
 # Routes of a photo that only look up its status. The others compute an answer each time.
@@ -57,8 +57,10 @@ def count_photo() -> None:
         count()
 
 
-def add_limits(app: Flask, rate: str, storage: Mapping[str, Any] = MEMORY) -> None:
-    """Limit how often one client may use the expensive routes. Call this after adding them.
+def register_limits(app: OpenApiApp, rate: str, storage: Mapping[str, Any] = MEMORY) -> None:
+    """Limit how often one client may use the expensive routes, and describe that.
+
+    Call this after `api.openapi.register_docs`, when all routes are registered.
 
     Posting a photo costs most. Computing an answer from a result costs less, so ten times as many
     are allowed. Status requests are not limited, because clients wait by polling.
@@ -72,6 +74,7 @@ def add_limits(app: Flask, rate: str, storage: Mapping[str, Any] = MEMORY) -> No
     from limits import parse
     from limits.errors import StorageError
 
+    _describe_limits(app.api_doc)
     # One or two counters per client, which expire with their time window.
     limiter = Limiter(client, app=app, strategy="fixed-window", **storage)
     amount, _, period = rate.partition("/")
@@ -110,7 +113,7 @@ def add_limits(app: Flask, rate: str, storage: Mapping[str, Any] = MEMORY) -> No
         return error_response(429, message, retry_after=max(1, math.ceil(left)))
 
 
-def describe_limits(document: dict[str, Any]) -> None:
+def _describe_limits(document: dict[str, Any]) -> None:
     """Describe in an OpenAPI document which operations are limited."""
     for route, method, operation in each_operation(document):
         if _costs(route, method):

@@ -3,98 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from http import HTTPStatus
-from typing import Any
 
 from flask import Response, request
-from pydantic import BaseModel
 from werkzeug.datastructures import MIMEAccept
 
 from api import schema
 from api.errors import ApiError, unknown_photo
 from api.keys import current_owner
-from api.openapi import OpenApiApp
+from api.openapi import ApiBlueprint
 from api.schema import ImagePath, MaskPath, MaskQuery, OverlayQuery, SegmentsQuery
+from api.service import service
 from exports import FORMATS, Format, export, find_format
 from exports.annotation import annotate, kept_labels
 from exports.pictures import label_map_png, mask_png, overlay_png
 from img_to_segments import PART_NAMES
-from jobs.engine import Engine, PhotoStatus
 from options import OF_MASKS, OF_OVERLAYS, OptionError, Options, parse
 from photo_result import Result
 from vision.labels import label_of
 
-Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
+blueprint = ApiBlueprint("results", __name__)
+
+_ERRORS = schema.errors(400, 404)
+_PICTURE: schema.Responses = {200: schema.PNG, **_ERRORS}
 
 
-def add_results(app: OpenApiApp, jobs: Engine) -> None:
-    """Add the four routes."""
-    errors: Responses = {400: schema.ErrorAnswer, 404: schema.ErrorAnswer}
-    picture: Responses = {200: schema.PNG, **errors}
+@blueprint.get(
+    "/<image_hash>/segments",
+    summary="The result",
+    responses={200: schema.ResultAnswer, **_ERRORS},
+)
+def get_segments(path: ImagePath, query: SegmentsQuery) -> Response:
+    """Return the type and the parts.
 
-    @app.get("/<image_hash>/segments", summary="The result",
-             responses={200: schema.ResultAnswer, **errors})  # fmt: skip
-    def get_segments(path: ImagePath, query: SegmentsQuery) -> Response:
-        """Return the type and the parts.
-
-        The answer is 400 while the photo is Uploaded or Processing, 404 if it ended in Error.
-        """
-        result = _result(jobs, path.image_hash)
-        given = request.args.to_dict(flat=False)
-        chosen = _chosen(given.pop("format", []))
-        document = export(path.image_hash, result, chosen, parse(given))
-        answer = Response(document, content_type=chosen.media_type)
-        answer.vary.add("Accept")
-        return answer
-
-    @app.get("/<image_hash>/mask.png", summary="All masks as one picture", responses=picture)
-    def get_mask(path: ImagePath, query: MaskQuery) -> Response:
-        """Return a palette PNG: 0 for no part, 1 to 18 for the parts in alphabetical order."""
-        result = _result(jobs, path.image_hash)
-        return _png(label_map_png(kept_labels(result, _options(OF_MASKS))))
-
-    @app.get("/<image_hash>/masks/<segment>.png", summary="The mask of one part",
-             responses=picture)  # fmt: skip
-    def get_part_mask(path: MaskPath, query: MaskQuery) -> Response:
-        """Return a grey PNG: 255 in the part.
-
-        The answer is 404 if the part was not found or is left out.
-        """
-        result = _result(jobs, path.image_hash)
-        options = _options(OF_MASKS)
-        if path.segment not in PART_NAMES:
-            raise ApiError(404, f"There is no such part; there are {', '.join(PART_NAMES)}.")
-        mask = kept_labels(result, options) == label_of(path.segment)
-        if not mask.any():
-            raise ApiError(404, f"No {path.segment} was found in this photo.")
-        return _png(mask_png(mask))
-
-    @app.get("/<image_hash>/overlay.png", summary="The parts as a drawing", responses=picture)
-    def get_overlay(path: ImagePath, query: OverlayQuery) -> Response:
-        """Return a PNG with a transparent background, to show on top of the photo.
-
-        The service does not keep the photo.
-        """
-        result = _result(jobs, path.image_hash)
-        return _png(overlay_png(annotate(path.image_hash, result, _options(OF_OVERLAYS))))
+    The answer is 400 while the photo is Uploaded or Processing, 404 if it ended in Error.
+    """
+    result = _result(path.image_hash)
+    given = request.args.to_dict(flat=False)
+    chosen = _chosen(given.pop("format", []))
+    document = export(path.image_hash, result, chosen, parse(given))
+    answer = Response(document, content_type=chosen.media_type)
+    answer.vary.add("Accept")
+    return answer
 
 
-def find_photo(jobs: Engine, image_hash: str) -> PhotoStatus:
-    """Return the status of a photo. Raises ApiError if it is unknown to the current owner."""
-    standing = jobs.find(image_hash, current_owner())
-    if standing is None:
-        raise unknown_photo()
-    return standing
+@blueprint.get(
+    "/<image_hash>/mask.png",
+    summary="All masks as one picture",
+    responses=_PICTURE,
+)
+def get_mask(path: ImagePath, query: MaskQuery) -> Response:
+    """Return a palette PNG: 0 for no part, 1 to 18 for the parts in alphabetical order."""
+    result = _result(path.image_hash)
+    return _png(label_map_png(kept_labels(result, _options(OF_MASKS))))
 
 
-def _result(jobs: Engine, image_hash: str) -> Result:
+@blueprint.get(
+    "/<image_hash>/masks/<segment>.png",
+    summary="The mask of one part",
+    responses=_PICTURE,
+)
+def get_part_mask(path: MaskPath, query: MaskQuery) -> Response:
+    """Return a grey PNG: 255 in the part.
+
+    The answer is 404 if the part was not found or is left out.
+    """
+    result = _result(path.image_hash)
+    options = _options(OF_MASKS)
+    if path.segment not in PART_NAMES:
+        raise ApiError(404, f"There is no such part; there are {', '.join(PART_NAMES)}.")
+    mask = kept_labels(result, options) == label_of(path.segment)
+    if not mask.any():
+        raise ApiError(404, f"No {path.segment} was found in this photo.")
+    return _png(mask_png(mask))
+
+
+@blueprint.get(
+    "/<image_hash>/overlay.png",
+    summary="The parts as a drawing",
+    responses=_PICTURE,
+)
+def get_overlay(path: ImagePath, query: OverlayQuery) -> Response:
+    """Return a PNG with a transparent background, to show on top of the photo.
+
+    The service does not keep the photo.
+    """
+    result = _result(path.image_hash)
+    return _png(overlay_png(annotate(path.image_hash, result, _options(OF_OVERLAYS))))
+
+
+def _result(image_hash: str) -> Result:
     """Return the result of a photo that is Ready. Raises ApiError."""
-    standing = find_photo(jobs, image_hash)
-    if standing.state == "Error":
-        raise ApiError(404, standing.message)
-    if standing.result is None:
-        raise ApiError(400, f"The photo is not ready yet; its status is {standing.state}.")
-    return standing.result
+    status = service().engine.find(image_hash, current_owner())
+    if status is None:
+        raise unknown_photo()
+    if status.state == "Error":
+        raise ApiError(404, status.message)
+    if status.result is None:
+        raise ApiError(400, f"The photo is not ready yet; its status is {status.state}.")
+    return status.result
 
 
 def _options(names: Collection[str]) -> Options:

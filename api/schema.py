@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from http import HTTPStatus
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
-from api.listeners import LONGEST_WAIT
 from exports import FORMATS
 from jobs.store import State
 from options import OF_MASKS, OF_OVERLAYS, OPTION_SPECS
 from photo_result import Stage
 
 Point = tuple[float, float]
+Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
+
+LONGEST_WAIT = 30.0  # seconds that one status request may wait
 
 
 class ImagePath(BaseModel):
@@ -218,13 +221,18 @@ class ErrorAnswer(BaseModel):
     error: str
 
 
+def errors(*statuses: int) -> Responses:
+    """Describe the answers with these statuses as errors."""
+    return dict.fromkeys(statuses, ErrorAnswer)
+
+
 UPLOAD_BODY: dict[str, Any] = {
     "required": True,
     "content": {"application/json": {"schema": Upload.model_json_schema()}},
 }
 
 
-def _texts_body(name: str, most: int, description: str) -> dict[str, Any]:
+def _texts_body(name: str, most: int | str, description: str) -> dict[str, Any]:
     """Describe a request body: an object with a list of 1 to `most` strings."""
     texts = {
         "type": "array",
@@ -236,9 +244,7 @@ def _texts_body(name: str, most: int, description: str) -> dict[str, Any]:
     return {"required": True, "content": {"application/json": {"schema": body}}}
 
 
-def batch_body(most: int) -> dict[str, Any]:
-    """Describe the request body of POST /batch."""
-    return _texts_body("images", most, "photos, each as the image of POST /")
+BATCH_BODY = _texts_body("images", "CARSEG_BATCH_PHOTOS", "photos, each as the image of POST /")
 
 
 def statuses_body(most: int) -> dict[str, Any]:

@@ -1,112 +1,220 @@
-"""Routes that return the status of photos: at once, after a wait, or as a stream of events."""
+"""Routes that return the status of photos: at once, after a wait, or as a stream of events.
+
+A request that waits holds a thread of the server. So it needs a slot, and slots are few: other
+requests always find a thread. Without a free slot, a status request is answered at once, and a
+stream is refused with a retry time.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import threading
+import time
+from collections.abc import Callable, Iterator
 
 from flask import Response, jsonify, request
 
 from api import schema
 from api.errors import ApiError, unknown_photo
 from api.keys import current_owner
-from api.listeners import LONGEST_WAIT, Listeners
-from api.openapi import OpenApiApp
+from api.openapi import ApiBlueprint
 from api.request_json import posted_texts
-from api.schema import ImagePath, WaitQuery
+from api.schema import LONGEST_WAIT, ImagePath, WaitQuery
+from api.service import service
 from jobs.engine import Engine, PhotoStatus
+from jobs.store import StoreError
 
+blueprint = ApiBlueprint("status", __name__)
+
+LONGEST_STREAM = 60.0  # seconds; a browser reconnects automatically
+HEARTBEAT = 5.0  # seconds between keep-alive lines, which detect closed connections
+
+_RETRY_AFTER = 2  # seconds; Retry-After of a refused stream
 _MOST_ASKED = 1000  # photos in one request
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-def add_live(app: OpenApiApp, jobs: Engine, seats: int) -> None:
-    """Add the three routes.
+class TooManyWaitingError(ApiError):
+    """The error that all slots for waiting requests are taken."""
+
+    def __init__(self) -> None:
+        message = "Too many are listening; ask for the status instead."
+        super().__init__(503, message, _RETRY_AFTER)
+
+
+class StatusWaiters:
+    """The requests that wait for a change of status, each in a slot.
 
     Args:
-        app: the app.
-        jobs: the job engine.
-        seats: number of requests that may wait concurrently; see `Settings.waiting_slots`.
+        engine: the job engine.
+        slots: one slot for each request that may wait.
+        heartbeat: seconds between keep-alive lines of a stream.
+        longest_stream: seconds after which a stream ends.
     """
-    listeners = Listeners(jobs, seats)
-    error = schema.ErrorAnswer
 
-    @app.get(
-        "/<image_hash>/status",
-        summary="Where a photo stands",
-        responses={200: schema.Status, 400: error, 404: error},
-    )
-    def get_status(path: ImagePath, query: WaitQuery) -> Response:
-        """Return Uploaded, Processing, Ready, or Error with the reason.
+    def __init__(
+        self,
+        engine: Engine,
+        slots: threading.Semaphore,
+        *,
+        heartbeat: float = HEARTBEAT,
+        longest_stream: float = LONGEST_STREAM,
+    ) -> None:
+        self._engine = engine
+        self._slots = slots
+        self._heartbeat = heartbeat
+        self._longest_stream = longest_stream
 
-        With `wait` the answer comes when the photo is Ready or Error, or after that many seconds.
-        While many others wait, it comes at once.
+    def wait(self, digest: str, seconds: float, owner: str = "") -> PhotoStatus | None:
+        """Return the status of a photo once it is Ready or Error, or after a timeout.
+
+        Returns at once if no slot is free.
+
+        Args:
+            digest: the photo's hash.
+            seconds: longest wait.
+            owner: owner that asks, as in `jobs.engine.Engine.find`.
+
+        Returns:
+            The status, or None if the photo is unknown to this owner.
         """
-        seconds = _seconds(request.args.getlist("wait"))
-        standing = listeners.wait(path.image_hash, seconds, current_owner())
-        if standing is None:
-            raise unknown_photo()
-        return jsonify(_status(standing))
+        status = self._engine.find(digest, owner)
+        if status is None or status.has_ended or seconds <= 0:
+            return status
+        if not self._slots.acquire(blocking=False):
+            return status
+        try:
+            return self._engine.wait_for_end(digest, min(seconds, LONGEST_WAIT), owner)
+        finally:
+            self._slots.release()
 
-    @app.post(
-        "/status",
-        summary="Where many photos stand",
-        responses={200: schema.StatusesAnswer, **dict.fromkeys((400, 413, 415), error)},
-        openapi_extensions={"requestBody": schema.statuses_body(_MOST_ASKED)},
-    )
-    def post_status() -> Response:
-        """Return one entry for each hash, in order, as `/<image_hash>/status` without `wait`."""
-        owner = current_owner()
-        hashes = posted_texts("image_hashes", _MOST_ASKED, "<hash>")
-        asked = [name for name in hashes if _HASH.fullmatch(name)]
-        standings = dict(zip(asked, jobs.find_many(asked, owner), strict=True))
-        return jsonify(photos=[_entry(name, standings.get(name)) for name in hashes])
+    def stream(
+        self, digest: str, encode: Callable[[PhotoStatus], str], owner: str = ""
+    ) -> tuple[Iterator[str], Callable[[], None]]:
+        """Open a stream of server-sent events: one for the current status, one for each change.
 
-    @app.get(
-        "/<image_hash>/events",
-        summary="Where a photo stands, live",
-        responses={200: schema.EVENTS, 404: error, 503: error},
-    )
-    def get_events(path: ImagePath) -> Response:
-        """Send events named `status`, as /status answers: one at once, then one per change.
+        It ends when the photo is Ready or Error, or after `longest_stream` seconds.
 
-        They are server-sent events and end with Ready or Error. The answer is 503 while too many
-        clients listen; then poll.
+        Args:
+            digest: hash of a known photo.
+            encode: returns the data of one event, in one line.
+            owner: owner that listens, as in `jobs.engine.Engine.find`.
+
+        Returns:
+            The text of the answer in pieces, and a function that frees the slot. Call it when the
+            answer is sent or aborted.
+
+        Raises:
+            TooManyWaitingError: no slot is free.
         """
-        if jobs.find(path.image_hash, current_owner()) is None:
-            raise unknown_photo()
-        return _events(listeners, path.image_hash)
+        if not self._slots.acquire(blocking=False):
+            raise TooManyWaitingError
+        once = threading.Lock()
+
+        def leave() -> None:
+            if once.acquire(blocking=False):  # further calls do nothing
+                self._slots.release()
+
+        return self._events(digest, encode, owner), leave
+
+    def _events(
+        self, digest: str, encode: Callable[[PhotoStatus], str], owner: str
+    ) -> Iterator[str]:
+        deadline = time.monotonic() + self._longest_stream
+        seen: PhotoStatus | None = None
+        while True:
+            try:
+                now = self._engine.wait(digest, seen, self._heartbeat, owner)
+            except StoreError:  # headers are sent; a browser reconnects and gets the error
+                return
+            if now is None:
+                return
+            if now != seen:
+                yield f"event: status\ndata: {encode(now)}\n\n"
+            else:
+                yield ": still there\n\n"
+            if now.has_ended or self._engine.is_closing or time.monotonic() > deadline:
+                return
+            seen = now
 
 
-def _events(listeners: Listeners, image_hash: str) -> Response:
-    """Return the stream of events of a known photo."""
+@blueprint.get(
+    "/<image_hash>/status",
+    summary="Where a photo stands",
+    responses={200: schema.Status, **schema.errors(400, 404)},
+)
+def get_status(path: ImagePath, query: WaitQuery) -> Response:
+    """Return Uploaded, Processing, Ready, or Error with the reason.
+
+    With `wait` the answer comes when the photo is Ready or Error, or after that many seconds.
+    While many others wait, it comes at once.
+    """
+    seconds = _seconds(request.args.getlist("wait"))
+    status = _waiters().wait(path.image_hash, seconds, current_owner())
+    if status is None:
+        raise unknown_photo()
+    return jsonify(_to_json(status))
+
+
+@blueprint.post(
+    "/status",
+    summary="Where many photos stand",
+    responses={200: schema.StatusesAnswer, **schema.errors(400, 413, 415)},
+    openapi_extensions={"requestBody": schema.statuses_body(_MOST_ASKED)},
+)
+def post_status() -> Response:
+    """Return one entry for each hash, in order, as `/<image_hash>/status` without `wait`."""
+    hashes = posted_texts("image_hashes", _MOST_ASKED, "<hash>")
+    asked = [name for name in hashes if _HASH.fullmatch(name)]
+    statuses = service().engine.find_many(asked, current_owner())
+    found = dict(zip(asked, statuses, strict=True))
+    return jsonify(photos=[_entry(name, found.get(name)) for name in hashes])
+
+
+@blueprint.get(
+    "/<image_hash>/events",
+    summary="Where a photo stands, live",
+    responses={200: schema.EVENTS, **schema.errors(404, 503)},
+)
+def get_events(path: ImagePath) -> Response:
+    """Send events named `status`, as /status answers: one at once, then one per change.
+
+    They are server-sent events and end with Ready or Error. The answer is 503 while too many
+    clients listen; then poll.
+    """
+    owner = current_owner()
+    if service().engine.find(path.image_hash, owner) is None:
+        raise unknown_photo()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
         return Response(mimetype="text/event-stream", headers=headers)
-    lines, leave = listeners.stream(
-        image_hash, lambda now: json.dumps(_status(now)), current_owner()
-    )
+    lines, leave = _waiters().stream(path.image_hash, lambda now: json.dumps(_to_json(now)), owner)
     response = Response(lines, mimetype="text/event-stream", headers=headers)
     response.call_on_close(leave)
     return response
 
 
-def _entry(image_hash: str, standing: PhotoStatus | None) -> dict[str, str | int]:
+def _waiters() -> StatusWaiters:
+    return StatusWaiters(service().engine, service().waiting_slots)
+
+
+def _entry(image_hash: str, status: PhotoStatus | None) -> dict[str, str | int]:
     """Return the status of one of several photos as JSON."""
-    if standing is None:
+    if status is None:
         unknown = unknown_photo()
         return {"image_hash": image_hash, "error": unknown.message, "code": unknown.status}
-    return {"image_hash": image_hash} | _status(standing)
+    return {"image_hash": image_hash} | _to_json(status)
 
 
-def _status(standing: PhotoStatus) -> dict[str, str | int]:
+def _to_json(status: PhotoStatus) -> dict[str, str | int]:
     """Return a status as JSON, in the shape of `api.schema.Status`."""
-    answer: dict[str, str | int] = {"status": standing.state, "message": standing.message}
-    if standing.position is not None:
-        answer["position"] = standing.position
-    if standing.stage is not None:
-        answer["stage"] = standing.stage
+    answer: dict[str, str | int] = {"status": status.state, "message": status.message}
+    if status.position is not None:
+        answer["position"] = status.position
+    if status.stage is not None:
+        answer["stage"] = status.stage
     return answer
 
 

@@ -74,7 +74,7 @@ def test_a_failure_has_them(client: FlaskClient, monkeypatch: pytest.MonkeyPatch
     def fail() -> None:
         raise ValueError
 
-    monkeypatch.setitem(client.application.view_functions, "list_ready", fail)
+    monkeypatch.setitem(client.application.view_functions, "photos.list_ready", fail)
     answer = client.get("/")
     assert answer.status_code == 500
     check(dict(answer.headers), "/", "GET")

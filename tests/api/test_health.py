@@ -16,8 +16,8 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from api import VERSION
 from api.openapi import OpenApiApp
-from app import VERSION
 from pipeline import MODELS_FAILED, Pipeline
 from settings import Settings
 from tests.support.fakes import Gate

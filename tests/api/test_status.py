@@ -16,10 +16,8 @@ import requests
 from flask.testing import FlaskClient
 from numpy.typing import NDArray
 
-from api import listeners
-from api.listeners import Listeners, TooManyWaitingError
 from api.openapi import OpenApiApp
-from jobs.thread_engine import ThreadEngine
+from api.status import StatusWaiters, TooManyWaitingError
 from photo_result import Analysis, Stage
 from pipeline import Pipeline
 from settings import Settings
@@ -158,19 +156,20 @@ def test_events_of_a_photo_that_is_ready(client: FlaskClient, sample: bytes) -> 
     assert [event["status"] for event in events(answer.get_data(as_text=True))] == ["Ready"]
 
 
-def test_signs_of_life_and_an_end(
-    make_app: Callable[..., OpenApiApp],
-    one_worker: Settings,
-    gate: Gate,
-    monkeypatch: pytest.MonkeyPatch,
+def test_stream_keeps_alive_and_ends(
+    make_app: Callable[..., OpenApiApp], one_worker: Settings, gate: Gate
 ) -> None:
-    monkeypatch.setattr(listeners, "HEARTBEAT", 0.05)
-    monkeypatch.setattr(listeners, "LONGEST_STREAM", 0.3)
-    client = make_app(one_worker, gate).test_client()
-    name = post(client, encoded(noise(20, 20, seed=6)))
-    text = client.get(f"/{name}/events").get_data(as_text=True)  # ends by itself
-    assert ": still there\n\n" in text
-    assert events(text)[-1]["status"] == "Processing"
+    app = make_app(one_worker, gate)
+    name = post(app.test_client(), encoded(noise(20, 20, seed=6)))
+    assert gate.entered.wait(60)
+    waiters = StatusWaiters(
+        app.extensions["jobs"], threading.Semaphore(1), heartbeat=0.05, longest_stream=0.3
+    )
+    lines, leave = waiters.stream(name, lambda status: status.state)
+    *_, last = seen = list(lines)
+    leave()
+    assert "event: status\ndata: Processing\n\n" in seen
+    assert last == ": still there\n\n"
 
 
 def test_all_seats_are_taken(
@@ -193,8 +192,7 @@ def test_all_seats_are_taken(
     for stream in (streams[1], again):
         stream.close()
         stream.close()  # gives back one seat, however often
-    jobs: ThreadEngine = app.extensions["jobs"]
-    room = Listeners(jobs, 1)
+    room = StatusWaiters(app.extensions["jobs"], threading.Semaphore(1))
     _, leave = room.stream(name, str)
     with pytest.raises(TooManyWaitingError):
         room.stream(name, str)

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from api import photos
 from api.openapi import OpenApiApp
-from api.photos import add_posting
+from api.service import register_service
 from jobs import job_table as known
 from jobs import thread_engine as jobs_module
 from jobs.cluster import engine as cluster_module
@@ -258,8 +259,9 @@ def test_a_batch_after_an_upgrade_is_worked_on_anew(bench: Bench, settings: Sett
     kept, again = bench.post(30), bench.post(31)
     old = [bench.until(digest) for digest in (kept, again)]
     bench.upgrade("newer")
-    app = OpenApiApp(__name__, title="posting", version="1")
-    add_posting(app, bench.engine, settings)
+    app = OpenApiApp(__name__)
+    register_service(app, bench.engine, settings)
+    app.register_api(photos.blueprint)
     images = [body(encoded(noise(20, width)))["image"] for width in (31, 32, 31)]
     answer = app.test_client().post("/batch", json={"images": images})
     taken, known = "The photo was taken.", "The photo is known already."
