@@ -15,7 +15,7 @@ from flask_openapi3 import APIBlueprint, Info, OpenAPI
 
 from api import VERSION
 from api.headers import DOCS_POLICY
-from api.schema import ANY_OBJECT, ErrorAnswer
+from api.schema import ANY_OBJECT, QUERY, ErrorAnswer
 
 _SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 _WEB = Path(__file__).resolve().parents[1] / "web"
@@ -50,11 +50,15 @@ class OpenApiApp(OpenAPI):
         self.json.sort_keys = False  # type: ignore[attr-defined]
 
     def generate_spec_json(self) -> None:
-        """Build the document without the 422 that the library adds and no route returns."""
+        """Build the document.
+
+        It has the query parameters, and not the 422 that the library adds and no route returns.
+        """
         super().generate_spec_json()
-        for operations in self.spec_json["paths"].values():
-            for operation in operations.values():
-                operation["responses"].pop(self.validation_error_status)
+        for _, _, operation in each_operation(self.spec_json):
+            operation["responses"].pop(self.validation_error_status)
+            if QUERY in operation:  # the library replaces `parameters` by those of the path
+                operation.setdefault("parameters", []).extend(operation.pop(QUERY))
         if self.spec_json["components"].get("securitySchemes") is None:
             self.spec_json["components"].pop("securitySchemes", None)  # null is not allowed there
 

@@ -11,13 +11,13 @@ from api import schema
 from api.errors import ApiError, unknown_photo
 from api.keys import current_owner
 from api.openapi import ApiBlueprint
-from api.schema import ImagePath, MaskPath, MaskQuery, OverlayQuery, SegmentsQuery
+from api.schema import ImagePath, MaskPath
 from api.service import service
 from exports import FORMATS, Format, export, find_format
 from exports.annotation import annotate, kept_labels
 from exports.pictures import label_map_png, mask_png, overlay_png
 from img_to_segments import PART_NAMES
-from options import OF_MASKS, OF_OVERLAYS, OptionError, Options, parse
+from options import OF_MASKS, OF_OVERLAYS, OPTION_SPECS, OptionError, Options, parse
 from photo_result import Result
 from vision.labels import label_of
 
@@ -31,16 +31,17 @@ _PICTURE: schema.Responses = {200: schema.PNG, **_ERRORS}
     "/<image_hash>/segments",
     summary="The result",
     responses={200: schema.ResultAnswer, **_ERRORS},
+    openapi_extensions=schema.SEGMENTS_QUERY,
 )
-def get_segments(path: ImagePath, query: SegmentsQuery) -> Response:
+def get_segments(path: ImagePath) -> Response:
     """Return the type and the parts.
 
     The answer is 400 while the photo is Uploaded or Processing, 404 if it ended in Error.
     """
     result = _result(path.image_hash)
-    given = request.args.to_dict(flat=False)
-    chosen = _chosen(given.pop("format", []))
-    document = export(path.image_hash, result, chosen, parse(given))
+    chosen = _chosen(request.args.getlist("format"))
+    options = query_options(OPTION_SPECS, others=["format"])
+    document = export(path.image_hash, result, chosen, options)
     answer = Response(document, content_type=chosen.media_type)
     answer.vary.add("Accept")
     return answer
@@ -50,25 +51,27 @@ def get_segments(path: ImagePath, query: SegmentsQuery) -> Response:
     "/<image_hash>/mask.png",
     summary="All masks as one picture",
     responses=_PICTURE,
+    openapi_extensions=schema.MASK_QUERY,
 )
-def get_mask(path: ImagePath, query: MaskQuery) -> Response:
+def get_mask(path: ImagePath) -> Response:
     """Return a palette PNG: 0 for no part, 1 to 18 for the parts in alphabetical order."""
     result = _result(path.image_hash)
-    return _png(label_map_png(kept_labels(result, _options(OF_MASKS))))
+    return _png(label_map_png(kept_labels(result, query_options(OF_MASKS))))
 
 
 @blueprint.get(
     "/<image_hash>/masks/<segment>.png",
     summary="The mask of one part",
     responses=_PICTURE,
+    openapi_extensions=schema.MASK_QUERY,
 )
-def get_part_mask(path: MaskPath, query: MaskQuery) -> Response:
+def get_part_mask(path: MaskPath) -> Response:
     """Return a grey PNG: 255 in the part.
 
     The answer is 404 if the part was not found or is left out.
     """
     result = _result(path.image_hash)
-    options = _options(OF_MASKS)
+    options = query_options(OF_MASKS)
     if path.segment not in PART_NAMES:
         raise ApiError(404, f"There is no such part; there are {', '.join(PART_NAMES)}.")
     mask = kept_labels(result, options) == label_of(path.segment)
@@ -81,14 +84,15 @@ def get_part_mask(path: MaskPath, query: MaskQuery) -> Response:
     "/<image_hash>/overlay.png",
     summary="The parts as a drawing",
     responses=_PICTURE,
+    openapi_extensions=schema.OVERLAY_QUERY,
 )
-def get_overlay(path: ImagePath, query: OverlayQuery) -> Response:
+def get_overlay(path: ImagePath) -> Response:
     """Return a PNG with a transparent background, to show on top of the photo.
 
     The service does not keep the photo.
     """
     result = _result(path.image_hash)
-    return _png(overlay_png(annotate(path.image_hash, result, _options(OF_OVERLAYS))))
+    return _png(overlay_png(annotate(path.image_hash, result, query_options(OF_OVERLAYS))))
 
 
 def _result(image_hash: str) -> Result:
@@ -103,9 +107,18 @@ def _result(image_hash: str) -> Result:
     return status.result
 
 
-def _options(names: Collection[str]) -> Options:
-    """Read the options of the request; only `names` are allowed. Raises OptionError."""
-    return parse(request.args.to_dict(flat=False), names)
+def query_options(names: Collection[str], others: Collection[str] = ()) -> Options:
+    """Return the options in the query of the current request.
+
+    Args:
+        names: names of the options that are allowed.
+        others: names of parameters that are no options; they are ignored.
+
+    Raises:
+        OptionError: an unknown name, a name given twice, or a value that can't be used.
+    """
+    given = request.args.to_dict(flat=False)
+    return parse({name: given[name] for name in given if name not in others}, names)
 
 
 def _chosen(names: list[str]) -> Format:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from http import HTTPStatus
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field
 
 from exports import FORMATS
 from jobs.store import State
@@ -17,6 +16,7 @@ from photo_result import Stage
 Point = tuple[float, float]
 Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
 
+QUERY = "x-query"  # extension of an operation: its query parameters
 LONGEST_WAIT = 30.0  # seconds that one status request may wait
 
 
@@ -30,54 +30,6 @@ class MaskPath(ImagePath):
     """The path parameters that name one part in a photo."""
 
     segment: str = Field(description="a part, such as hood")
-
-
-def _query_field(description: str, definition: dict[str, Any]) -> Any:
-    """Return a query field of any type; `options.parse` checks its value later."""
-    return (Any, Field(default=None, description=description, json_schema_extra=definition))
-
-
-class _Query(BaseModel):
-    """The query parameters of a route."""
-
-    @classmethod
-    @cache
-    def model_json_schema(  # type: ignore[override]
-        cls, *args: Any, **options: Any
-    ) -> dict[str, Any]:
-        """Return the schema from pydantic, cached.
-
-        flask-openapi3 asks for it with each request, and building it takes 2 ms.
-        """
-        return super().model_json_schema(*args, **options)
-
-
-def _options_query(name: str, options: Iterable[str], **more: Any) -> type[_Query]:
-    """Create the model of a query with some of the options, for the OpenAPI document."""
-    knobs = [OPTION_SPECS[option] for option in options]
-    return create_model(
-        name,
-        __base__=_Query,
-        **more,
-        **{knob.name: _query_field(knob.description, knob.schema) for knob in knobs},
-    )
-
-
-_FORMAT = _query_field("the format of the answer", {"type": "string", "enum": list(FORMATS)})
-
-SegmentsQuery: Any = _options_query("SegmentsQuery", OPTION_SPECS, format=_FORMAT)
-MaskQuery: Any = _options_query("MaskQuery", OF_MASKS)
-OverlayQuery: Any = _options_query("OverlayQuery", OF_OVERLAYS)
-
-
-class WaitQuery(_Query):
-    """The query parameters of GET /<image_hash>/status; `api.status` checks them."""
-
-    wait: Any = Field(
-        default=None,
-        description="seconds to wait at most until the photo is Ready or Error",
-        json_schema_extra={"type": "number", "minimum": 0, "maximum": LONGEST_WAIT},
-    )
 
 
 class Upload(BaseModel):
@@ -225,6 +177,43 @@ def errors(*statuses: int) -> Responses:
     """Describe the answers with these statuses as errors."""
     return dict.fromkeys(statuses, ErrorAnswer)
 
+
+def _query_parameter(name: str, description: str, definition: dict[str, Any]) -> dict[str, Any]:
+    """Describe a query parameter whose values have the JSON schema `definition`."""
+    schema = {"default": None, **definition}
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": description,
+        "schema": schema,
+    }
+
+
+def _query(*parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the OpenAPI extension that `api.openapi.OpenApiApp` turns into query parameters."""
+    return {QUERY: list(parameters)}
+
+
+def _options(names: Iterable[str]) -> list[dict[str, Any]]:
+    """Describe options of a result as query parameters."""
+    specs = [OPTION_SPECS[name] for name in names]
+    return [_query_parameter(spec.name, spec.description, spec.schema) for spec in specs]
+
+
+WAIT_QUERY = _query(
+    _query_parameter(
+        "wait",
+        "seconds to wait at most until the photo is Ready or Error",
+        {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT},
+    )
+)
+SEGMENTS_QUERY = _query(
+    _query_parameter("format", "the format of the answer", {"type": "string", "enum": [*FORMATS]}),
+    *_options(OPTION_SPECS),
+)
+MASK_QUERY = _query(*_options(OF_MASKS))
+OVERLAY_QUERY = _query(*_options(OF_OVERLAYS))
 
 UPLOAD_BODY: dict[str, Any] = {
     "required": True,

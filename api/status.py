@@ -21,7 +21,7 @@ from api.errors import ApiError, unknown_photo
 from api.keys import current_owner
 from api.openapi import ApiBlueprint
 from api.request_json import posted_texts
-from api.schema import LONGEST_WAIT, ImagePath, WaitQuery
+from api.schema import LONGEST_WAIT, ImagePath
 from api.service import service
 from jobs.engine import Engine, PhotoStatus
 from jobs.store import StoreError
@@ -144,8 +144,9 @@ class StatusWaiters:
     "/<image_hash>/status",
     summary="Where a photo stands",
     responses={200: schema.Status, **schema.errors(400, 404)},
+    openapi_extensions=schema.WAIT_QUERY,
 )
-def get_status(path: ImagePath, query: WaitQuery) -> Response:
+def get_status(path: ImagePath) -> Response:
     """Return Uploaded, Processing, Ready, or Error with the reason.
 
     With `wait` the answer comes when the photo is Ready or Error, or after that many seconds.
