@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import tomllib
 
-from helpers import REPOSITORY
-
 from api import VERSION
+from settings import REPOSITORY
 
 
 def test_project_version() -> None:
