@@ -23,9 +23,9 @@ from typing import Any
 
 import requests
 
-from benchmarks.blank_worker import SECONDS, Blank
 from photo_result import Result
 from segment_interface import decode_photo
+from tests.support.fakes import FakePipeline, paint_nothing
 from tests.support.http import body
 from tests.support.pictures import car_photo
 from tests.support.redis_cluster import RedisServer, Worker
@@ -127,7 +127,7 @@ def cluster(
     name = f"{app}-{processes}-{work}"
     (folder / f"redis-{name}").mkdir()
     redis = RedisServer(folder / f"redis-{name}")
-    settings = {"CARSEG_BROKER_URL": redis.url, SECONDS: str(lasts), **QUEUE}
+    settings = {"CARSEG_BROKER_URL": redis.url, "FAKE_SECONDS": str(lasts), **QUEUE}
     worker = None
     try:
         if work:
@@ -172,10 +172,11 @@ def overhead(folder: Path, number: int) -> None:
 
 def _bare(number: int, lasts: float) -> tuple[float, float]:
     """Return the seconds per photo without a cluster: elapsed, and of the processor."""
+    stages = FakePipeline(paint=paint_nothing, seconds=lasts)
     files = photos(number, longest=64)
     begun, spent = time.perf_counter(), time.process_time()
     for data in files:
-        Result.of(Blank(lasts).analyse(decode_photo(data, 10_000_000)), "blank").pack()
+        Result.of(stages.analyse(decode_photo(data, 10_000_000)), stages.version).pack()
     return (time.perf_counter() - begun) / number, (time.process_time() - spent) / number
 
 
@@ -222,7 +223,7 @@ def _blank_cluster(folder: Path, lasts: float) -> Iterator[tuple[Running, int, i
     """Run a cluster with one almost idle process; yield it and the pids of parent and process."""
     own = folder / f"blank-{lasts}-{next(_seeds)}"
     own.mkdir()
-    with cluster(own, 1, "benchmarks.blank_worker", lasts=lasts) as running:
+    with cluster(own, 1, "tests.support.fake_worker", lasts=lasts) as running:
         assert running.worker is not None
         yield running, running.worker.process.pid, running.worker.children()[0]
 

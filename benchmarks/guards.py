@@ -11,34 +11,19 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask, Response, jsonify
 from pydantic import SecretStr
 
 from app import create_app
-from photo_result import Analysis, Stage
-from segment_interface import Photo
 from settings import Settings
+from tests.support.fakes import FakePipeline
 
 ROUNDS, REQUESTS = 60, 50
 KEYS = tuple(SecretStr(f"key-number-{number}-0123456789") for number in range(10))
 HEADERS = {"X-API-Key": KEYS[-1].get_secret_value()}
 ADDRESS = f"/{'0' * 64}/mask.png"  # of an unknown photo, so that nothing is computed
-
-
-class NoModels:
-    """An analyser that is never called, because no photo is posted."""
-
-    version = "none"
-    problem = None
-
-    def analyse(
-        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
-    ) -> Analysis:
-        """Fail; no photo is posted."""
-        raise AssertionError("no photo is posted here")
 
 
 def bare() -> Flask:
@@ -75,7 +60,7 @@ def main() -> None:
             ("service, 10 keys", keys),
             ("service, 10 keys, limit", limit),
         ):
-            apps[name] = create_app(settings, pipeline=NoModels(), status={}, segments={})
+            apps[name] = create_app(settings, pipeline=FakePipeline(), status={}, segments={})
         taken: dict[str, list[float]] = {name: [] for name in apps}
         for _ in range(ROUNDS):
             for name, app in apps.items():

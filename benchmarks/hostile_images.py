@@ -27,7 +27,7 @@ from settings import REPOSITORY, Settings
 from tests.hostile import bombs
 from tests.hostile.decode import peak_mb
 from tests.hostile.mutations import mutations
-from tests.support.fakes import Blank
+from tests.support.fakes import FakePipeline, paint_nothing
 from tests.support.http import body
 
 
@@ -35,7 +35,12 @@ def damage(count: int, seed: int) -> bool:
     """Post mutations and return True if all responses are as promised."""
     good = True
     with tempfile.TemporaryDirectory() as folder:
-        app = create_app(Settings(data_dir=Path(folder)), pipeline=Blank(), status={}, segments={})
+        app = create_app(
+            Settings(data_dir=Path(folder)),
+            pipeline=FakePipeline(paint=paint_nothing),
+            status={},
+            segments={},
+        )
         client = app.test_client()
         for kind in ("PNG", "JPEG", "WEBP"):
             codes: Counter[int] = Counter()

@@ -30,7 +30,7 @@ from jobs import thread_engine as jobs_module
 from pipeline import Pipeline
 from segment_interface import Photo, decode_image, decode_photo
 from settings import Settings
-from tests.support.fakes import Blank, Gate
+from tests.support.fakes import FakePipeline, Gate, paint_nothing
 from tests.support.http import body, post, wait
 from tests.support.pictures import encoded, noise
 from tests.support.server import Server
@@ -69,7 +69,7 @@ def standings(client: FlaskClient, hashes: list[str]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def client(make_app: Make) -> FlaskClient:
-    return make_app(stages=Blank()).test_client()
+    return make_app(stages=FakePipeline(paint=paint_nothing)).test_client()
 
 
 # --- each photo as if it had come alone
@@ -107,7 +107,9 @@ def test_a_batch_is_answered_as_its_photos_alone(
 ) -> None:
     def client() -> FlaskClient:
         folder = tmp_path_factory.mktemp("app")
-        return make_app(strict.model_copy(update={"data_dir": folder}), Blank()).test_client()
+        return make_app(
+            strict.model_copy(update={"data_dir": folder}), FakePipeline(paint=paint_nothing)
+        ).test_client()
 
     alone, together = client(), client()
     expected = []
@@ -153,7 +155,7 @@ def test_the_same_photo_twice_is_worked_on_once(make_app: Make, gate: Gate, samp
 def test_photos_belong_to_the_key_that_sent_them(make_app: Make, settings: Settings) -> None:
     keys = ("first-key-0123456789", "second-key-0123456789")
     locked = settings.model_copy(update={"api_keys": tuple(map(SecretStr, keys))})
-    client = make_app(locked, Blank()).test_client()
+    client = make_app(locked, FakePipeline(paint=paint_nothing)).test_client()
     ours, theirs = ({"X-API-Key": key} for key in keys)
     hashes = [e["image_hash"] for e in entries(send(client, list(map(text, GOOD)), headers=ours))]
 
@@ -199,7 +201,7 @@ def test_a_queue_that_fills_up_midway_says_what_to_send_again(
 
 def test_each_photo_counts_for_the_limit(make_app: Make, settings: Settings) -> None:
     config = settings.model_copy(update={"rate_limit": "4/hour"})
-    client = make_app(config, Blank()).test_client()
+    client = make_app(config, FakePipeline(paint=paint_nothing)).test_client()
     post(client, GOOD[0])
     images = [text(data) for data in photos(5, seed=9)]
     answer = send(client, images)
@@ -217,7 +219,7 @@ def test_each_photo_counts_for_the_limit(make_app: Make, settings: Settings) -> 
 def test_a_failure_of_ours_loses_nothing_of_the_others(
     make_app: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = make_app(stages=Blank())
+    app = make_app(stages=FakePipeline(paint=paint_nothing))
     accept = app.extensions["jobs"].accept
 
     def fail(data: bytes, owner: str) -> tuple[str, bool]:
@@ -236,7 +238,9 @@ def test_a_failure_of_ours_loses_nothing_of_the_others(
 def test_batches_leave_room_for_others(
     make_app: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = make_app(settings.model_copy(update={"http_threads": 8}), Blank())
+    app = make_app(
+        settings.model_copy(update={"http_threads": 8}), FakePipeline(paint=paint_nothing)
+    )
     entered, go_on = threading.Semaphore(0), threading.Event()
 
     def slow(data: bytes, owner: str) -> tuple[str, bool]:
@@ -310,7 +314,9 @@ def test_bad_batches(
     make_app: Make, settings: Settings, request_: dict[str, Any], status: int, words: str
 ) -> None:
     limits = {"batch_photos": 10, "batch_mb": 1.0}
-    client = make_app(settings.model_copy(update=limits), Blank()).test_client()
+    client = make_app(
+        settings.model_copy(update=limits), FakePipeline(paint=paint_nothing)
+    ).test_client()
     answer = client.post("/batch", **request_)
     assert answer.status_code == status
     assert set(answer.get_json()) == {"error"}
@@ -320,7 +326,7 @@ def test_bad_batches(
 
 def test_a_batch_of_just_the_size_is_taken(make_app: Make, settings: Settings) -> None:
     limit = settings.model_copy(update={"batch_mb": 0.001, "max_upload_mb": 1.0})
-    client = make_app(limit, Blank()).test_client()
+    client = make_app(limit, FakePipeline(paint=paint_nothing)).test_client()
     data = encoded(np.zeros((4, 4), np.uint8))
     data += b"\0" * (limit.batch_bytes - len(data))
     wait(client, entries(send(client, [text(data)]))[0]["image_hash"])

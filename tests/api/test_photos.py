@@ -27,7 +27,7 @@ from photo_result import NO_CAR, Result
 from pipeline import MODELS_FAILED, ModelsNotLoadedError, Pipeline
 from segment_interface import decode_image, decode_photo
 from settings import Settings, usable_cores
-from tests.support.fakes import SURE, Gate, Unsure
+from tests.support.fakes import SURE, FakePipeline, Gate, paint_unsure
 from tests.support.http import body, post, segments, wait
 from tests.support.pictures import SAMPLE, encoded, noise
 
@@ -91,7 +91,9 @@ def test_the_public_dicts_are_filled(settings: Settings, pipeline: Pipeline, sam
 
 def test_the_public_dicts_have_what_is_given_by_default(settings: Settings) -> None:
     polygons: dict[str, Any] = {}
-    app = app_module.create_app(settings, pipeline=Unsure(), status={}, segments=polygons)
+    app = app_module.create_app(
+        settings, pipeline=FakePipeline(paint=paint_unsure), status={}, segments=polygons
+    )
     result = segments(app.test_client(), encoded(noise(40, 60)))
     app.extensions["jobs"].close()
     assert polygons == {result["image_hash"]: result["segments"]}

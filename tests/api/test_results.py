@@ -21,7 +21,7 @@ from options import DEFAULT_CONFIDENCE, OF_MASKS, OF_OVERLAYS, OPTION_SPECS, Opt
 from pipeline import Pipeline
 from segment_interface import decode_photo
 from settings import Settings
-from tests.support.fakes import SURE, UNSURE, Gate, Unsure
+from tests.support.fakes import SURE, UNSURE, FakePipeline, Gate, paint_unsure
 from tests.support.http import post, wait
 from tests.support.pictures import encoded, noise
 from vision.labels import label_of
@@ -189,7 +189,7 @@ def test_masks_that_are_not_there(service: FlaskClient, car: str) -> None:
 @pytest.fixture
 def doubtful(make_app: Callable[..., OpenApiApp]) -> tuple[FlaskClient, str]:
     """A service that is unsure of a part, and the address of a photo with this part."""
-    client = make_app(stages=Unsure()).test_client()
+    client = make_app(stages=FakePipeline(paint=paint_unsure)).test_client()
     image_hash = post(client, encoded(noise(40, 60)))
     wait(client, image_hash)
     return client, f"/{image_hash}"
@@ -227,7 +227,8 @@ def test_the_status_counts_what_is_given(doubtful: tuple[FlaskClient, str]) -> N
 def test_written_masks_leave_unsure_parts_out(
     make_app: Callable[..., OpenApiApp], settings: Settings
 ) -> None:
-    client = make_app(settings.model_copy(update={"write_masks": True}), Unsure()).test_client()
+    config = settings.model_copy(update={"write_masks": True})
+    client = make_app(config, FakePipeline(paint=paint_unsure)).test_client()
     image_hash = post(client, encoded(noise(40, 60)))
     wait(client, image_hash)
     (file,) = (settings.masks / image_hash).iterdir()

@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import requests
 from flask.testing import FlaskClient
-from numpy.typing import NDArray
 
 from api.openapi import OpenApiApp
 from api.status import StatusWaiters, TooManyWaitingError
-from photo_result import Analysis, Stage
 from pipeline import Pipeline
 from settings import Settings
-from tests.support.fakes import Gate
+from tests.support.fakes import Gate, Steps
 from tests.support.http import post, wait
 from tests.support.pictures import encoded, noise
 from tests.support.server import Server
-
-
-class Steps:
-    """The real pipeline, stopped at the beginning of each stage until a test lets it go on."""
-
-    problem = None
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self.reached: list[Stage] = []
-        self.go = threading.Semaphore(0)
-        self.version = pipeline.version
-        self._pipeline = pipeline
-
-    def analyse(
-        self, rgb: NDArray[np.uint8], on_stage: Callable[[Stage], None] = lambda stage: None
-    ) -> Analysis:
-        def stop(stage: Stage) -> None:
-            on_stage(stage)
-            self.reached.append(stage)
-            assert self.go.acquire(timeout=60)
-
-        return self._pipeline.analyse(rgb, stop)
 
 
 @pytest.fixture

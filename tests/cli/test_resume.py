@@ -17,45 +17,29 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pybase64
 import pytest
 import requests
 from click.testing import CliRunner, Result
-from numpy.typing import NDArray
 from PIL import Image
 
 import segment
 from cli import segmenters
 from cli.run_log import FOLDER, RunLog
 from exports import FORMATS
-from photo_result import Analysis, Stage
 from pipeline import Pipeline
 from settings import REPOSITORY
+from tests.support.fakes import Gate
 from tests.support.pictures import encoded, noise
 from tests.support.server import Server, clean_environment
 
 COUNT = 40
 
 
-class Counting:
-    """The real pipeline, counting."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self.version = pipeline.version
-        self.calls = 0
-
-    def analyse(
-        self, rgb: NDArray[np.uint8], on_stage: Callable[[Stage], None] = lambda stage: None
-    ) -> Analysis:
-        self.calls += 1
-        return self._pipeline.analyse(rgb, on_stage)
-
-
 @pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> Counting:
-    made = Counting(pipeline)
+def counting(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> Gate:
+    made = Gate(pipeline)
+    made.open.set()
     monkeypatch.setattr(segmenters, "Pipeline", lambda threads, **kinds: made)
     return made
 
@@ -96,9 +80,7 @@ def lines(out: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_second_run_does_nothing(
-    form: str, folder: Path, counting: Counting, tmp_path: Path
-) -> None:
+def test_a_second_run_does_nothing(form: str, folder: Path, counting: Gate, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(folder, "--format", form, "--out", out).exit_code == 0
     assert counting.calls == 4
@@ -116,7 +98,7 @@ def test_a_second_run_does_nothing(
 
 @pytest.mark.parametrize("form", ["json", "coco"])
 def test_what_changed_is_noticed(
-    form: str, folder: Path, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, folder: Path, counting: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
 
@@ -164,7 +146,7 @@ def test_what_changed_is_noticed(
     assert calls() == 0
 
 
-def test_two_formats_with_the_same_names(folder: Path, counting: Counting, tmp_path: Path) -> None:
+def test_two_formats_with_the_same_names(folder: Path, counting: Gate, tmp_path: Path) -> None:
     for form in ("json", "labelme", "json", "json"):
         run(folder, "--format", form, "--out", tmp_path / "both")
         run(folder, "--format", form, "--out", tmp_path / form)
@@ -176,7 +158,7 @@ def test_two_formats_with_the_same_names(folder: Path, counting: Counting, tmp_p
 
 @pytest.mark.parametrize("form", ["svg", "cvat"])
 def test_only_what_failed_is_tried_again(
-    form: str, folder: Path, counting: Counting, tmp_path: Path
+    form: str, folder: Path, counting: Gate, tmp_path: Path
 ) -> None:
     bad = folder / "more" / "1.png"
     good = bad.read_bytes()
@@ -196,7 +178,7 @@ def test_only_what_failed_is_tried_again(
 
 
 def test_a_line_that_was_cut_off_is_done_again(
-    folder: Path, counting: Counting, tmp_path: Path
+    folder: Path, counting: Gate, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     run(folder, "--out", out)
@@ -208,9 +190,7 @@ def test_a_line_that_was_cut_off_is_done_again(
     assert counting.calls == 5
 
 
-def test_a_folder_is_for_one_run_at_a_time(
-    folder: Path, counting: Counting, tmp_path: Path
-) -> None:
+def test_a_folder_is_for_one_run_at_a_time(folder: Path, counting: Gate, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with RunLog(out):
         ended = run(folder, "--out", out)
@@ -227,7 +207,7 @@ def test_a_folder_that_can_not_be_written(folder: Path, tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_quiet_shows_failures_only(folder: Path, counting: Counting, tmp_path: Path) -> None:
+def test_quiet_shows_failures_only(folder: Path, counting: Gate, tmp_path: Path) -> None:
     assert run(folder, "--out", tmp_path / "out", "--quiet").stderr == ""
     (folder / "bad.png").write_bytes(b"broken")
     (line,) = run(folder, "--out", tmp_path / "out", "--quiet").stderr.splitlines()

@@ -25,7 +25,7 @@ from segment_interface import ImageError, decode_base64, decode_image
 from settings import REPOSITORY
 from tests.hostile import bombs
 from tests.hostile.mutations import mutations, seeds
-from tests.support.fakes import Blank
+from tests.support.fakes import FakePipeline, paint_nothing
 from tests.support.http import body, segments
 from tests.support.pictures import SAMPLE, encoded, noise
 from tests.support.server import clean_environment
@@ -37,7 +37,7 @@ LIMIT = 1_000_000
 @pytest.fixture
 def blank(make_app: Callable[..., OpenApiApp]) -> FlaskClient:
     """A service that finds no car in anything."""
-    return make_app(stages=Blank()).test_client()
+    return make_app(stages=FakePipeline(paint=paint_nothing)).test_client()
 
 
 def decoded_apart(folder: Path, builders: Mapping[str, Callable[[], bytes]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from api.openapi import OpenApiApp
 from settings import Settings
-from tests.support.fakes import Blank
+from tests.support.fakes import FakePipeline, paint_nothing
 from tests.support.http import body, post, wait
 from tests.support.pictures import encoded, noise
 from tests.support.server import Server
@@ -29,7 +29,7 @@ REFUSALS = range(400, 500)
 
 @pytest.fixture
 def app(make_app: Callable[..., OpenApiApp]) -> OpenApiApp:
-    return make_app(stages=Blank())
+    return make_app(stages=FakePipeline(paint=paint_nothing))
 
 
 def send(client: FlaskClient, data: bytes) -> TestResponse:
@@ -206,7 +206,8 @@ def test_nothing_appears_outside_the_data_folder(
 ) -> None:
     data_dir = tmp_path / "inner" / "data"
     client = make_app(
-        settings.model_copy(update={"data_dir": data_dir, "write_masks": True}), Blank()
+        settings.model_copy(update={"data_dir": data_dir, "write_masks": True}),
+        FakePipeline(paint=paint_nothing),
     ).test_client()
     before = set(tmp_path.rglob("*")) - set(data_dir.rglob("*"))
     image_hash = post(client, encoded(noise(8, 9)))

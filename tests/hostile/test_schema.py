@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from api.openapi import OpenApiApp
 from app import create_app
 from settings import Settings
-from tests.support.fakes import Blank
+from tests.support.fakes import FakePipeline, paint_nothing
 from tests.support.http import body, post, wait
 from tests.support.pictures import encoded, noise
 
@@ -31,7 +31,12 @@ KNOWN = encoded(noise(20, 30))
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenApiApp]:
     """An app with one photo that is Ready."""
     folder = tmp_path_factory.mktemp("schema")
-    app = create_app(Settings(data_dir=folder), pipeline=Blank(), status={}, segments={})
+    app = create_app(
+        Settings(data_dir=folder),
+        pipeline=FakePipeline(paint=paint_nothing),
+        status={},
+        segments={},
+    )
     wait(app.test_client(), post(app.test_client(), KNOWN))
     yield app
     app.extensions["jobs"].close()

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
@@ -23,50 +22,20 @@ from jobs.sqlite_store import SqliteStore
 from jobs.store import Ending, Store, StoreError
 from jobs.thread_engine import NO_ROOM, ThreadEngine
 from jobs.worker_pool import SPARE_THREADS
-from photo_result import Analysis, Segments, Stage
-from segment_interface import Photo
+from photo_result import Segments
 from settings import Settings
-from tests.support.fakes import Gate
+from tests.support.fakes import FakePipeline, Gate
 from tests.support.http import body, post, wait
 from tests.support.job_log import JobLog
 from tests.support.pictures import encoded, noise
-from vision.labels import label_of
-
-
-def _silent(stage: Stage) -> None:
-    pass
-
-
-class Stages:
-    """Stages that need no network: each picture is one hood. What it is told to, it throws."""
-
-    version = "painted"
-    problem = None
-
-    def __init__(self) -> None:
-        self.throws: dict[int, BaseException] = {}  # by the picture's width
-        self.hangs: set[int] = set()
-        self.go_on = threading.Event()
-        self.calls = 0
-
-    def analyse(self, photo: Photo, on_stage: Callable[[Stage], None] = _silent) -> Analysis:
-        self.calls += 1
-        on_stage("parts")
-        width = photo.width
-        if width in self.throws:
-            raise self.throws[width]
-        if width in self.hangs:
-            assert self.go_on.wait(60)
-        on_stage("type")
-        labels = np.zeros(photo.size, np.uint8)
-        labels[1:-1, 1:-1] = label_of("hood")
-        return Analysis(None, labels, {"hood": 0.5})
 
 
 class Service:
     """Jobs on a folder of their own, with all they report."""
 
-    def __init__(self, settings: Settings, stages: Stages | Gate, store: Store, **limits: float):
+    def __init__(
+        self, settings: Settings, stages: FakePipeline | Gate, store: Store, **limits: float
+    ):
         settings.prepare_folders()
         self.status: dict[str, str] = {}
         self.segments: dict[str, Segments] = {}
@@ -105,14 +74,14 @@ Make = Callable[..., Service]
 
 
 @pytest.fixture
-def stages() -> Iterator[Stages]:
-    made = Stages()
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakePipeline]:
+    made = FakePipeline(tmp_path_factory.mktemp("script"))
     yield made
-    made.go_on.set()
+    made.go_on()
 
 
 @pytest.fixture
-def make(settings: Settings, stages: Stages) -> Iterator[Make]:
+def make(settings: Settings, stages: FakePipeline) -> Iterator[Make]:
     made: list[Service] = []
 
     def make(store: Store | None = None, **limits: float) -> Service:
@@ -120,7 +89,7 @@ def make(settings: Settings, stages: Stages) -> Iterator[Make]:
         return made[-1]
 
     yield make
-    stages.go_on.set()
+    stages.go_on()
     for service in made:
         service.close()
 
@@ -155,9 +124,9 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(
 
 
 def test_a_full_queue_decodes_nothing(
-    make: Make, stages: Stages, monkeypatch: pytest.MonkeyPatch
+    make: Make, stages: FakePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages.hangs = {30, 31}
+    stages.hang(30, 31)
     service = make(queue=1)
     service.wait(service.post(30), "Processing")
     service.post(31)
@@ -166,8 +135,8 @@ def test_a_full_queue_decodes_nothing(
         service.post(32)
 
 
-def test_many_posts_at_once_never_overfill_the_queue(make: Make, stages: Stages) -> None:
-    stages.hangs = set(range(20, 60))
+def test_many_posts_at_once_never_overfill_the_queue(make: Make, stages: FakePipeline) -> None:
+    stages.hang(*range(20, 60))
     service = make(queue=5)
     service.wait(service.post(20), "Processing")
     refused = []
@@ -206,8 +175,8 @@ def test_delete_forgets_a_result(client: FlaskClient, settings: Settings) -> Non
     wait(client, post(client, encoded(noise(30, 40))))  # it can come again
 
 
-def test_a_waiting_photo_is_cancelled(make: Make, stages: Stages, settings: Settings) -> None:
-    stages.hangs = {30}
+def test_a_waiting_photo_is_cancelled(make: Make, stages: FakePipeline, settings: Settings) -> None:
+    stages.hang(30)
     service = make()
     running, cancelled, last = service.post(30), service.post(31), service.post(32)
     service.wait(running, "Processing")
@@ -221,9 +190,9 @@ def test_a_waiting_photo_is_cancelled(make: Make, stages: Stages, settings: Sett
     standing = service.jobs.find(last)
     assert standing is not None
     assert standing.position == 1
-    stages.go_on.set()
+    stages.go_on()
     service.wait(last)
-    assert stages.calls == 2
+    assert len(stages.calls()) == 2
     assert service.log.outcomes() == [
         (cancelled, "cancelled"), (running, "ready"), (last, "ready")
     ]  # fmt: skip
@@ -231,9 +200,9 @@ def test_a_waiting_photo_is_cancelled(make: Make, stages: Stages, settings: Sett
 
 
 def test_a_running_photo_is_cancelled_and_can_come_again(
-    make: Make, stages: Stages, settings: Settings
+    make: Make, stages: FakePipeline, settings: Settings
 ) -> None:
-    stages.hangs = {30}
+    stages.hang(30)
     store = SqliteStore(None)
     service = make(store)
     digest = service.post(30)
@@ -242,7 +211,7 @@ def test_a_running_photo_is_cancelled_and_can_come_again(
     assert files(settings) == set()
     assert service.post(30) == digest  # waits behind the cancelled one
     assert files(settings) == {f"{digest}.png"}
-    stages.go_on.set()
+    stages.go_on()
     service.wait(digest)
     assert files(settings) == set()
     assert [outcome for _, outcome in service.log.outcomes()] == ["cancelled", "ready"]
@@ -269,9 +238,9 @@ def test_what_belongs_to_two_stays_with_the_other(make: Make) -> None:
 
 
 def test_a_job_over_its_time_is_given_up_and_the_next_one_works(
-    make: Make, stages: Stages, settings: Settings
+    make: Make, stages: FakePipeline, settings: Settings
 ) -> None:
-    stages.hangs = {30}
+    stages.hang(30)
     service = make(job_seconds=0.3)
     stuck, following = service.post(30), service.post(31)
     assert "longer than 0.3 seconds" in service.wait(stuck, "Error")
@@ -279,7 +248,7 @@ def test_a_job_over_its_time_is_given_up_and_the_next_one_works(
     assert service.jobs.health().stuck == 1
     assert service.jobs.health().problem is None
     assert files(settings) == set()
-    stages.go_on.set()
+    stages.go_on()
     deadline = time.monotonic() + 60
     while service.jobs.health().stuck:
         assert time.monotonic() < deadline
@@ -288,8 +257,8 @@ def test_a_job_over_its_time_is_given_up_and_the_next_one_works(
     assert dict(service.log.outcomes()) == {stuck: "timeout", following: "ready"}
 
 
-def test_when_all_threads_hang_the_service_says_so(make: Make, stages: Stages) -> None:
-    stages.hangs = set(range(30, 50))
+def test_when_all_threads_hang_the_service_says_so(make: Make, stages: FakePipeline) -> None:
+    stages.hang(*range(30, 50))
     service = make(job_seconds=0.05)
     hung = [service.post(30 + i) for i in range(SPARE_THREADS)]
     for digest in hung:
@@ -299,33 +268,33 @@ def test_when_all_threads_hang_the_service_says_so(make: Make, stages: Stages) -
     problem = service.jobs.health().problem
     assert problem is not None
     assert "started anew" in problem
-    stages.go_on.set()
+    stages.go_on()
     service.wait(last)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", ["RuntimeError", "SystemExit", "KeyboardInterrupt"])
 def test_a_worker_that_dies_marks_its_job_and_the_next_one_works(
-    make: Make, stages: Stages, settings: Settings, error: BaseException
+    make: Make, stages: FakePipeline, settings: Settings, error: str
 ) -> None:
-    stages.throws = {30: error}
+    stages.throw(30, error)
     service = make()
     broken, following = service.post(30), service.post(31)
     assert service.wait(broken, "Error") == UNEXPECTED
     service.wait(following)
     assert files(settings) == set()
-    del stages.throws[30]
+    stages.throw(30, None)
     assert service.post(30) == broken  # tried again when it is posted again
     service.wait(broken)
 
 
-def test_too_little_memory_is_named(make: Make, stages: Stages) -> None:
-    stages.throws = {30: MemoryError()}
+def test_too_little_memory_is_named(make: Make, stages: FakePipeline) -> None:
+    stages.throw(30, "MemoryError")
     service = make()
     assert "too little memory" in service.wait(service.post(30), "Error")
 
 
 def test_a_poison_photo_is_tried_twice(
-    make: Make, stages: Stages, settings: Settings, tmp_path: Path
+    make: Make, stages: FakePipeline, settings: Settings, tmp_path: Path
 ) -> None:
     """A process that ends while it works is a store with one more attempt and no ending."""
     settings.prepare_folders()
@@ -342,7 +311,7 @@ def test_a_poison_photo_is_tried_twice(
     assert service.jobs.resume() == 1
     assert service.wait(poison, "Error") == TWICE
     service.wait(good)
-    assert stages.calls == 1
+    assert len(stages.calls()) == 1
     assert files(settings) == set()
     assert service.post(30) == poison  # by hand it may be tried again
     service.wait(poison)
@@ -357,7 +326,7 @@ def test_an_upload_that_is_gone_ends_in_error(make: Make, tmp_path: Path) -> Non
 
 
 def test_what_ended_before_its_upload_was_removed_is_not_done_again(
-    make: Make, settings: Settings, stages: Stages, tmp_path: Path
+    make: Make, settings: Settings, stages: FakePipeline, tmp_path: Path
 ) -> None:
     settings.prepare_folders()
     photo = encoded(noise(20, 30))

@@ -25,7 +25,7 @@ from jobs.sqlite_store import SqliteStore
 from jobs.thread_engine import ThreadEngine
 from segment_interface import ImageError
 from settings import Settings
-from tests.support.fakes import Painted
+from tests.support.fakes import FakePipeline
 from tests.support.http import body
 from tests.support.pictures import encoded, noise
 from tests.support.redis_cluster import RedisServer, Worker
@@ -37,7 +37,7 @@ LEASE = 1.5
 class Bench:
     """One kind of engine at a time, and what its stages do."""
 
-    def __init__(self, make: Callable[[dict[str, Any]], Engine], stages: Painted) -> None:
+    def __init__(self, make: Callable[[dict[str, Any]], Engine], stages: FakePipeline) -> None:
         self._make, self.stages = make, stages
         self.engine: Engine
         self.open()
@@ -97,19 +97,19 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def painted(tmp_path_factory: pytest.TempPathFactory) -> Painted:
-    return Painted(tmp_path_factory.mktemp("painted"))
+def fake(tmp_path_factory: pytest.TempPathFactory) -> FakePipeline:
+    return FakePipeline(tmp_path_factory.mktemp("fake"))
 
 
 @pytest.fixture(scope="module")
 def worker(
-    redis_server: RedisServer, painted: Painted, tmp_path_factory: pytest.TempPathFactory
+    redis_server: RedisServer, fake: FakePipeline, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:
     """One worker with one process for all tests here."""
     worker = Worker(
         tmp_path_factory.mktemp("worker") / "log",
         "tests.support.fake_worker",
-        PAINTED=str(painted.folder),
+        FAKE_FOLDER=str(fake.folder),
         CARSEG_BROKER_URL=redis_server.url,
         CARSEG_WORKERS="1",
         CARSEG_JOB_SECONDS=str(JOB_SECONDS),
@@ -123,17 +123,16 @@ def worker(
 def bench(
     request: pytest.FixtureRequest,
     settings: Settings,
-    painted: Painted,
+    fake: FakePipeline,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Bench]:
     monkeypatch.setattr(jobs_module, "_UPKEEP", 0.05)
-    for file in painted.folder.iterdir():
-        file.unlink()
+    fake.clear()
 
     def threads(limits: dict[str, Any]) -> Engine:
         settings.prepare_folders()
         return ThreadEngine(
-            painted,
+            fake,
             SqliteStore(settings.results),
             settings.model_copy(update=limits),
             processing_status={},
@@ -148,12 +147,12 @@ def bench(
                 **limits,
             }
         )
-        return open_redis_engine(config, painted.version)
+        return open_redis_engine(config, fake.version)
 
     if request.param == "celery":
         redis: RedisServer = request.getfixturevalue("empty_redis")
         request.getfixturevalue("worker")
-    made = Bench(threads if request.param == "threads" else celery, painted)
+    made = Bench(threads if request.param == "threads" else celery, fake)
     yield made
     made.close()
 
@@ -211,7 +210,7 @@ def test_a_photo_that_is_posted_again_after_an_upgrade_is_worked_on_anew(bench: 
     old = bench.until(digest)
     bench.upgrade("newer")
     assert bench.find(digest) == old
-    assert bench.version(digest) == "painted"
+    assert bench.version(digest) == "fake"
     bench.stages.hang(30)
     assert bench.engine.accept(photo, "ann") == (digest, True)
     for owner in ("", "ann", "bob"):
@@ -273,7 +272,7 @@ def test_a_batch_after_an_upgrade_is_worked_on_anew(bench: Bench, settings: Sett
         bench.until(digest)
         assert bench.version(digest) == "newer"
     assert bench.find(kept) == old[0]
-    assert bench.version(kept) == "painted"
+    assert bench.version(kept) == "fake"
     assert bench.engine.ready() == [kept, again, new]
     assert bench.stages.calls() == [30, 31, 31, 32]
 

@@ -19,11 +19,11 @@ from jobs import job_table as known
 from jobs.engine import ClosingError
 from jobs.sqlite_store import SqliteStore
 from jobs.thread_engine import ThreadEngine
-from photo_result import Analysis, Result, Stage
+from photo_result import Analysis, Result
 from pipeline import Pipeline
-from segment_interface import Photo, decode_photo
+from segment_interface import decode_photo
 from settings import Settings
-from tests.support.fakes import Gate
+from tests.support.fakes import FakePipeline, Gate
 from tests.support.http import body, post, segments, wait
 from tests.support.pictures import encoded, noise
 from vision.labels import label_of
@@ -31,24 +31,6 @@ from vision.labels import label_of
 
 def uploads(settings: Settings) -> list[str]:
     return sorted(path.name for path in settings.uploads.iterdir())
-
-
-class Painter:
-    """Stages that need no network: each picture is one large hood."""
-
-    version = "painted"
-    problem = None
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[int, ...]] = []
-
-    def analyse(
-        self, photo: Photo, on_stage: Callable[[Stage], None] = lambda stage: None
-    ) -> Analysis:
-        self.seen.append((*photo.size, 3))
-        labels = np.zeros(photo.size, np.uint8)
-        labels[1:-1, 1:-1] = label_of("hood")
-        return Analysis(None, labels, {"hood": 0.5})
 
 
 def test_the_upload_is_kept_as_it_came_and_removed_at_the_end(
@@ -155,7 +137,7 @@ def test_only_whole_uploads_are_taken_up(
     assert uploads(settings) == ["mine.png"]
 
 
-def _jobs(settings: Settings, stages: Painter | Gate, workers: int = 1) -> ThreadEngine:
+def _jobs(settings: Settings, stages: FakePipeline | Gate, workers: int = 1) -> ThreadEngine:
     settings.prepare_folders()
     return ThreadEngine(
         stages,
@@ -184,7 +166,7 @@ def test_few_decoded_photos_wait_in_memory(
 
 
 def test_a_closed_service_takes_nothing(settings: Settings) -> None:
-    jobs = _jobs(settings, Painter())
+    jobs = _jobs(settings, FakePipeline())
     jobs.close()
     with pytest.raises(ClosingError):
         jobs.accept(encoded(noise(30, 40)))
@@ -192,7 +174,7 @@ def test_a_closed_service_takes_nothing(settings: Settings) -> None:
 
 
 def test_no_file_stays_open(settings: Settings) -> None:
-    jobs = _jobs(settings, Painter(), workers=2)
+    jobs = _jobs(settings, FakePipeline(), workers=2)
 
     def work(seeds: range) -> None:
         for seed in seeds:

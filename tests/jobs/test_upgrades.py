@@ -21,7 +21,7 @@ from photo_result import Segments
 from pipeline import Pipeline
 from settings import Settings
 from tests.jobs.test_store import FIRST_SCHEMA
-from tests.support.fakes import Painted
+from tests.support.fakes import FakePipeline
 from tests.support.http import body, post, wait
 from tests.support.pictures import encoded, noise
 from tests.test_old_results import body_type, drawn, stored
@@ -34,7 +34,7 @@ HASH = hashlib.sha256(PHOTO).hexdigest()
 class Service:
     """One service after the other on the same folder, each with models of another version."""
 
-    def __init__(self, settings: Settings, stages: Painted) -> None:
+    def __init__(self, settings: Settings, stages: FakePipeline) -> None:
         self.settings, self.stages = settings, stages
         self.status: dict[str, str] = {}
         self.segments: dict[str, Segments] = {}
@@ -67,14 +67,14 @@ class Service:
 
 
 @pytest.fixture
-def stages(tmp_path: Path) -> Painted:
-    folder = tmp_path / "painted"
+def stages(tmp_path: Path) -> FakePipeline:
+    folder = tmp_path / "fake"
     folder.mkdir()
-    return Painted(folder)
+    return FakePipeline(folder)
 
 
 @pytest.fixture
-def service(settings: Settings, stages: Painted) -> Iterator[Service]:
+def service(settings: Settings, stages: FakePipeline) -> Iterator[Service]:
     made = Service(settings.model_copy(update={"write_masks": True}), stages)
     yield made
     stages.go_on()
@@ -85,7 +85,7 @@ def test_nothing_is_left_of_the_earlier_result_while_it_is_made_anew(service: Se
     assert post(service.client, PHOTO) == HASH
     wait(service.client, HASH)
     old = service.result()
-    assert old["model_version"] == "painted"
+    assert old["model_version"] == "fake"
     assert service.masks() == {"hood.png"}
     service.upgrade("newer")
     assert service.result() == old

@@ -160,28 +160,25 @@ def test_flask_run(tmp_path: Path, sample: bytes) -> None:
 
 
 HANGING = """
-import sys, threading
+import sys
 from pathlib import Path
 from app import create_app
 from server.serve import listen, serve
 from settings import Settings
+from tests.support.fakes import FakePipeline
 
-class Hanging:
-    version = "hanging"
-
-    def analyse(self, rgb, on_stage=None):
-        threading.Event().wait()
-
+stages = FakePipeline(Path(sys.argv[2]))
+stages.hang(40)
 settings = Settings(data_dir=Path(sys.argv[1]), port=0, workers=1, job_seconds=0.2)
 sockets = listen(settings)
-app = create_app(settings, pipeline=Hanging())
+app = create_app(settings, pipeline=stages)
 serve(app, app.extensions["jobs"], settings, sockets)
 """
 
 
 def test_a_job_that_hangs_does_not_keep_the_service_from_stopping(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", HANGING, str(tmp_path)],
+        [sys.executable, "-c", HANGING, str(tmp_path / "data"), str(tmp_path)],
         cwd=REPOSITORY, env=clean_environment(), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     server = Server(process)

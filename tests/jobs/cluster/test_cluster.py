@@ -24,7 +24,7 @@ from jobs.cluster.engine import NO_WORKER
 from jobs.job import TWICE
 from jobs.store import AWAY
 from settings import REPOSITORY, Settings, SettingsError
-from tests.support.fakes import Painted
+from tests.support.fakes import FakePipeline
 from tests.support.http import body
 from tests.support.pictures import encoded, noise
 from tests.support.redis_cluster import Cable, RedisServer, StartWorker, Worker
@@ -161,7 +161,7 @@ def test_limits_hold_for_all_web_processes_together(
 class Cluster:
     """One web process, and what its workers do."""
 
-    def __init__(self, server: Server, redis: RedisServer, stages: Painted,
+    def __init__(self, server: Server, redis: RedisServer, stages: FakePipeline,
                  start_worker: Callable[..., Worker]) -> None:  # fmt: skip
         self.server, self.redis, self.stages = server, redis, stages
         self._start_worker = start_worker
@@ -175,7 +175,7 @@ class Cluster:
             CARSEG_BROKER_URL=url,
             CARSEG_WORKERS="1",
             CARSEG_LEASE_SECONDS=LEASE,
-            PAINTED=str(self.stages.folder),
+            FAKE_FOLDER=str(self.stages.folder),
             **environment,
         )
         until(lambda: self.workers() - before)
@@ -242,7 +242,7 @@ def cluster(
             "CARSEG_RATE_LIMIT": "100000/second",
         }
         servers.append(start_server(folder / f"web-{len(servers)}", **environment))
-    made = Cluster(servers[-1], redis, Painted(tmp_path), start_worker)
+    made = Cluster(servers[-1], redis, FakePipeline(tmp_path), start_worker)
     yield made
     made.stages.go_on()
 
@@ -307,9 +307,9 @@ def test_a_photo_is_worked_on_until_its_result_is_of_the_version_in_use(cluster:
     cluster.worker()
     for _ in range(2):
         assert post() == "The photo was taken."
-        assert version() == "painted"
+        assert version() == "fake"
     cluster.stages.version = models_version()
-    assert version() == "painted"
+    assert version() == "fake"
     assert post() == "The photo was taken."
     assert post() == "The photo is known already."
     assert version() == models_version()
@@ -424,7 +424,7 @@ def test_a_worker_without_models_leaves_the_photos_to_others(cluster: Cluster) -
         "tests.support.fake_worker",
         CARSEG_BROKER_URL=cluster.redis.url,
         CARSEG_WORKERS="1",
-        PAINTED="",
+        FAKE_FOLDER="",
     )
     image_hash = cluster.post(30)
     bad.process.wait(60)

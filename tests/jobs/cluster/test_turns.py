@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,35 +13,33 @@ from jobs.cluster.redis_client import RedisClient
 from jobs.cluster.result_store import RedisResultStore
 from jobs.cluster.runner import ParentMonitor, RedisJobRunner
 from jobs.job import WAITING
-from photo_result import Analysis, Result, Stage
-from segment_interface import Photo
+from photo_result import Result
 from settings import Settings
-from tests.support.fakes import Blank
+from tests.support.fakes import FakePipeline, KilledError
 from tests.support.job_log import JobLog
 from tests.support.pictures import encoded, noise
 from tests.support.redis_cluster import RedisServer
 
-
-class KilledError(BaseException):
-    """Ends a process where it stands, as `kill -9` does."""
+VERSION = FakePipeline().version
 
 
 class Turns:
     """A worker process and its parent, without Celery."""
 
-    def __init__(self, redis: RedisServer, settings: Settings) -> None:
+    def __init__(self, redis: RedisServer, settings: Settings, folder: Path) -> None:
+        self.stages = FakePipeline(folder)
         calls = RedisClient(redis.url)
         self.store, self.queue = RedisResultStore(calls, 60), RedisQueue(calls, 60.0, 60)
         self.redis: Any = redis.client
         self.log = JobLog()
-        self.work = RedisJobRunner(Blank(), self.store, self.queue, settings)
+        self.work = RedisJobRunner(self.stages, self.store, self.queue, settings)
         self.overseer = ParentMonitor(self.store, self.queue, settings)
 
     def post(self, *widths: int) -> list[str]:
         """Let photos wait; gives names that serve as their hashes."""
         names = [f"photo {width}" for width in widths]
         for name, width in zip(names, widths, strict=True):
-            assert self.accept(name, Blank.version, encoded(noise(20, width)))
+            assert self.accept(name, VERSION, encoded(noise(20, width)))
         return names
 
     def accept(self, name: str, version: str, upload: bytes = b"") -> bool | None:
@@ -53,17 +52,12 @@ class Turns:
     def dies_at(self, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """Begin a turn in which the process ends when it comes to a photo."""
 
-        def analyse(self: Blank, photo: Photo, on_stage: Callable[[Stage], None]) -> Analysis:
-            if photo.width == width:
-                raise KilledError
-            return whole(self, photo, on_stage)
-
-        whole = Blank.analyse
         with monkeypatch.context() as patch:
-            patch.setattr(Blank, "analyse", analyse)
             patch.setattr("jobs.cluster.runner.attempt", lambda digest, work: ("ready", "", work()))
+            self.stages.throw(width, "KilledError")
             with pytest.raises(KilledError):
                 self.turn("first/")
+            self.stages.throw(width, None)
 
     def ended(self) -> list[tuple[str, str]]:
         """Hash and outcome of what has ended, in that order."""
@@ -71,8 +65,8 @@ class Turns:
 
 
 @pytest.fixture
-def turns(empty_redis: RedisServer, settings: Settings) -> Iterator[Turns]:
-    made = Turns(empty_redis, settings.model_copy(update={"job_seconds": 4.0}))
+def turns(empty_redis: RedisServer, settings: Settings, tmp_path: Path) -> Iterator[Turns]:
+    made = Turns(empty_redis, settings.model_copy(update={"job_seconds": 4.0}), tmp_path)
     yield made
     made.log.close()
 
@@ -137,10 +131,10 @@ def test_a_worker_of_another_version_names_it_in_its_results(turns: Turns) -> No
     turns.turn("first/")
     ending = turns.store.load(name)
     assert ending is not None
-    assert ending.model_version == Blank.version
+    assert ending.model_version == VERSION
     assert ending.result is not None
-    assert Result.unpack(ending.result).model_version == Blank.version
-    assert turns.accept(name, Blank.version) is False
+    assert Result.unpack(ending.result).model_version == VERSION
+    assert turns.accept(name, VERSION) is False
     assert turns.accept(name, "newer") is None  # it would be taken
     assert turns.store.load(name) == ending
     assert turns.accept(name, "newer", encoded(noise(20, 30)))
@@ -170,4 +164,4 @@ def test_a_result_without_a_version_is_made_anew(turns: Turns) -> None:
     ending = turns.store.load(name)
     assert ending is not None
     assert (ending.state, ending.model_version) == ("Ready", "")
-    assert turns.accept(name, Blank.version) is None
+    assert turns.accept(name, VERSION) is None
