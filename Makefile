@@ -1,63 +1,93 @@
-# make run      makes the environment if needed and starts the service (SLIM=yes: without torch)
-# make install  only makes the environment (CLUSTER=yes: with what a cluster needs)
-# make worker   a worker of a cluster; CARSEG_BROKER_URL says whose (docs/cluster.md)
-# make test     environment for development, then all tests (ARGS="-k name" for some)
-# make lint     ruff and mypy
-# make audit    known vulnerabilities of the requirements, unsafe code of our own
-# make lock     writes requirements/*.lock after a change of requirements.txt or requirements/*.txt
+# make run         installs what serves into .venv if needed, and starts the service
+# make install     only installs; TORCH=yes and CLUSTER=yes add to it, with make run, too
+#   TORCH=yes      torch, for NVIDIA cards: make run TORCH=yes
+#   CLUSTER=yes    what a cluster needs (docs/cluster.md)
+# make demo        starts the service, posts sample/car.png (or IMAGE=photo.jpg), writes demo.png
+# make worker      starts a worker of a cluster; CARSEG_BROKER_URL says whose
+# make dev         installs what the tests and checks need, with torch
+# make test        runs all tests (ARGS="-k name" for some)
+# make lint        runs ruff and mypy
+# make audit       looks for known vulnerabilities of the requirements, and for unsafe code
+# make lock        writes requirements/*.lock after a change of the requirements
+# make train       makes the files in models/ from DATA=folder; goes on after any stop
+# make evaluate    measures models/ on the validation photos of DATA=folder, into runs/report/
+# make bench       measures the speed, beside bare networks (benchmarks/README.md)
+# make readers     reads exports with the programs that they are made for (in .venv/readers, 2 GB)
 # make screenshot  takes the picture of the page in docs/clients.md
-# make readers  reads exports with the programs they are made for (another environment, 2 GB)
-# make bench    how fast the service is, beside bare networks (benchmarks/README.md)
-# make train DATA=folder     from data to the files in models/; goes on after any stop
-# make evaluate DATA=folder  figures of models/ on the validation photos, and runs/report/
-# make demo     starts the service, posts sample/car.png (or IMAGE=photo.jpg), writes demo.png
+# make clean       removes .venv and the caches
+# make help        prints these lines
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 IMAGE  ?= sample/car.png
 
-.PHONY: run worker install dev test lint audit lock readers demo screenshot bench train evaluate clean
+.PHONY: run install demo worker dev test lint audit lock train evaluate bench readers screenshot \
+	clean help
 .DEFAULT_GOAL := run
 
-# Everything that is installed must have a hash in requirements/full.lock. LOCKED=no takes
-# requirements.txt instead, for builds of torch that are not on PyPI.
-LOCKED ?= yes
-# SLIM=yes leaves torch out, which the service needs for NVIDIA cards only, and training.
-SLIM ?= no
-WANTED := $(if $(filter yes,$(SLIM)),requirements/slim.txt,requirements.txt)
-WANTED_LOCK := $(if $(filter yes,$(SLIM)),requirements/slim.lock,requirements/full.lock)
-ifeq ($(LOCKED),yes)
-REQUIREMENTS := --require-hashes -r $(WANTED_LOCK)
-CLUSTER_REQUIREMENTS := --require-hashes -r requirements/cluster.lock
-else
-REQUIREMENTS := -r $(WANTED)
-CLUSTER_REQUIREMENTS := -r requirements/cluster.txt
-endif
-
-# The stamp files are younger than the requirements once these are installed, so nothing is
-# installed twice.
-$(VENV)/.installed: $(WANTED) requirements/slim.txt $(WANTED_LOCK)
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; choose one with make PYTHON=...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
-	touch $@
-
-$(VENV)/.installed-dev: requirements/dev.txt requirements/train.txt requirements/cluster.txt $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
-	touch $@
-
-$(VENV)/.installed-train: requirements/train.txt $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/train.txt
-	touch $@
-
-$(VENV)/.installed-cluster: requirements/cluster.txt requirements/cluster.lock $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CLUSTER_REQUIREMENTS)
-	touch $@
-
+# The service needs no torch on a CPU, and most of the disk would be torch's. SLIM=yes, which once
+# left it out, is the default.
+TORCH ?= no
 # CLUSTER=yes adds Celery and the client of Redis.
 CLUSTER ?= no
-install: $(VENV)/.installed$(if $(filter yes,$(CLUSTER)),-cluster)
+# Everything that is installed must have a hash in requirements/*.lock. LOCKED=no takes the *.txt
+# instead, for builds of torch that are not on PyPI.
+LOCKED ?= yes
+ifeq ($(LOCKED),yes)
+SLIM_SET := --require-hashes -r requirements/slim.lock
+TORCH_SET := --require-hashes -r requirements/full.lock
+CLUSTER_SET := --require-hashes -r requirements/cluster.lock
+else
+SLIM_SET := -r requirements/slim.txt
+TORCH_SET := -r requirements.txt
+CLUSTER_SET := -r requirements/cluster.txt
+endif
+
+# Without ensurepip, venv fails half-way and leaves a folder without pip. So ensurepip is looked for
+# first, and pip is put into a folder that has none.
+NO_PIP := There is no pip in $(VENV): install venv for $(PYTHON) (on Debian and Ubuntu: apt-get \
+	install python3-venv), remove $(VENV) if it is there, and try again.
+
+define environment
+@command -v $(PYTHON) > /dev/null || { echo 'There is no $(PYTHON): install Python 3.11 or later, or choose one with make PYTHON=...' >&2; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; choose one with make PYTHON=...")'
+@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip' 2> /dev/null || { echo '$(NO_PIP)' >&2; exit 1; }
+@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(BIN)/python -m ensurepip > /dev/null 2>&1 || { echo '$(NO_PIP)' >&2; exit 1; }
+endef
+
+# $(call add,a set of packages,its size,arguments of pip)
+define add
+@echo 'Installing into $(VENV): $(1), $(2).'
+@$(BIN)/python -m pip install --disable-pip-version-check $(3)
+@touch $@
+endef
+
+# Each set of packages has a stamp file. It is younger than the files that list the set while that is
+# installed, so nothing is installed twice, and a changed list has only its own set installed again.
+$(VENV)/.installed: requirements/slim.txt requirements/slim.lock
+	$(environment)
+	$(call add,what the service needs on a CPU,about 390 MB,$(SLIM_SET))
+
+# full.lock has everything that slim.lock has.
+$(VENV)/.installed-torch: requirements.txt requirements/slim.txt requirements/full.lock
+	$(environment)
+	$(call add,what the service needs and torch,about 5.7 GB,$(TORCH_SET))
+	@touch $(VENV)/.installed
+
+$(VENV)/.installed-dev: requirements/dev.txt requirements/train.txt requirements/cluster.txt | $(VENV)/.installed-torch
+	$(call add,what the tests and checks need,about 0.9 GB more,-r requirements/dev.txt)
+
+$(VENV)/.installed-train: requirements/train.txt | $(VENV)/.installed-torch
+	$(call add,what training needs,about 150 MB more,-r requirements/train.txt)
+
+SERVICE := $(VENV)/.installed$(if $(filter yes,$(TORCH)),-torch)
+
+$(VENV)/.installed-cluster: requirements/cluster.txt requirements/cluster.lock | $(SERVICE)
+	$(call add,what a cluster needs,about 30 MB more,$(CLUSTER_SET))
+
+install: $(SERVICE) $(if $(filter yes,$(CLUSTER)),$(VENV)/.installed-cluster)
 
 dev: $(VENV)/.installed-dev
 
@@ -65,7 +95,7 @@ run: install
 	@exec $(BIN)/python app.py
 
 # Workers need not know of each other.
-worker: $(VENV)/.installed-cluster
+worker: $(SERVICE) $(VENV)/.installed-cluster
 	@exec $(BIN)/celery -A celery_app worker --without-gossip --without-mingle $(ARGS)
 
 test: dev
@@ -134,3 +164,6 @@ evaluate:
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+help:
+	@sed -n '/^$$/q; s/^# //p' Makefile

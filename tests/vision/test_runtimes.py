@@ -190,7 +190,10 @@ def test_a_missing_runtime_stops_the_start(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(runtimes, "_installed", {"onnx"}.__contains__)
     with pytest.raises(SettingsError) as caught:
         create_app(Settings(data_dir=tmp_path, runtime="torch"))
-    assert caught.value.message == "CARSEG_RUNTIME=torch: the package torch is not installed."
+    assert caught.value.message == (
+        "CARSEG_RUNTIME=torch: the package torch is not installed; "
+        "install it with: make install TORCH=yes."
+    )
 
 
 def renamed(folder: Path, file: str, data: bytes) -> None:

@@ -24,6 +24,11 @@ _PACKAGES: dict[RuntimeName, str] = {
     "torch": "torch",
     "openvino": "openvino",
 }
+_COMMANDS: dict[RuntimeName, str] = {
+    "onnx": "make install",
+    "torch": "make install TORCH=yes",
+    "openvino": ".venv/bin/python -m pip install -r requirements/openvino.txt",
+}
 _CPU = Path("/proc/cpuinfo")
 
 
@@ -84,7 +89,10 @@ def choose(setting: RuntimeSetting = "auto", threads: int = 1, calls: int = 1) -
         RuntimeMissingError: the runtime is not installed.
     """
     if setting != "auto" and not _installed(setting):
-        raise RuntimeMissingError(f"the package {_PACKAGES[setting]} is not installed")
+        package, command = _PACKAGES[setting], _COMMANDS[setting]
+        raise RuntimeMissingError(
+            f"the package {package} is not installed; install it with: {command}"
+        )
     return RuntimeConfig(_best() if setting == "auto" else setting, threads, calls)
 
 
@@ -102,7 +110,10 @@ def _best() -> RuntimeName:
     for name in names:
         if _installed(name):
             return name
-    raise RuntimeMissingError("none of onnxruntime, torch and openvino is installed")
+    raise RuntimeMissingError(
+        "none of onnxruntime, torch and openvino is installed; install the first with: "
+        f"{_COMMANDS['onnx']}"
+    )
 
 
 def _installed(name: RuntimeName) -> bool:
