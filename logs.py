@@ -93,5 +93,6 @@ def configure_log(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a short queue is normal
     logging.getLogger("flask-limiter").setLevel(logging.WARNING)  # one line per refusal fills disks
-    for variable in unknown_variables():
-        log.warning("%s is set, but there is no such setting", variable)
+    for variable, nearest in unknown_variables().items():
+        hint = f"; did you mean {nearest}?" if nearest else ""
+        log.warning("%s is set, but there is no such setting%s", variable, hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import re
@@ -357,9 +358,23 @@ def load_settings() -> Settings:
         raise SettingsError(f"{variable}={value}: {reason}.") from None
 
 
-def unknown_variables() -> list[str]:
-    """Return the environment's `CARSEG_*` variables that no setting reads, likely misspelt."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+def unknown_variables() -> dict[str, str | None]:
+    """Return the environment's `CARSEG_*` variables that no setting reads, likely misspelt.
+
+    Returns:
+        The nearest setting's variable by name, in alphabetical order; None if none is near.
+    """
+    settings = [PREFIX + name.upper() for name in Settings.model_fields]
+    known = set(settings)
     if os.environ.get(f"{PREFIX}API_KEYS"):
         known.add(f"{PREFIX}API_KEY")  # read by clients; without API_KEYS likely a typo of it
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    return {name: _nearest(name, settings) for name in unknown}
+
+
+def _nearest(variable: str, settings: list[str]) -> str | None:
+    """Return the variable of the setting with the nearest name, or None if none is near."""
+    # Without the prefix, which is in all of them, and would make all of them near.
+    names = [setting.removeprefix(PREFIX) for setting in settings]
+    found = difflib.get_close_matches(variable.removeprefix(PREFIX), names, n=1)
+    return PREFIX + found[0] if found else None

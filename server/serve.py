@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -54,11 +55,18 @@ def listen(settings: Settings) -> list[socket.socket]:
             for family, _, _, _, address in found
         ]
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no address"
         raise SettingsError(
             f"CARSEG_HOST={settings.host} and CARSEG_PORT={settings.port}: "
-            f"the service can't listen there: {reason}."
+            f"the service can't listen there: {_reason(error, settings.port)}."
         ) from None
+
+
+def _reason(error: OSError | UnicodeError, port: int) -> str:
+    """Return why the service can't listen on a port, with a command if another port helps."""
+    if getattr(error, "errno", None) == errno.EADDRINUSE:
+        other = 8081 if port == 8080 else 8080
+        return f"the port is taken; choose another, for example CARSEG_PORT={other} make run"
+    return getattr(error, "strerror", None) or "it is no address"
 
 
 def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.socket]) -> None:

@@ -216,14 +216,31 @@ def test_the_rate_limit_is_on_where_others_reach_the_service(
 
 def test_a_misspelt_setting_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARSEG_WORKER", "2")
-    assert unknown_variables() == ["CARSEG_WORKER"]
+    monkeypatch.setenv("CARSEG_PROT", "8080")
+    monkeypatch.setenv("CARSEG_COLOUR", "blue")
+    assert unknown_variables() == {
+        "CARSEG_COLOUR": None,
+        "CARSEG_PROT": "CARSEG_PORT",
+        "CARSEG_WORKER": "CARSEG_WORKERS",
+    }
+
+
+def test_a_misspelt_setting_is_logged_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("stops the start")
+    bad = {"CARSEG_DATA_DIR": str(tmp_path / "file"), "CARSEG_PORT": "0"}
+    ended = _start("app.py", CARSEG_PROT="8080", CARSEG_COLOUR="blue", **bad)
+    warnings = ended.stderr.splitlines()[:-1]
+    known = "is set, but there is no such setting"
+    assert warnings[0].endswith(f"CARSEG_COLOUR {known}")
+    assert warnings[1].endswith(f"CARSEG_PROT {known}; did you mean CARSEG_PORT?")
 
 
 def test_the_clients_variable_is_no_mistake_beside_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARSEG_API_KEY", "a" * 16)
-    assert unknown_variables() == ["CARSEG_API_KEY"]  # s is missing: the service would be open
+    # s is missing: the service would be open
+    assert unknown_variables() == {"CARSEG_API_KEY": "CARSEG_API_KEYS"}
     monkeypatch.setenv("CARSEG_API_KEYS", "a" * 16)
-    assert unknown_variables() == []
+    assert unknown_variables() == {}
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

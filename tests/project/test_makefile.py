@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from settings import REPOSITORY
 from tests.support.server import clean_environment
 

@@ -184,3 +184,21 @@ def test_a_job_that_hangs_does_not_keep_the_service_from_stopping(tmp_path: Path
     server = Server(process)
     server.wait(server.post(encoded(noise(30, 40))), "Error")
     assert server.stop(signal.SIGTERM) == 0
+
+
+def test_a_taken_port(server: Server) -> None:
+    port = server.url.rpartition(":")[2]
+    ended = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=REPOSITORY,
+        env=clean_environment() | {"CARSEG_PORT": port},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert f"CARSEG_PORT={port}: " in ended.stderr
+    assert "the port is taken" in ended.stderr
+    assert "CARSEG_PORT=8080 make run" in ended.stderr
+    assert ended.stderr.count("\n") == 1
