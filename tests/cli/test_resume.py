@@ -40,7 +40,7 @@ COUNT = 40
 def counting(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> Gate:
     made = Gate(pipeline)
     made.open.set()
-    monkeypatch.setattr(segmenters, "Pipeline", lambda threads, **kinds: made)
+    monkeypatch.setattr(segmenters, "open_pipeline", lambda settings, **kinds: made)
     return made
 
 

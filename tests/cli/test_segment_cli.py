@@ -27,7 +27,7 @@ from tests.support.server import Server
 @pytest.fixture(autouse=True)
 def _models(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> None:
     """Models that are loaded already, for the command in this process."""
-    monkeypatch.setattr(segmenters, "Pipeline", lambda threads, **kinds: pipeline)
+    monkeypatch.setattr(segmenters, "open_pipeline", lambda settings, **kinds: pipeline)
 
 
 def run(*arguments: str | Path) -> Result:
