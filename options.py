@@ -119,7 +119,9 @@ def parse(texts: Mapping[str, Iterable[str]], names: Collection[str] | None = No
     for name, given in texts.items():
         knob = OPTION_SPECS.get(name)
         if knob is None or name not in known:
-            raise OptionError(f"There is no option {name[:40]!r}; there are {', '.join(known)}.")
+            raise OptionError(
+                f"There is no option {name[:40]!r}; the options are {', '.join(known)}."
+            )
         text, *more = given
         if more:
             raise OptionError(f"{name} is given more than once.")

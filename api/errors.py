@@ -19,7 +19,7 @@ from segment_interface import ImageError
 
 log = logging.getLogger("carseg.api")
 
-UNEXPECTED = "The service failed on this request; its log says why."
+UNEXPECTED = "The request failed because of an error in the service; its log has the details."
 
 AWAY_SECONDS = 5  # Retry-After while the store is unreachable
 _CLOSING = "The service is stopping; try again in a moment."
@@ -27,7 +27,7 @@ _CLOSING_SECONDS = 2  # Retry-After while the service stops
 
 _MESSAGES = {
     400: "The request could not be understood.",
-    404: "There is nothing at this address; /docs lists what there is.",
+    404: "There is nothing at this address; see /docs for all routes.",
     413: "The request is too large.",
     415: "The content type is not supported.",
 }
@@ -60,7 +60,7 @@ class ApiError(Exception):
 
 def unknown_photo() -> ApiError:
     """Return the 404 error for an unknown hash."""
-    return ApiError(404, "No photo with this hash is known.")
+    return ApiError(404, "There is no photo with this hash.")
 
 
 def error_response(
@@ -88,12 +88,12 @@ def error_response(
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """Return the error answer for an exception; log it if the service is at fault.
+    """Return the error answer for an exception, and log errors of the service.
 
     | exception           | status          | message       | Retry-After        |
     |---------------------|-----------------|---------------|--------------------|
     | `ApiError`          | its own         | its own       | its own            |
-    | `ImageError`        | 400, 413 or 415 | its own       |                    |
+    | `ImageError`        | its own         | its own       |                    |
     | `OptionError`       | 400             | its own       |                    |
     | `ClosingError`      | 503             | of this table | 2 s                |
     | `QueueFullError`    | 503             | its own       | half of the queue  |
@@ -133,7 +133,7 @@ def _from_http(error: HTTPException) -> ApiError:
     if isinstance(error, MethodNotAllowed):
         if request.method in ("GET", "HEAD"):
             return _from_http(NotFound())  # the address is for POST or DELETE only
-        message = f"{request.method} is not possible here."
+        message = f"{request.method} is not allowed at this address."
     elif (error.code or 500) >= 500:
         message = UNEXPECTED
     else:

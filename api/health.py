@@ -17,21 +17,21 @@ blueprint = ApiBlueprint("health", __name__)
 _RETRY_AFTER = 5  # seconds; Retry-After of /ready
 
 
-@blueprint.get("/health", summary="Whether the service lives", responses={200: schema.Health})
+@blueprint.get("/health", summary="Check that the service answers", responses={200: schema.Health})
 def health() -> Response:
-    """Answer 200 as long as the service answers at all. Needs no key."""
+    """Answer 200. This route needs no key."""
     return jsonify(status="alive")
 
 
 @blueprint.get(
     "/ready",
-    summary="Whether the service can take photos",
+    summary="Check that the service can process photos",
     responses={200: schema.Health, **schema.errors(503)},
 )
 def ready() -> Response:
-    """Answer 200 if the models are loaded, results can be kept and the queue has room.
+    """Answer 200 if the models are loaded, results can be stored and the queue has room.
 
-    The answer is 503 with the reason otherwise. Needs no key.
+    The answer is 503 with the reason otherwise. This route needs no key.
     """
     reason = not_ready_reason(service().engine)
     if reason is not None:
@@ -39,9 +39,9 @@ def ready() -> Response:
     return jsonify(status="ready")
 
 
-@blueprint.get("/metrics", summary="Figures for Prometheus", responses={200: schema.TEXT})
+@blueprint.get("/metrics", summary="Get metrics for Prometheus", responses={200: schema.TEXT})
 def show_metrics() -> Response:
-    """Return requests, jobs, queue, durations and memory in the text format of Prometheus."""
+    """Return counts of requests and jobs, durations, queue and memory, as Prometheus reads them."""
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(service().metrics.registry), content_type=content_type)
 

@@ -95,8 +95,8 @@ def register_keys(app: OpenApiApp, settings: Settings) -> None:
     if not keys:
         if settings.others_can_reach_it:
             log.warning(
-                "Whoever reaches this service may use it and see all results; "
-                "set CARSEG_API_KEYS to let in only those who have a key"
+                "Every client that reaches this service can use it and see all results; "
+                "set CARSEG_API_KEYS to require a key"
             )
         else:
             _answer_only_this_machine(app, settings)
@@ -110,9 +110,9 @@ def register_keys(app: OpenApiApp, settings: Settings) -> None:
         given, by_browser = _given()
         owner = None if given is None else keys.owner(given)
         if owner is None:
-            raise _refusal("This key is not valid." if given else "Send a key.")
+            raise _refusal("This key is not valid." if given else "Send an API key.")
         if by_browser and request.method not in _SAFE_METHODS and _is_foreign():
-            raise ApiError(403, "Another site can't do this with a key that the browser keeps.")
+            raise ApiError(403, "Other sites can't use a key that the browser has stored.")
         g.client = owner
         g.owner = "" if settings.shared_results else owner
 
@@ -136,8 +136,8 @@ def _answer_only_this_machine(app: Flask, settings: Settings) -> None:
         if name not in names:
             raise ApiError(
                 403,
-                "This service answers only to localhost; behind a proxy set "
-                "CARSEG_TRUSTED_PROXIES, for others CARSEG_HOST and CARSEG_API_KEYS.",
+                "This service answers only requests to localhost. Behind a proxy, set "
+                "CARSEG_TRUSTED_PROXIES; for other machines, CARSEG_HOST and CARSEG_API_KEYS.",
             )
 
 
@@ -200,6 +200,6 @@ def _describe_keys(document: dict[str, Any]) -> None:
         if route in OPEN_ROUTES:
             continue
         operation["security"] = [{"bearer": []}, {"header": []}]
-        add_error(operation, 401, "No valid key was sent")
+        add_error(operation, 401, "The request has no valid key")
         if method not in _SAFE_METHODS:
-            add_error(operation, 403, "Another site made a browser send this")
+            add_error(operation, 403, "Another site made a browser send the request")

@@ -63,7 +63,7 @@ class OpenApiApp(OpenAPI):
             self.spec_json["components"].pop("securitySchemes", None)  # null is not allowed there
 
 
-@blueprint.get("/openapi.json", summary="This document", responses={200: ANY_OBJECT})
+@blueprint.get("/openapi.json", summary="Get this document", responses={200: ANY_OBJECT})
 def openapi() -> Response:
     """Return the description of the API, generated from the code."""
     document: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]

@@ -28,9 +28,9 @@ _RETRY_AFTER = 1  # seconds; Retry-After of a batch while others are read
 _POST_ERRORS = schema.errors(400, 413, 415, 500, 503, 507)
 
 
-@blueprint.get("/", summary="List what is Ready", responses={200: schema.HASHES})
+@blueprint.get("/", summary="List the photos that are Ready", responses={200: schema.HASHES})
 def list_ready() -> Response:
-    """Return the hashes of all photos whose result can be fetched."""
+    """Return the hashes of all photos whose results can be fetched."""
     return jsonify(service().engine.ready(current_owner()))
 
 
@@ -41,7 +41,7 @@ def list_ready() -> Response:
     openapi_extensions={"requestBody": schema.UPLOAD_BODY},
 )
 def post_photo() -> Response:
-    """Answer at once; poll the status with the hash.
+    """Queue a photo, and return its hash at once. Poll the status with the hash.
 
     A known photo is processed again if it ended in Error, or if other models made its result.
     """
@@ -61,14 +61,17 @@ def post_photo() -> Response:
     openapi_extensions={"requestBody": schema.BATCH_BODY},
 )
 def post_batch() -> Response:
-    """Answer photo by photo, in order, as `POST /` does; `code` is the status it would have.
+    """Queue photos, and return one entry for each, in order, as from `POST /`.
 
-    Send photos with the code 429 or 503 again, after the seconds in Retry-After. If all of
-    them have the code 503, the answer has that status, too.
+    A photo that is refused has an `error`, and in `code` the status that `POST /` would have. Send
+    photos with the code 429 or 503 again after the seconds in Retry-After. If all photos have the
+    code 503, so does the answer.
     """
     slots = service().batch_slots
     if not slots.acquire(blocking=False):
-        raise ApiError(503, "Other batches are being taken in; try again.", _RETRY_AFTER)
+        raise ApiError(
+            503, "The service is reading other batches; try again in a moment.", _RETRY_AFTER
+        )
     try:
         images = _posted_batch()
         entries: list[dict[str, Any]] = []
@@ -88,11 +91,11 @@ def post_batch() -> Response:
 
 @blueprint.delete(
     "/<image_hash>",
-    summary="Cancel or forget a photo",
+    summary="Delete a photo",
     responses={204: None, **schema.errors(404, 500, 507)},
 )
 def forget_photo(path: ImagePath) -> Response:
-    """Cancel a photo that is Uploaded or Processing, and forget its result, if any."""
+    """Cancel the job of a photo if it has not ended, and delete its result, if any."""
     if not service().engine.forget(path.image_hash, current_owner()):
         raise unknown_photo()
     return Response(status=204)
@@ -110,7 +113,7 @@ def _accept_photo(image: str) -> dict[str, Any]:
     if len(data) > service().settings.max_upload_bytes:
         raise _too_large()
     image_hash, is_new = service().engine.accept(data, current_owner())
-    message = "The photo was taken." if is_new else "The photo is known already."
+    message = "The photo was accepted." if is_new else "The photo is already known."
     return {"message": message, "image_hash": image_hash}
 
 

@@ -22,9 +22,9 @@ _BEHIND_TEXT = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
 def posted_object() -> dict[str, Any]:
     """Return the posted JSON object, or {} for other JSON. Raises ApiError."""
     if request.content_encoding not in (None, "", "identity"):
-        raise ApiError(415, "A compressed request (Content-Encoding) is not supported.")
+        raise ApiError(415, "Compressed requests (Content-Encoding) are not supported.")
     if not request.is_json:
-        raise ApiError(415, "Send JSON, with the header Content-Type: application/json.")
+        raise ApiError(415, "Send JSON with the header Content-Type: application/json.")
     data = request.get_data(cache=False)
     found = _only_text(data)
     return _parsed(data) if found is None else found
@@ -80,5 +80,5 @@ def posted_texts(name: str, most: int, example: str) -> list[str]:
         raise ApiError(413, f"There are {len(texts)} {name}; the limit is {most}.")
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
-            raise ApiError(400, f"Number {number} of the {name} is no text.")
+            raise ApiError(400, f"Item {number} of {name} is not a string.")
     return texts

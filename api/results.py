@@ -29,12 +29,12 @@ _PICTURE: schema.Responses = {200: schema.PNG, **_ERRORS}
 
 @blueprint.get(
     "/<image_hash>/segments",
-    summary="The result",
+    summary="Get the result of a photo",
     responses={200: schema.ResultAnswer, **_ERRORS},
     openapi_extensions=schema.SEGMENTS_QUERY,
 )
 def get_segments(path: ImagePath) -> Response:
-    """Return the type and the parts.
+    """Return the body type and the parts.
 
     The answer is 400 while the photo is Uploaded or Processing, 404 if it ended in Error.
     """
@@ -49,7 +49,7 @@ def get_segments(path: ImagePath) -> Response:
 
 @blueprint.get(
     "/<image_hash>/mask.png",
-    summary="All masks as one picture",
+    summary="Get all masks in one picture",
     responses=_PICTURE,
     openapi_extensions=schema.MASK_QUERY,
 )
@@ -61,7 +61,7 @@ def get_mask(path: ImagePath) -> Response:
 
 @blueprint.get(
     "/<image_hash>/masks/<segment>.png",
-    summary="The mask of one part",
+    summary="Get the mask of one part",
     responses=_PICTURE,
     openapi_extensions=schema.MASK_QUERY,
 )
@@ -73,7 +73,7 @@ def get_part_mask(path: MaskPath) -> Response:
     result = _result(path.image_hash)
     options = query_options(OF_MASKS)
     if path.segment not in PART_NAMES:
-        raise ApiError(404, f"There is no such part; there are {', '.join(PART_NAMES)}.")
+        raise ApiError(404, f"There is no such part; the parts are {', '.join(PART_NAMES)}.")
     mask = kept_labels(result, options) == label_of(path.segment)
     if not mask.any():
         raise ApiError(404, f"No {path.segment} was found in this photo.")
@@ -82,7 +82,7 @@ def get_part_mask(path: MaskPath) -> Response:
 
 @blueprint.get(
     "/<image_hash>/overlay.png",
-    summary="The parts as a drawing",
+    summary="Get a drawing of the parts",
     responses=_PICTURE,
     openapi_extensions=schema.OVERLAY_QUERY,
 )

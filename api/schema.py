@@ -23,13 +23,13 @@ LONGEST_WAIT = 30.0  # seconds that one status request may wait
 class ImagePath(BaseModel):
     """The path parameter that names a photo."""
 
-    image_hash: str = Field(description="SHA-256 of the photo in hex, as POST / gave it")
+    image_hash: str = Field(description="SHA-256 of the photo in hex, as returned by POST /")
 
 
 class MaskPath(ImagePath):
     """The path parameters that name one part in a photo."""
 
-    segment: str = Field(description="a part, such as hood")
+    segment: str = Field(description="name of a part, such as hood")
 
 
 class Upload(BaseModel):
@@ -42,7 +42,7 @@ class Upload(BaseModel):
 
 
 class Accepted(BaseModel):
-    """A photo that was accepted, or was known already."""
+    """A photo that was accepted or is already known."""
 
     message: str
     image_hash: str = Field(description="SHA-256 of the decoded bytes in hex")
@@ -52,8 +52,12 @@ class Refused(BaseModel):
     """A photo of a batch that was not accepted."""
 
     error: str
-    code: int = Field(description="the HTTP status that POST / would have; 429, 503: send it again")
-    retry_after: int | None = Field(default=None, description="seconds until it is worth that")
+    code: int = Field(
+        description="HTTP status that POST / would have; with 429 or 503, send the photo again"
+    )
+    retry_after: int | None = Field(
+        default=None, description="seconds after which to send it again"
+    )
 
 
 class BatchAnswer(BaseModel):
@@ -68,11 +72,9 @@ class Status(BaseModel):
     status: State
     message: str
     position: int | None = Field(
-        default=None, ge=1, description="place in the queue, only there while Uploaded; 1 is next"
+        default=None, ge=1, description="place in the queue, only while Uploaded; 1 is next"
     )
-    stage: Stage | None = Field(
-        default=None, description="what is being done, only there while Processing"
-    )
+    stage: Stage | None = Field(default=None, description="current stage, only while Processing")
 
 
 class StatusOf(Status):
@@ -90,7 +92,7 @@ class Unknown(BaseModel):
 
 
 class StatusesAnswer(BaseModel):
-    """One entry for each requested hash, in the same order."""
+    """One entry for each posted hash, in the same order."""
 
     photos: list[StatusOf | Unknown]
 
@@ -139,20 +141,22 @@ class ResultAnswer(BaseModel):
     model_config = {"openapi_extra": {"content": _result_content()}}  # type: ignore[typeddict-unknown-key]
 
     image_hash: str
-    width: int = Field(description="of the photo as it was posted, after its EXIF turn, in pixels")
+    width: int = Field(
+        description="width in pixels of the posted photo, after its EXIF orientation is applied"
+    )
     height: int
-    message: str = Field(description="one or more sentences for people, about what is given here")
+    message: str = Field(description="one or more sentences for people about this result")
     rotation: Literal[0, 90, 180, 270] = Field(
-        description="degrees clockwise to turn the photo by until it is upright; width, height and "
-        "all coordinates are those of the photo as it was posted"
+        description="degrees clockwise that turn the photo upright; width, height and all "
+        "coordinates refer to the photo as posted"
     )
     other_cars: bool = Field(
         description="there are more cars of similar size; parts of cars that touch may be mixed"
     )
-    model_version: str = Field(description="of the models that made this result")
+    model_version: str = Field(description="version of the models that made this result")
     type: TypeAnswer | None = Field(
-        description="null where no car was found, and where the type can't be told, as in photos "
-        "of a single part"
+        description="null if no car was found, or if the type can't be seen, as in a photo of a "
+        "single part"
     )
     segments: dict[str, list[list[Point]]] = Field(
         description="part -> one polygon per visible piece -> points [x, y] in pixels of the "
@@ -168,7 +172,7 @@ class Health(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """A message about an error, for people."""
+    """An error, with a message for people."""
 
     error: str
 
@@ -204,12 +208,12 @@ def _options(names: Iterable[str]) -> list[dict[str, Any]]:
 WAIT_QUERY = _query(
     _query_parameter(
         "wait",
-        "seconds to wait at most until the photo is Ready or Error",
+        "longest wait in seconds until the photo is Ready or Error",
         {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT},
     )
 )
 SEGMENTS_QUERY = _query(
-    _query_parameter("format", "the format of the answer", {"type": "string", "enum": [*FORMATS]}),
+    _query_parameter("format", "format of the answer", {"type": "string", "enum": [*FORMATS]}),
     *_options(OPTION_SPECS),
 )
 MASK_QUERY = _query(*_options(OF_MASKS))
@@ -238,7 +242,7 @@ BATCH_BODY = _texts_body("images", "CARSEG_BATCH_PHOTOS", "photos, each as the i
 
 def statuses_body(most: int) -> dict[str, Any]:
     """Describe the request body of POST /status."""
-    return _texts_body("image_hashes", most, "hashes, as POST / and POST /batch gave them")
+    return _texts_body("image_hashes", most, "hashes, as returned by POST / and POST /batch")
 
 
 # Answers without a model.

@@ -40,7 +40,7 @@ class TooManyWaitingError(ApiError):
     """The error that all slots for waiting requests are taken."""
 
     def __init__(self) -> None:
-        message = "Too many are listening; ask for the status instead."
+        message = "Too many clients are listening; poll the status instead."
         super().__init__(503, message, _RETRY_AFTER)
 
 
@@ -142,15 +142,15 @@ class StatusWaiters:
 
 @blueprint.get(
     "/<image_hash>/status",
-    summary="Where a photo stands",
+    summary="Get the status of a photo",
     responses={200: schema.Status, **schema.errors(400, 404)},
     openapi_extensions=schema.WAIT_QUERY,
 )
 def get_status(path: ImagePath) -> Response:
     """Return Uploaded, Processing, Ready, or Error with the reason.
 
-    With `wait` the answer comes when the photo is Ready or Error, or after that many seconds.
-    While many others wait, it comes at once.
+    With `wait`, the answer comes when the photo is Ready or Error, or after that many seconds.
+    It comes at once while too many other requests wait.
     """
     seconds = _seconds(request.args.getlist("wait"))
     status = _waiters().wait(path.image_hash, seconds, current_owner())
@@ -161,12 +161,12 @@ def get_status(path: ImagePath) -> Response:
 
 @blueprint.post(
     "/status",
-    summary="Where many photos stand",
+    summary="Get the statuses of many photos",
     responses={200: schema.StatusesAnswer, **schema.errors(400, 413, 415)},
     openapi_extensions={"requestBody": schema.statuses_body(_MOST_ASKED)},
 )
 def post_status() -> Response:
-    """Return one entry for each hash, in order, as `/<image_hash>/status` without `wait`."""
+    """Return one entry for each hash, in order, as from `/<image_hash>/status` without `wait`."""
     hashes = posted_texts("image_hashes", _MOST_ASKED, "<hash>")
     asked = [name for name in hashes if _HASH.fullmatch(name)]
     statuses = service().engine.find_many(asked, current_owner())
@@ -176,14 +176,14 @@ def post_status() -> Response:
 
 @blueprint.get(
     "/<image_hash>/events",
-    summary="Where a photo stands, live",
+    summary="Stream the status of a photo",
     responses={200: schema.EVENTS, **schema.errors(404, 503)},
 )
 def get_events(path: ImagePath) -> Response:
-    """Send events named `status`, as /status answers: one at once, then one per change.
+    """Send server-sent events named `status`: one at once, then one for each change.
 
-    They are server-sent events and end with Ready or Error. The answer is 503 while too many
-    clients listen; then poll.
+    Their data is the JSON of `/<image_hash>/status`. The stream ends with Ready or Error. The
+    answer is 503 while too many clients listen; then poll the status.
     """
     owner = current_owner()
     if service().engine.find(path.image_hash, owner) is None:
@@ -226,5 +226,5 @@ def _seconds(given: list[str]) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= LONGEST_WAIT:
-        raise ApiError(400, f"wait must be seconds from 0 to {LONGEST_WAIT:g}.")
+        raise ApiError(400, f"wait must be a number of seconds from 0 to {LONGEST_WAIT:g}.")
     return seconds

@@ -32,7 +32,7 @@ def bare() -> Flask:
 
     @app.get("/<image_hash>/mask.png")
     def unknown(image_hash: str) -> tuple[Response, int]:
-        return jsonify(error="No photo with this hash is known."), 404
+        return jsonify(error="There is no photo with this hash."), 404
 
     return app
 

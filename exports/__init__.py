@@ -43,7 +43,9 @@ class Format:
         """Raise OptionError if the format does not support the options."""
         if options.normalized and not self.normalizable:
             can = " and ".join(entry.name for entry in FORMATS.values() if entry.normalizable)
-            raise OptionError(f"normalized goes with {can}; {self.name} has its own coordinates.")
+            raise OptionError(
+                f"normalized works only with {can}; {self.name} has its own coordinates."
+            )
 
 
 FORMATS: dict[str, Format] = {
@@ -124,7 +126,7 @@ def find_format(name: str) -> Format:
         return FORMATS[name]
     except KeyError:
         raise OptionError(
-            f"There is no format {name[:40]!r}; there are {', '.join(FORMATS)}."
+            f"There is no format {name[:40]!r}; the formats are {', '.join(FORMATS)}."
         ) from None
 
 

@@ -66,7 +66,7 @@ def _reason(error: OSError | UnicodeError, port: int) -> str:
     if getattr(error, "errno", None) == errno.EADDRINUSE:
         other = 8081 if port == 8080 else 8080
         return f"the port is taken; choose another, for example CARSEG_PORT={other} make run"
-    return getattr(error, "strerror", None) or "it is no address"
+    return getattr(error, "strerror", None) or "it is not an address"
 
 
 def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.socket]) -> None:
@@ -136,9 +136,9 @@ def _refuse_without_room() -> None:
     """Refuse a request whose body could not be kept. Raises ApiError."""
     reason = request.environ.get(NO_ROOM)
     if reason == "full":
-        raise ApiError(507, "The service has no room on its disk for this request.")
+        raise ApiError(507, "The disk of the service has no space for this request.")
     if reason:
-        raise ApiError(503, "The service receives too many photos; try again in a moment.")
+        raise ApiError(503, "The service is receiving too many photos; try again in a moment.")
 
 
 def _announce(listener: socket.socket, *, with_key: bool) -> None:

@@ -175,9 +175,9 @@ def test_errors_are_those_of_the_service(service: CarSeg) -> None:
     with pytest.raises(CarSegError, match="not an image") as caught:
         service.submit(b"no picture")
     assert caught.value.status == 400
-    with pytest.raises(CarSegError, match="No photo with this hash"):
+    with pytest.raises(CarSegError, match="no photo with this hash"):
         service.result(HASH)
-    with pytest.raises(CarSegError, match="there are json, coco"):
+    with pytest.raises(CarSegError, match="the formats are json, coco"):
         service.export(service.submit(SAMPLE), "png")
     with pytest.raises(FileNotFoundError):
         service.submit("no such file")
@@ -246,7 +246,7 @@ def test_a_key_with_javascript(locked: Server) -> None:
 def test_a_key_on_the_command_line(locked: Server, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(encoded(noise(32, 32)))
-    for key, status, words in ((KEY, 0, '"image_hash"'), ("", 1, "Send a key.")):
+    for key, status, words in ((KEY, 0, '"image_hash"'), ("", 1, "Send an API key.")):
         ended = subprocess.run(
             [sys.executable, "segment.py", str(photo), "--server", locked.url],
             cwd=REPOSITORY,

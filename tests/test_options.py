@@ -75,7 +75,10 @@ def test_which_options_change_outlines() -> None:
         ({"file_name": ""}, "printable"),
         ({"file_name": "a\nb"}, "printable"),
         ({"file_name": "a" * 1025}, "1 to 1024"),
-        ({"tolerence": "1"}, "There is no option 'tolerence'; there are tolerance, max_vertices"),
+        (
+            {"tolerence": "1"},
+            "There is no option 'tolerence'; the options are tolerance, max_vertices",
+        ),
     ],
 )
 def test_bad_values_are_named_with_what_is_allowed(query: dict[str, str], words: str) -> None:
@@ -98,7 +101,7 @@ def test_pictures_have_some_of_the_options(names: tuple[str, ...]) -> None:
     with pytest.raises(OptionError) as caught:
         parse({"normalized": ["true"]}, names)
     offered = ", ".join(name for name in OPTION_SPECS if name in names)
-    assert str(caught.value) == f"There is no option 'normalized'; there are {offered}."
+    assert str(caught.value) == f"There is no option 'normalized'; the options are {offered}."
 
 
 def test_values_from_python_are_checked_as_well() -> None:

@@ -69,7 +69,7 @@ def test_nothing_but_health_is_open(client: FlaskClient) -> None:
             continue
         assert answer.status_code == 401, path
         if method != "HEAD":
-            assert answer.get_json() == {"error": "Send a key."}
+            assert answer.get_json() == {"error": "Send an API key."}
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="carseg"'
 
 
@@ -205,7 +205,7 @@ def answers(client: FlaskClient, image_hash: str, method: str) -> dict[str, int]
             with client.open(path, method=method) as answer:
                 found[rule.rule] = answer.status_code
                 if answer.status_code == 404:
-                    assert answer.get_json() == {"error": "No photo with this hash is known."}
+                    assert answer.get_json() == {"error": "There is no photo with this hash."}
     return found
 
 

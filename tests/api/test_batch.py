@@ -144,8 +144,8 @@ def test_results_are_those_of_photos_alone(
 def test_the_same_photo_twice_is_worked_on_once(make_app: Make, gate: Gate, sample: bytes) -> None:
     client = make_app(stages=gate).test_client()
     first, second, third = entries(send(client, [text(sample), text(GOOD[0]), text(sample)]))
-    assert first["message"] == "The photo was taken."
-    assert third == {"message": "The photo is known already.", "image_hash": first["image_hash"]}
+    assert first["message"] == "The photo was accepted."
+    assert third == {"message": "The photo is already known.", "image_hash": first["image_hash"]}
     gate.open.set()
     for entry in (first, second):
         wait(client, entry["image_hash"])
@@ -166,7 +166,7 @@ def test_photos_belong_to_the_key_that_sent_them(make_app: Make, settings: Setti
     assert seen(ours) == [None] * 3
     assert seen(theirs) == [404] * 3
     again = entries(send(client, [text(GOOD[0])], headers=theirs))
-    assert again == [{"message": "The photo was taken.", "image_hash": hashes[0]}]
+    assert again == [{"message": "The photo was accepted.", "image_hash": hashes[0]}]
     assert seen(theirs) == [None, 404, 404]
     assert client.post("/status", json={"image_hashes": hashes}).status_code == 401
 
@@ -299,12 +299,12 @@ def test_few_decoded_photos_are_in_memory(
         ({"json": {"images": []}}, 400, "There are no images"),
         ({"json": {"images": text(GOOD[0])}}, 400, "There are no images"),
         ({"json": {"images": {"0": text(GOOD[0])}}}, 400, "There are no images"),
-        ({"json": {"images": [text(GOOD[0]), 5]}}, 400, "Number 2 of the images is no text"),
-        ({"json": {"images": [None]}}, 400, "Number 1 of the images is no text"),
-        ({"json": {"images": [[text(GOOD[0])]]}}, 400, "Number 1 of the images is no text"),
+        ({"json": {"images": [text(GOOD[0]), 5]}}, 400, "Item 2 of images is not a string"),
+        ({"json": {"images": [None]}}, 400, "Item 1 of images is not a string"),
+        ({"json": {"images": [[text(GOOD[0])]]}}, 400, "Item 1 of images is not a string"),
         ({"data": b"{", "content_type": "application/json"}, 400, "not valid JSON"),
         ({"data": b'{"images": []}'}, 415, "application/json"),
-        ({"json": {"images": ["a"]}, "headers": {"Content-Encoding": "gzip"}}, 415, "compressed"),
+        ({"json": {"images": ["a"]}, "headers": {"Content-Encoding": "gzip"}}, 415, "Compressed"),
         ({"json": {"images": ["a"] * 11}}, 413, "There are 11 images; the limit is 10."),
         ({"json": {"images": ["A" * 1_500_000]}}, 413, "The batch is too large; the limit is 1 MB"),
         ({"json": {"images": ["A" * 5_000_000]}}, 413, "The batch is too large; the limit is 1 MB"),

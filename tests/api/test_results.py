@@ -127,15 +127,15 @@ def test_other_answers_need_no_network(
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("format=png", "There is no format 'png'; there are json, coco, coco-rle, geojson"),
+        ("format=png", "There is no format 'png'; the formats are json, coco, coco-rle, geojson"),
         ("format=", "There is no format ''"),
         ("format=coco&format=json", "format is given more than once"),
         ("tolerance=-1", "tolerance must be a number of pixels from 0 to 1000, not '-1'"),
         ("tolerance=1&tolerance=2", "more than once"),
         ("max_vertices=2", "max_vertices must be a whole number from 3 to 100000"),
         ("min_confidence=%00", "from 0 to 1"),
-        ("tolerence=1", "there are tolerance"),
-        ("format=coco&normalized=true", "normalized goes with json and geojson"),
+        ("tolerence=1", "the options are tolerance"),
+        ("format=coco&normalized=true", "normalized works only with json and geojson"),
     ],
 )
 def test_bad_questions(service: FlaskClient, car: str, query: str, words: str) -> None:
@@ -257,10 +257,13 @@ def test_pictures_follow_their_options(service: FlaskClient, car: str) -> None:
     ("name", "words"),
     [
         ("mask.png?min_confidence=2", "min_confidence must be a number from 0 to 1, not '2'"),
-        ("mask.png?tolerance=1", "no option 'tolerance'; there are min_area, min_confidence."),
-        ("masks/hood.png?format=json", "no option 'format'; there are min_area"),
+        (
+            "mask.png?tolerance=1",
+            "no option 'tolerance'; the options are min_area, min_confidence.",
+        ),
+        ("masks/hood.png?format=json", "no option 'format'; the options are min_area"),
         ("masks/hood.png?min_area=1&min_area=2", "min_area is given more than once"),
-        ("overlay.png?normalized=true", "no option 'normalized'; there are tolerance"),
+        ("overlay.png?normalized=true", "no option 'normalized'; the options are tolerance"),
         ("overlay.png?topology=none", "topology must be independent or shared"),
     ],
 )

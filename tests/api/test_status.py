@@ -91,7 +91,7 @@ def test_a_question_waits_for_the_end(
 def test_a_wait_that_can_not_be(client: FlaskClient, given: str) -> None:
     answer = client.get(f"/{'0' * 64}/status?{given}")
     assert answer.status_code == 400
-    assert answer.get_json() == {"error": "wait must be seconds from 0 to 30."}
+    assert answer.get_json() == {"error": "wait must be a number of seconds from 0 to 30."}
 
 
 def test_unknown_photos(client: FlaskClient) -> None:

@@ -175,7 +175,10 @@ def test_results_never_overwrite_each_other(tmp_path: Path, sample: bytes) -> No
         (["a.png", "--format", "gif"], "is not one of"),
         (["a.png", "--tolerance", "-1"], "tolerance must be a number of pixels"),
         (["a.png", "--topology", "x"], "is not one of"),
-        (["a.png", "--format", "svg", "--normalized"], "normalized goes with json and geojson"),
+        (
+            ["a.png", "--format", "svg", "--normalized"],
+            "normalized works only with json and geojson",
+        ),
     ],
 )
 def test_wrong_use(arguments: list[str], words: str) -> None:

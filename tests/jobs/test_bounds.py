@@ -170,7 +170,7 @@ def test_delete_forgets_a_result(client: FlaskClient, settings: Settings) -> Non
     assert client.get("/").get_json() == []
     assert client.delete(f"/{image_hash}").status_code == 404
     assert client.delete(f"/{image_hash}").get_json() == {
-        "error": "No photo with this hash is known."
+        "error": "There is no photo with this hash."
     }
     wait(client, post(client, encoded(noise(30, 40))))  # it can come again
 

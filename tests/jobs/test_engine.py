@@ -263,7 +263,7 @@ def test_a_batch_after_an_upgrade_is_worked_on_anew(bench: Bench, settings: Sett
     app.register_api(photos.blueprint)
     images = [body(encoded(noise(20, width)))["image"] for width in (31, 32, 31)]
     answer = app.test_client().post("/batch", json={"images": images})
-    taken, known = "The photo was taken.", "The photo is known already."
+    taken, known = "The photo was accepted.", "The photo is already known."
     new = answer.get_json()["photos"][1]["image_hash"]
     assert [(entry["image_hash"], entry["message"]) for entry in answer.get_json()["photos"]] == [
         (again, taken), (new, taken), (again, known)

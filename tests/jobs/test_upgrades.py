@@ -94,7 +94,7 @@ def test_nothing_is_left_of_the_earlier_result_while_it_is_made_anew(service: Se
 
     service.stages.hang(30)
     answer = service.client.post("/", json=body(PHOTO)).get_json()
-    assert answer == {"message": "The photo was taken.", "image_hash": HASH}
+    assert answer == {"message": "The photo was accepted.", "image_hash": HASH}
     wait(service.client, HASH, "Processing")
     assert service.masks() == set()
     assert (service.status, service.segments) == ({HASH: "Processing"}, {})
@@ -104,7 +104,7 @@ def test_nothing_is_left_of_the_earlier_result_while_it_is_made_anew(service: Se
     assert "Processing" in refused.get_json()["error"]
     assert service.client.get(f"/{HASH}/mask.png").status_code == 400
     answer = service.client.post("/", json=body(PHOTO)).get_json()
-    assert answer == {"message": "The photo is known already.", "image_hash": HASH}
+    assert answer == {"message": "The photo is already known.", "image_hash": HASH}
 
     service.stages.go_on()
     wait(service.client, HASH)

@@ -133,7 +133,7 @@ def test_web_processes_know_the_same(real_cluster: tuple[Server, Server]) -> Non
     photo = encoded(noise(200, 300, seed=7))
     image_hash = one.post(photo)
     again = requests.post(two.url, json=body(photo), timeout=60).json()
-    assert again == {"message": "The photo is known already.", "image_hash": image_hash}
+    assert again == {"message": "The photo is already known.", "image_hash": image_hash}
     one.wait(image_hash)
     assert image_hash in get(two, "/").json()
     ready = 'carseg_jobs_total{outcome="ready"}'
@@ -306,12 +306,12 @@ def test_a_photo_is_worked_on_until_its_result_is_of_the_version_in_use(cluster:
 
     cluster.worker()
     for _ in range(2):
-        assert post() == "The photo was taken."
+        assert post() == "The photo was accepted."
         assert version() == "fake"
     cluster.stages.version = models_version()
     assert version() == "fake"
-    assert post() == "The photo was taken."
-    assert post() == "The photo is known already."
+    assert post() == "The photo was accepted."
+    assert post() == "The photo is already known."
     assert version() == models_version()
     assert cluster.stages.calls() == [30] * 3
 
