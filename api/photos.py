@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, jsonify, request
+from flask import Response, jsonify, redirect, request
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from api import schema
 from api.errors import ApiError, to_api_error, unknown_photo
@@ -28,10 +29,22 @@ _RETRY_AFTER = 1  # seconds; Retry-After of a batch while others are read
 _POST_ERRORS = schema.errors(400, 413, 415, 500, 503, 507)
 
 
-@blueprint.get("/", summary="List the photos that are Ready", responses={200: schema.HASHES})
-def list_ready() -> Response:
-    """Return the hashes of all photos whose results can be fetched."""
-    return jsonify(service().engine.ready(current_owner()))
+@blueprint.get(
+    "/", summary="List the photos that are Ready", responses={200: schema.HASHES, 302: None}
+)
+def list_ready() -> WerkzeugResponse:
+    """Return the hashes of all photos whose results can be fetched.
+
+    A browser, which prefers HTML to JSON, is redirected to the page `/ui` instead.
+    """
+    accept = request.accept_mimetypes
+    answer: WerkzeugResponse
+    if accept.quality("text/html") > accept.quality("application/json"):
+        answer = redirect("ui")  # relative, so that a proxy may add a path prefix
+    else:
+        answer = jsonify(service().engine.ready(current_owner()))
+    answer.vary.add("Accept")
+    return answer
 
 
 @blueprint.post(

@@ -323,3 +323,10 @@ def test_others_may_call_it_by_any_name(
     open_to_all = settings.model_copy(update={"api_keys": (), **change})
     client = make_app(open_to_all).test_client()
     assert client.get("/", headers={"Host": "cars.example"}).status_code == 200
+
+
+def test_browser_at_the_root(client: FlaskClient) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    assert client.get("/", headers=browser).status_code == 401
+    answer = client.get("/", headers=browser | basic(FIRST))
+    assert (answer.status_code, answer.headers["Location"]) == (302, "ui")

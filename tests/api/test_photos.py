@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urljoin
 
 import numpy as np
 import pytest
@@ -422,3 +423,47 @@ def test_the_page_to_try_it_is_all_ours(client: FlaskClient) -> None:
 
 def test_networks_do_not_exceed_the_cores(pipeline: Pipeline) -> None:
     assert 1 <= pipeline.runtime.threads <= usable_cores()
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+
+
+@pytest.mark.parametrize("accept", [BROWSER, "text/html", "application/json;q=0.5,text/html"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_list_in_a_browser(client: FlaskClient, accept: str, method: str) -> None:
+    answer = client.open("/", method=method, headers={"Accept": accept})
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == "ui"
+    assert "Accept" in answer.vary
+    with client.get("/", headers={"Accept": accept}, follow_redirects=True) as page:
+        assert page.status_code == 200
+        assert page.mimetype == "text/html"
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        None,
+        "*/*",
+        "application/json",
+        "application/json, text/html",
+        "text/html;q=0.9,*/*",
+        "",
+        "x",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_list_in_a_program(client: FlaskClient, accept: str | None, method: str) -> None:
+    headers = {} if accept is None else {"Accept": accept}
+    answer = client.open("/", method=method, headers=headers)
+    assert answer.status_code == 200
+    assert answer.mimetype == "application/json"
+    assert answer.data == (b"[]\n" if method == "GET" else b"")
+    assert "Accept" in answer.vary
+
+
+def test_list_below_the_prefix_of_a_proxy(client: FlaskClient) -> None:
+    answer = client.get("/", base_url="https://example.org/cars/", headers={"Accept": BROWSER})
+    assert urljoin("https://example.org/cars/", answer.headers["Location"]) == (
+        "https://example.org/cars/ui"
+    )
