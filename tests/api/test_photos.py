@@ -463,7 +463,6 @@ def test_list_in_a_program(client: FlaskClient, accept: str | None, method: str)
 
 
 def test_list_below_the_prefix_of_a_proxy(client: FlaskClient) -> None:
-    answer = client.get("/", base_url="https://example.org/cars/", headers={"Accept": BROWSER})
-    assert urljoin("https://example.org/cars/", answer.headers["Location"]) == (
-        "https://example.org/cars/ui"
-    )
+    prefixed = "http://localhost/cars/"
+    answer = client.get("/", base_url=prefixed, headers={"Accept": BROWSER})
+    assert urljoin(prefixed, answer.headers["Location"]) == "http://localhost/cars/ui"
