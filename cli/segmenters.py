@@ -28,7 +28,7 @@ from settings import SettingsError, load_settings
 
 log = logging.getLogger("carseg.cli")
 
-_FETCHES = 4  # results fetched from a service concurrently
+FETCHES = 4  # results fetched from a service concurrently
 
 Item = TypeVar("Item")
 
@@ -145,7 +145,7 @@ def remote(url: str, chosen: Format, options: Options, at_once: int) -> Iterator
                 for outcome in service.finish_many(photos, at_once=at_once)
             )
             try:
-                yield from _unordered(fetch, ended, _FETCHES)
+                yield from _unordered(fetch, ended, FETCHES)
             except CarSegError as error:
                 raise ServiceError(error.message) from None
 

@@ -168,10 +168,10 @@ def test_what_the_type_network_throws_is_not_lost(
 ) -> None:
     _, classify = pipeline.wait()
 
-    def fail(batch: object) -> None:
+    def fail(*_: object) -> None:
         raise SystemExit("broken")
 
-    monkeypatch.setattr(classify, "_network", fail)
+    monkeypatch.setattr(classify, "logits", fail)
     with pytest.raises(SystemExit, match="broken"):
         pipeline.analyse(decode_photo(sample, 50_000_000))
 

@@ -321,7 +321,7 @@ def test_killed_and_run_again(between: Between, tmp_path: Path, form: str, first
     hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in photos.iterdir()}
     assert set(between.posted - once) == hashes - noted
     twice = [image_hash for image_hash, count in between.posted.items() if count > 1]
-    assert len(twice) <= 8 + 2 * segmenters._FETCHES + 1
+    assert len(twice) <= 8 + 2 * segmenters.FETCHES + 1
     fresh = run(photos, "--format", form, "--out", tmp_path / "fresh", "--server", between.url)
     assert fresh.exit_code == 0
     assert contents(out) == contents(tmp_path / "fresh")

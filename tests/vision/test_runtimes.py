@@ -26,7 +26,13 @@ from vision.model_files import MANIFEST, MODELS, ModelFileError, normalise, read
 from vision.part_layout import softmax
 from vision.runtimes import choose as runtimes
 from vision.runtimes.base import ActiveCalls, Runtime
-from vision.runtimes.choose import RuntimeConfig, RuntimeMissingError, RuntimeName, choose
+from vision.runtimes.choose import (
+    RuntimeConfig,
+    RuntimeMissingError,
+    RuntimeName,
+    choose,
+    cpu_has_bfloat16,
+)
 
 SHAPES = [(384, 512), (512, 384), (32, 32), (96, 64), (160, 1280)]  # height, width
 
@@ -80,13 +86,10 @@ def test_the_whole_photo_has_the_same_labels() -> None:
     ("flags", "answer"),
     [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("fpu avx512f", False), (None, False)],
 )
-def test_whether_the_cpu_has_bfloat16(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str | None, answer: bool
-) -> None:
-    monkeypatch.setattr(runtimes, "_CPU", tmp_path / "cpuinfo")
+def test_whether_the_cpu_has_bfloat16(tmp_path: Path, flags: str | None, answer: bool) -> None:
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
-    assert runtimes.cpu_has_bfloat16() is answer
+    assert cpu_has_bfloat16(tmp_path / "cpuinfo") is answer
 
 
 @pytest.mark.parametrize("network", ["parts", "types", "shapes"])
@@ -176,8 +179,8 @@ def test_what_is_chosen(
     wish: runtimes.RuntimeSetting,
     name: RuntimeName | None,
 ) -> None:
-    monkeypatch.setattr(runtimes, "_installed", installed.__contains__)
-    monkeypatch.setattr(runtimes, "_torch_sees_a_card", lambda: "card" in special)
+    monkeypatch.setattr(runtimes, "is_installed", installed.__contains__)
+    monkeypatch.setattr(runtimes, "torch_sees_card", lambda: "card" in special)
     monkeypatch.setattr(runtimes, "cpu_has_bfloat16", lambda: "bfloat16" in special)
     if name is not None:
         assert choose(wish, 3, 2) == RuntimeConfig(name, 3, 2)
@@ -187,7 +190,7 @@ def test_what_is_chosen(
 
 
 def test_a_missing_runtime_stops_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(runtimes, "_installed", {"onnx"}.__contains__)
+    monkeypatch.setattr(runtimes, "is_installed", {"onnx"}.__contains__)
     with pytest.raises(SettingsError) as caught:
         create_app(Settings(data_dir=tmp_path, runtime="torch"))
     assert caught.value.message == (

@@ -29,7 +29,7 @@ _COMMANDS: dict[RuntimeName, str] = {
     "torch": "make install TORCH=yes",
     "openvino": ".venv/bin/python -m pip install -r requirements/openvino.txt",
 }
-_CPU = Path("/proc/cpuinfo")
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 class RuntimeMissingError(Exception):
@@ -88,7 +88,7 @@ def choose(setting: RuntimeSetting = "auto", threads: int = 1, calls: int = 1) -
     Raises:
         RuntimeMissingError: the runtime is not installed.
     """
-    if setting != "auto" and not _installed(setting):
+    if setting != "auto" and not is_installed(setting):
         package, command = _PACKAGES[setting], _COMMANDS[setting]
         raise RuntimeMissingError(
             f"the package {package} is not installed; install it with: {command}"
@@ -102,13 +102,13 @@ def _best() -> RuntimeName:
     Raises:
         RuntimeMissingError: no runtime is installed.
     """
-    if _installed("torch") and _torch_sees_a_card():
+    if is_installed("torch") and torch_sees_card():
         return "torch"
-    if _installed("openvino") and cpu_has_bfloat16():
+    if is_installed("openvino") and cpu_has_bfloat16():
         return "openvino"
     names: tuple[RuntimeName, ...] = ("onnx", "openvino", "torch")
     for name in names:
-        if _installed(name):
+        if is_installed(name):
             return name
     raise RuntimeMissingError(
         "none of onnxruntime, torch and openvino is installed; install the first with: "
@@ -116,20 +116,25 @@ def _best() -> RuntimeName:
     )
 
 
-def _installed(name: RuntimeName) -> bool:
+def is_installed(name: RuntimeName) -> bool:
+    """Return True if the package of a runtime is installed."""
     return find_spec(_PACKAGES[name]) is not None
 
 
-def cpu_has_bfloat16() -> bool:
-    """Return True if the CPU computes in bfloat16; False if unknown, as on Windows."""
+def cpu_has_bfloat16(cpu_info: Path = CPU_INFO) -> bool:
+    """Return True if the CPU computes in bfloat16; False if unknown, as on Windows.
+
+    Args:
+        cpu_info: Linux's description of the CPU.
+    """
     try:
-        flags = _CPU.read_text(encoding="ascii", errors="replace").split()
+        flags = cpu_info.read_text(encoding="ascii", errors="replace").split()
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _torch_sees_a_card() -> bool:
+def torch_sees_card() -> bool:
     """Return True if torch can compute on an NVIDIA card.
 
     torch is imported only if the driver finds a card.
