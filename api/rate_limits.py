@@ -6,18 +6,23 @@ import ipaddress
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from flask import Response, current_app, g, request
+from flask import Flask, Response, current_app, g, request
 
 from api.errors import AWAY_SECONDS, ApiError, error_response
 from api.openapi import OpenApiApp, add_error, each_operation
 from jobs.store import AWAY
 
+if TYPE_CHECKING:
+    from flask_limiter import Limiter
+
 # Routes of a photo that only look up its status. The others compute an answer each time.
 _CHEAP_ROUTES = frozenset({"/<image_hash>/status", "/<image_hash>/events"})
 _RESULTS_PER_PHOTO = 10
+_PHOTOS = "photos"  # scope of the limit of photos
 _TOO_MANY = "Too many requests; the limit is {}."
 MEMORY: Mapping[str, Any] = MappingProxyType({"storage_uri": "memory://"})
 _COUNTER = "carseg-photos"  # key in `app.extensions`: counts a photo or raises ApiError
@@ -71,35 +76,13 @@ def register_limits(app: OpenApiApp, rate: str, storage: Mapping[str, Any] = MEM
         storage: `storage_uri` and `storage_options` of the counters, as `Limiter` takes them.
     """
     from flask_limiter import Limiter, RateLimitExceeded  # here: takes 0.1 s
-    from limits import parse
     from limits.errors import StorageError
 
     _describe_limits(app.api_doc)
     # One or two counters per client, which expire with their time window.
     limiter = Limiter(client, app=app, strategy="fixed-window", **storage)
-    amount, _, period = rate.partition("/")
-    limits = {
-        "photo": limiter.shared_limit(rate, scope="photos"),
-        "result": limiter.shared_limit(f"{int(amount) * _RESULTS_PER_PHOTO}/{period}", "results"),
-    }
-    for rule in app.url_map.iter_rules():
-        costs = filter(None, (_costs(rule.rule, method) for method in rule.methods or ()))
-        for cost in costs:
-            view: Any = app.view_functions[rule.endpoint]  # neither library types it
-            app.view_functions[rule.endpoint] = limits[cost](view)
-
-    photos = parse(rate)
-
-    def count() -> None:
-        who = (client(), "photos")  # the same counter as in the shared limit
-        try:
-            if not limiter.limiter.hit(photos, *who):
-                left = limiter.limiter.get_window_stats(photos, *who).reset_time - time.time()
-                raise ApiError(429, _TOO_MANY.format(photos), max(1, math.ceil(left)))
-        except StorageError:
-            raise ApiError(503, AWAY, AWAY_SECONDS) from None
-
-    app.extensions[_COUNTER] = count
+    _limit_views(app, limiter, rate)
+    app.extensions[_COUNTER] = partial(_hit_photo_limit, limiter, rate)
 
     @app.errorhandler(StorageError)
     def away(error: StorageError) -> Response:
@@ -111,6 +94,35 @@ def register_limits(app: OpenApiApp, rate: str, storage: Mapping[str, Any] = MEM
         left = 0.0 if current is None else current.reset_at - time.time()
         message = _TOO_MANY.format(error.description)
         return error_response(429, message, retry_after=max(1, math.ceil(left)))
+
+
+def _limit_views(app: Flask, limiter: Limiter, rate: str) -> None:
+    """Limit the views of all expensive routes."""
+    amount, _, period = rate.partition("/")
+    limits = {
+        "photo": limiter.shared_limit(rate, scope=_PHOTOS),
+        "result": limiter.shared_limit(f"{int(amount) * _RESULTS_PER_PHOTO}/{period}", "results"),
+    }
+    for rule in app.url_map.iter_rules():
+        costs = filter(None, (_costs(rule.rule, method) for method in rule.methods or ()))
+        for cost in costs:
+            view: Any = app.view_functions[rule.endpoint]  # neither library types it
+            app.view_functions[rule.endpoint] = limits[cost](view)
+
+
+def _hit_photo_limit(limiter: Limiter, rate: str) -> None:
+    """Count one more photo of this client. Raises ApiError (429, 503)."""
+    from limits import parse
+    from limits.errors import StorageError
+
+    photos = parse(rate)
+    who = (client(), _PHOTOS)  # the same counter as in the shared limit
+    try:
+        if not limiter.limiter.hit(photos, *who):
+            left = limiter.limiter.get_window_stats(photos, *who).reset_time - time.time()
+            raise ApiError(429, _TOO_MANY.format(photos), max(1, math.ceil(left)))
+    except StorageError:
+        raise ApiError(503, AWAY, AWAY_SECONDS) from None
 
 
 def _describe_limits(document: dict[str, Any]) -> None:
