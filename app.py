@@ -15,7 +15,7 @@ from api.headers import register_headers
 from api.keys import register_keys
 from api.openapi import OpenApiApp, register_docs
 from api.rate_limits import MEMORY, register_limits
-from api.service import register_service
+from api.service import register_service, service_of
 from jobs.open import open_engine
 from logs import configure_log
 from photo_result import Segments
@@ -37,7 +37,7 @@ def create_app(
     status: dict[str, str] | None = None,
     segments: dict[str, Segments] | None = None,
 ) -> OpenApiApp:
-    """Create the Flask app; its job engine is `app.extensions["jobs"]`.
+    """Create the Flask app; `api.service.service_of` returns its job engine.
 
     The models start to load in the background. Photos that an earlier run left in `img/` are
     queued again.
@@ -61,7 +61,6 @@ def create_app(
     )
     app = OpenApiApp(__name__)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.extensions["jobs"] = engine
     register_service(app, engine, settings)
     register_errors(app)
     register_headers(app, settings)
@@ -96,7 +95,7 @@ def main() -> int:
     except SettingsError as error:
         print(f"The service can't start. {error.message}", file=sys.stderr)
         return error.exit_code
-    serve(app, app.extensions["jobs"], settings, sockets)
+    serve(app, service_of(app).engine, settings, sockets)
     return 0
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from flask import Flask, Response, jsonify
 from pydantic import SecretStr
 
+from api.service import service_of
 from app import create_app
 from settings import Settings
 from tests.support.fakes import FakePipeline
@@ -71,7 +72,7 @@ def main() -> None:
             print(f"{name:24} {middle * 1e6:6.0f} us  {middle / base:5.2f}")
         for app in apps.values():
             if "jobs" in app.extensions:
-                app.extensions["jobs"].close()
+                service_of(app).engine.close()
 
 
 if __name__ == "__main__":

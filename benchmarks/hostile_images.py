@@ -22,6 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from api.service import service_of
 from app import create_app
 from settings import REPOSITORY, Settings
 from tests.hostile import bombs
@@ -63,7 +64,7 @@ def damage(count: int, seed: int) -> bool:
                 f"memory +{peak_mb() - before:.0f} MB",
                 flush=True,
             )
-        jobs = app.extensions["jobs"]
+        jobs = service_of(app).engine
         jobs.close()
     return good
 

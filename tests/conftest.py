@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.openapi import OpenApiApp
+from api.service import service_of
 from app import create_app
 from pipeline import Analyser, Pipeline
 from settings import Settings, network_threads, usable_cores
@@ -58,7 +59,7 @@ def make_app(settings: Settings, pipeline: Pipeline) -> Iterator[Callable[..., O
 
     yield make
     for app in apps:
-        app.extensions["jobs"].close()
+        service_of(app).engine.close()
 
 
 @pytest.fixture

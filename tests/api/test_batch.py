@@ -25,6 +25,7 @@ from werkzeug.test import TestResponse
 from api.errors import UNEXPECTED
 from api.openapi import OpenApiApp
 from api.schema import BatchAnswer, StatusesAnswer
+from api.service import service_of
 from jobs import job_table as known
 from jobs import thread_engine as jobs_module
 from pipeline import Pipeline
@@ -220,7 +221,7 @@ def test_a_failure_of_ours_loses_nothing_of_the_others(
     make_app: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app(stages=FakePipeline(paint=paint_nothing))
-    accept = app.extensions["jobs"].accept
+    accept = service_of(app).engine.accept
 
     def fail(data: bytes, owner: str) -> tuple[str, bool]:
         if data == GOOD[1]:
@@ -228,7 +229,7 @@ def test_a_failure_of_ours_loses_nothing_of_the_others(
         taken: tuple[str, bool] = accept(data, owner)
         return taken
 
-    monkeypatch.setattr(app.extensions["jobs"], "accept", fail)
+    monkeypatch.setattr(service_of(app).engine, "accept", fail)
     found = entries(send(app.test_client(), list(map(text, GOOD))))
     assert found[1] == {"error": UNEXPECTED, "code": 500}
     for entry in (found[0], found[2]):
@@ -248,7 +249,7 @@ def test_batches_leave_room_for_others(
         assert go_on.wait(60)
         return hashlib.sha256(data).hexdigest(), True
 
-    monkeypatch.setattr(app.extensions["jobs"], "accept", slow)
+    monkeypatch.setattr(service_of(app).engine, "accept", slow)
     with ThreadPoolExecutor(2) as threads:
         running = [threads.submit(send, app.test_client(), [text(GOOD[0])]) for _ in range(2)]
         for _ in running:

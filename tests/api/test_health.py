@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from api import VERSION
 from api.openapi import OpenApiApp
+from api.service import service_of
 from pipeline import MODELS_FAILED, Pipeline
 from settings import Settings
 from tests.support.fakes import Gate
@@ -113,7 +114,7 @@ def test_not_ready_while_the_uploads_cannot_be_written(
     client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until_ready(client)
-    jobs = client.application.extensions["jobs"]
+    jobs = service_of(client.application).engine
     monkeypatch.setattr("jobs.thread_engine._CHECKED", 0.0)  # seconds that an answer is remembered
     moved = settings.uploads.rename(settings.data_dir / "moved")
     settings.uploads.write_text("in the way")  # a mode would not stop root
@@ -127,7 +128,7 @@ def test_not_ready_while_the_uploads_cannot_be_written(
 
 
 def test_not_ready_while_the_service_stops(client: FlaskClient) -> None:
-    client.application.extensions["jobs"].close()
+    service_of(client.application).engine.close()
     assert reason(client) == "The service is stopping."
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 import app as app_module
 from api.openapi import OpenApiApp
 from api.schema import ResultAnswer
+from api.service import service_of
 from car_classification import TYPE_NAMES
 from exports import FORMATS, export
 from img_to_segments import PART_NAMES
@@ -85,7 +86,7 @@ def test_the_public_dicts_are_filled(settings: Settings, pipeline: Pipeline, sam
     result = segments(client, sample)
     assert status == {result["image_hash"]: "Ready"}
     assert polygons == {result["image_hash"]: result["segments"]}
-    app.extensions["jobs"].close()
+    service_of(app).engine.close()
     assert type(app_module.processing_status) is dict
     assert type(app_module.processed_segments) is dict
 
@@ -96,7 +97,7 @@ def test_the_public_dicts_have_what_is_given_by_default(settings: Settings) -> N
         settings, pipeline=FakePipeline(paint=paint_unsure), status={}, segments=polygons
     )
     result = segments(app.test_client(), encoded(noise(40, 60)))
-    app.extensions["jobs"].close()
+    service_of(app).engine.close()
     assert polygons == {result["image_hash"]: result["segments"]}
     assert list(result["segments"]) == [SURE]
 
@@ -332,7 +333,7 @@ def test_our_own_failures_show_no_internals(
     def fail() -> None:
         raise RuntimeError("secret /etc/passwd")
 
-    monkeypatch.setattr(app.extensions["jobs"], "ready", fail)
+    monkeypatch.setattr(service_of(app).engine, "ready", fail)
     answer = app.test_client().get("/")
     assert answer.status_code == 500
     assert set(answer.get_json()) == {"error"}

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from api.openapi import OpenApiApp
+from api.service import service_of
 from app import create_app
 from exports import FORMATS
 from exports.palette import PART_COLOURS
@@ -37,7 +38,7 @@ def service(
     client = app.test_client()
     wait(client, post(client, sample))
     yield client
-    app.extensions["jobs"].close()
+    service_of(app).engine.close()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import requests
 from flask.testing import FlaskClient
 
 from api.openapi import OpenApiApp
+from api.service import service_of
 from api.status import StatusWaiters, TooManyWaitingError
 from pipeline import Pipeline
 from settings import Settings
@@ -138,7 +139,7 @@ def test_stream_keeps_alive_and_ends(
     name = post(app.test_client(), encoded(noise(20, 20, seed=6)))
     assert gate.entered.wait(60)
     waiters = StatusWaiters(
-        app.extensions["jobs"], threading.Semaphore(1), heartbeat=0.05, longest_stream=0.3
+        service_of(app).engine, threading.Semaphore(1), heartbeat=0.05, longest_stream=0.3
     )
     lines, leave = waiters.stream(name, lambda status: status.state)
     *_, last = seen = list(lines)
@@ -167,7 +168,7 @@ def test_all_seats_are_taken(
     for stream in (streams[1], again):
         stream.close()
         stream.close()  # gives back one seat, however often
-    room = StatusWaiters(app.extensions["jobs"], threading.Semaphore(1))
+    room = StatusWaiters(service_of(app).engine, threading.Semaphore(1))
     _, leave = room.stream(name, str)
     with pytest.raises(TooManyWaitingError):
         room.stream(name, str)
@@ -188,7 +189,7 @@ def test_listeners_leave_when_the_service_stops(
         question = pool.submit(app.test_client().get, f"/{name}/status?wait=30")
         stream = pool.submit(lambda: app.test_client().get(f"/{name}/events").get_data())
         time.sleep(0.2)
-        closing = pool.submit(app.extensions["jobs"].close)
+        closing = pool.submit(service_of(app).engine.close)
         assert question.result(timeout=20).get_json()["status"] == "Processing"
         assert stream.result(timeout=20)
         gate.open.set()

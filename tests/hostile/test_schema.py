@@ -17,6 +17,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from api.openapi import OpenApiApp
+from api.service import service_of
 from app import create_app
 from settings import Settings
 from tests.support.fakes import FakePipeline, paint_nothing
@@ -39,7 +40,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenApiApp]:
     )
     wait(app.test_client(), post(app.test_client(), KNOWN))
     yield app
-    app.extensions["jobs"].close()
+    service_of(app).engine.close()
 
 
 @pytest.mark.parametrize("hash_is_known", [False, True])

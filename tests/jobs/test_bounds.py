@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.openapi import OpenApiApp
+from api.service import service_of
 from jobs import job_table as known
 from jobs import thread_engine as jobs_module
 from jobs.engine import QueueFullError
@@ -474,10 +475,10 @@ def test_a_full_disk_is_told_and_survived(
     assert refused.get_json() == {"error": NO_ROOM}
     assert list((small_disk / "img").iterdir()) == []
     assert client.get("/").get_json() == [hashlib.sha256(first).hexdigest()]
-    assert app.extensions["jobs"].health().problem == NO_ROOM
+    assert service_of(app).engine.health().problem == NO_ROOM
     filler.unlink()
     wait(client, post(client, encoded(noise(30, 40, 2))))
-    app.extensions["jobs"].close()
+    service_of(app).engine.close()
     again = make_app(settings.model_copy(update={"data_dir": small_disk}))
     assert len(again.test_client().get("/").get_json()) == 2
-    again.extensions["jobs"].close()
+    service_of(again).engine.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.openapi import OpenApiApp
+from api.service import service_of
 from img_to_segments import PART_NAMES
 from jobs import job_table as known
 from jobs.engine import ClosingError
@@ -63,9 +65,17 @@ def test_a_refused_photo_leaves_nothing(client: FlaskClient, settings: Settings)
     assert uploads(settings) == []
 
 
+def kept_result(app: OpenApiApp, image_hash: str) -> Result:
+    """Return the result that the engine keeps of a photo."""
+    status = service_of(app).engine.find(image_hash)
+    assert status is not None
+    assert status.result is not None
+    return status.result
+
+
 def test_the_label_map_is_kept_exactly(app: OpenApiApp, pipeline: Pipeline, sample: bytes) -> None:
     result = segments(app.test_client(), sample)
-    kept = app.extensions["jobs"].find(result["image_hash"]).result
+    kept = kept_result(app, result["image_hash"])
     analysis = pipeline.analyse(decode_photo(sample, 50_000_000))
     assert np.array_equal(kept.labels(), analysis.labels)
     assert len(kept.packed_labels) < analysis.labels.size // 20
@@ -79,7 +89,7 @@ def test_masks_are_written_where_a_setting_asks(
 ) -> None:
     app = make_app(settings.model_copy(update={"write_masks": True}))
     result = segments(app.test_client(), sample)
-    labels = app.extensions["jobs"].find(result["image_hash"]).result.labels()
+    labels = kept_result(app, result["image_hash"]).labels()
     folder = settings.masks / result["image_hash"]
     assert [path.name for path in settings.masks.iterdir()] == [result["image_hash"]]
     assert {path.stem for path in folder.iterdir()} == set(result["segments"])
@@ -99,10 +109,11 @@ def test_what_waits_at_the_stop_is_taken_up_at_the_next_start(
     hashes = [post(client, photos[0])]
     assert gate.entered.wait(60)
     hashes += [post(client, photo) for photo in photos[1:]]
-    closing = threading.Thread(target=first.extensions["jobs"].close)
+    closing = threading.Thread(target=service_of(first).engine.close)
     closing.start()
-    while not first.extensions["jobs"]._closing:
-        pass
+    deadline = time.monotonic() + 60
+    while not service_of(first).engine.is_closing:
+        assert time.monotonic() < deadline
     refused = client.post("/", json=body(encoded(noise(30, 40, 9))))
     assert refused.status_code == 503
     assert set(refused.get_json()) == {"error"}

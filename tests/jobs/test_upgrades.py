@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from api.service import service_of
 from app import create_app
 from jobs.folders import Masks
 from jobs.sqlite_store import SqliteStore
@@ -45,7 +46,7 @@ class Service:
         app = create_app(
             self.settings, pipeline=self.stages, status=self.status, segments=self.segments
         )
-        self.jobs = app.extensions["jobs"]
+        self.jobs = service_of(app).engine
         return app.test_client()
 
     def upgrade(self, version: str, **settings: Any) -> None:
@@ -205,7 +206,7 @@ def test_without_models_the_earlier_result_stays(settings: Settings, tmp_path: P
     assert client.get(f"/{HASH}/segments").status_code == 200
     other = post(client, encoded(noise(20, 31)))
     assert "could not load its models" in wait(client, other, "Error")["message"]
-    app.extensions["jobs"].close()
+    service_of(app).engine.close()
 
 
 def test_results_from_before_the_names_changed(
@@ -238,4 +239,4 @@ def test_results_from_before_the_names_changed(
     assert result["model_version"] == pipeline.version == models_version()
     assert (result["width"], result["height"]) != (80, 60)
     assert client.get(f"/{HASH}/segments").get_json()["model_version"] == "1"
-    app.extensions["jobs"].close()
+    service_of(app).engine.close()

@@ -162,6 +162,7 @@ def test_flask_run(tmp_path: Path, sample: bytes) -> None:
 HANGING = """
 import sys
 from pathlib import Path
+from api.service import service_of
 from app import create_app
 from server.serve import listen, serve
 from settings import Settings
@@ -172,7 +173,7 @@ stages.hang(40)
 settings = Settings(data_dir=Path(sys.argv[1]), port=0, workers=1, job_seconds=0.2)
 sockets = listen(settings)
 app = create_app(settings, pipeline=stages)
-serve(app, app.extensions["jobs"], settings, sockets)
+serve(app, service_of(app).engine, settings, sockets)
 """
 
 

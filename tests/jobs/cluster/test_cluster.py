@@ -511,10 +511,11 @@ def test_nothing_of_it_is_imported_without_a_broker(tmp_path: Path) -> None:
 import sys
 for name in ("celery", "kombu", "redis", "billiard"):
     sys.modules[name] = None
+from api.service import service_of
 from app import create_app
 app = create_app()
 print(app.test_client().get("/health").json)
-app.extensions["jobs"].close()
+service_of(app).engine.close()
 """
     ended = run("-c", code, CARSEG_DATA_DIR=str(tmp_path), CARSEG_RATE_LIMIT="5/minute")
     assert "{'status': 'alive'}" in ended.stdout, ended.stderr
