@@ -119,7 +119,7 @@ def test_two_cars_side_by_side(pipeline: Pipeline, rgb: Picture) -> None:
     assert len(names(result)) >= 6
 
 
-def test_specks_of_a_large_photo(pipeline: Pipeline, rgb: Picture) -> None:
+def test_specks_of_large_photo(pipeline: Pipeline, rgb: Picture) -> None:
     """No piece is smaller than what the part network can see."""
     large = cv2.resize(rgb, (4032, 2688), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     result = result_of(pipeline.analyse(large))
@@ -157,7 +157,7 @@ def test_type_at_any_size(pipeline: Pipeline, rgb: Picture) -> None:
     assert len(found) == 1
 
 
-def test_no_part_below_the_default_confidence(look: Callable[[str], Result]) -> None:
+def test_no_part_below_default_confidence(look: Callable[[str], Result]) -> None:
     for picture in sorted(PICTURES.glob("*.jpg")):
         result = look(picture.name)
         assert all(part.confidence >= 0.05 for part in result.sure_parts())

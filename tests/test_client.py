@@ -87,7 +87,7 @@ def busy() -> Iterator[Busy]:
     server.server_close()
 
 
-def test_from_photo_to_typed_result(service: CarSeg, server: Server) -> None:
+def test_photo_to_typed_result(service: CarSeg, server: Server) -> None:
     result = service.segment(SAMPLE)
     assert result == service.segment(SAMPLE.read_bytes()) == service.segment(str(SAMPLE))
     document = requests.get(f"{server.url}/{result.image_hash}/segments", timeout=60).json()
@@ -137,7 +137,7 @@ def result_json(**fields: Any) -> dict[str, Any]:
     return plain | {"segments": {}, "parts": []} | fields
 
 
-def test_the_confidence_that_is_meant_is_always_sent(busy: Busy) -> None:
+def test_confidence_is_always_sent(busy: Busy) -> None:
     """A service of another version may have another default."""
     busy.documents = [result_json()]
     with CarSeg(busy.url) as client:
@@ -165,13 +165,13 @@ def test_answers_of_older_and_of_newer_services() -> None:
     assert (newer.rotation, newer.other_cars, newer.model_version) == (270, True, "a1")
 
 
-def test_javascript_has_the_same_default() -> None:
+def test_javascript_has_same_default() -> None:
     code = (REPOSITORY / "web" / "carseg.js").read_text(encoding="utf-8")
     (number,) = re.findall(r"^export const DEFAULT_CONFIDENCE = ([\d.]+);", code, re.MULTILINE)
     assert float(number) == DEFAULT_CONFIDENCE
 
 
-def test_errors_are_those_of_the_service(service: CarSeg) -> None:
+def test_errors_of_the_service(service: CarSeg) -> None:
     with pytest.raises(CarSegError, match="not an image") as caught:
         service.submit(b"no picture")
     assert caught.value.status == 400
@@ -196,7 +196,7 @@ def locked(
     assert server.stop(signal.SIGTERM) == 0
 
 
-def test_a_key(locked: Server) -> None:
+def test_key(locked: Server) -> None:
     with CarSeg(locked.url, api_key=KEY) as client:
         result = client.segment(encoded(noise(32, 32)))
         assert client.ready() == [result.image_hash]
@@ -208,7 +208,7 @@ def test_a_key(locked: Server) -> None:
             assert str(key) not in str(caught.value)
 
 
-def test_a_key_is_kept_from_other_hosts_and_goes_before_netrc(
+def test_key_is_not_sent_to_other_hosts(
     busy: Busy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -224,7 +224,7 @@ def test_a_key_is_kept_from_other_hosts_and_goes_before_netrc(
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
-def test_a_key_with_javascript(locked: Server) -> None:
+def test_key_with_javascript(locked: Server) -> None:
     program = """
         import { CarSeg } from "./web/carseg.js";
         const [url, key] = process.argv.slice(1);
@@ -243,7 +243,7 @@ def test_a_key_with_javascript(locked: Server) -> None:
     assert json.loads(ended.stdout) == [True, 401]
 
 
-def test_a_key_on_the_command_line(locked: Server, tmp_path: Path) -> None:
+def test_key_on_command_line(locked: Server, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(encoded(noise(32, 32)))
     for key, status, words in ((KEY, 0, '"image_hash"'), ("", 1, "Send an API key.")):
@@ -329,9 +329,7 @@ def test_many_photos(narrow: Server, service: CarSeg, tmp_path: Path) -> None:
         assert ready == [outcome.error is None for outcome in outcomes.values()]
 
 
-def test_many_photos_beyond_the_limit_of_a_time(
-    start_server: Callable[..., Server], tmp_path: Path
-) -> None:
+def test_many_photos_beyond_rate_limit(start_server: Callable[..., Server], tmp_path: Path) -> None:
     server = start_server(tmp_path / "data", CARSEG_RATE_LIMIT="6/second")
     photos = [encoded(noise(32, 32, seed)) for seed in range(15)]
     with CarSeg(server.url) as client:
@@ -345,7 +343,7 @@ def test_many_photos_beyond_the_limit_of_a_time(
     assert server.stop(signal.SIGTERM) == 0
 
 
-def test_photos_that_the_service_forgets_are_given_up(busy: Busy) -> None:
+def test_forgotten_photos_end_in_error(busy: Busy) -> None:
     unknown = {"photos": [{"image_hash": HASH, "error": "Unknown.", "code": 404}]}
     taken = {"photos": [{"image_hash": HASH, "message": "Taken."}]}
     busy.documents = [taken, unknown] * 3
@@ -356,7 +354,7 @@ def test_photos_that_the_service_forgets_are_given_up(busy: Busy) -> None:
     assert len(busy.seen) == 6
 
 
-def test_many_photos_and_nobody_there() -> None:
+def test_many_photos_without_service() -> None:
     with CarSeg("http://127.0.0.1:9", retries=0) as client, pytest.raises(CarSegError):
         next(client.segment_many([b"photo"]))
 
@@ -411,13 +409,13 @@ def test_many_photos_in_javascript(narrow: Server, service: CarSeg) -> None:
     assert document["aborted"] == "AbortError"
 
 
-def test_waiting_has_an_end(service: CarSeg) -> None:
+def test_wait_timeout(service: CarSeg) -> None:
     with pytest.raises(TimeoutError):
         service.segment(encoded(noise(2000, 1500, seed=9)), timeout=0)
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_it_waits_as_long_as_the_service_asks(busy: Busy, status: int) -> None:
+def test_retry_after_is_honoured(busy: Busy, status: int) -> None:
     soon = formatdate(time.time() + 2, usegmt=True)
     busy.refusals = [(status, {"Retry-After": "1"}), (status, {"Retry-After": soon})]
     with CarSeg(busy.url, headers={"X-API-Key": "abc"}) as client:
@@ -429,7 +427,7 @@ def test_it_waits_as_long_as_the_service_asks(busy: Busy, status: int) -> None:
     assert second - first >= 1
 
 
-def test_breaks_grow_where_the_service_names_none(busy: Busy) -> None:
+def test_backoff_without_retry_after(busy: Busy) -> None:
     busy.refusals = [(503, {})] * 3
     with CarSeg(busy.url) as client:
         assert client.submit(b"photo") == HASH
@@ -437,7 +435,7 @@ def test_breaks_grow_where_the_service_names_none(busy: Busy) -> None:
     assert moments[3] - moments[2] >= 1  # 0.25 seconds, twice as long each time
 
 
-def test_it_gives_up_in_the_end(busy: Busy) -> None:
+def test_retries_end(busy: Busy) -> None:
     busy.refusals = [(503, {"Retry-After": "0"})] * 9
     with CarSeg(busy.url, retries=2) as client, pytest.raises(CarSegError, match="Too busy") as e:
         client.submit(b"photo")
@@ -445,7 +443,7 @@ def test_it_gives_up_in_the_end(busy: Busy) -> None:
     assert len(busy.seen) == 3
 
 
-def test_nobody_there() -> None:
+def test_unreachable_service() -> None:
     with (
         CarSeg("http://127.0.0.1:9", retries=1) as client,
         pytest.raises(CarSegError, match="does not answer") as caught,
@@ -454,7 +452,7 @@ def test_nobody_there() -> None:
     assert caught.value.status is None
 
 
-def test_somebody_else_there(busy: Busy) -> None:
+def test_address_of_another_service(busy: Busy) -> None:
     with CarSeg(busy.url) as client:
         busy.refusals = [(404, {})]
         with pytest.raises(CarSegError, match="Too busy"):
@@ -462,7 +460,7 @@ def test_somebody_else_there(busy: Busy) -> None:
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
-def test_the_same_in_javascript(server: Server, busy: Busy) -> None:
+def test_errors_in_javascript(server: Server, busy: Busy) -> None:
     busy.refusals = [(503, {"Retry-After": "1"}), (429, {})]
     ended = subprocess.run(
         ["node", "--test", REPOSITORY / "tests" / "carseg.mjs"],

@@ -50,7 +50,7 @@ def check(text: str, events: int) -> None:
     text.encode("utf-8")
 
 
-def test_nothing_forges_a_line(lines: tuple[logging.Logger, io.StringIO]) -> None:
+def test_forged_lines(lines: tuple[logging.Logger, io.StringIO]) -> None:
     logger, stream = lines
     logger.error(EVIL)
     logger.error("on %s %r", EVIL, EVIL)
@@ -64,7 +64,7 @@ def test_nothing_forges_a_line(lines: tuple[logging.Logger, io.StringIO]) -> Non
     assert "Traceback" in stream.getvalue()
 
 
-def test_fields_can_be_read_again() -> None:
+def test_fields_round_trip() -> None:
     record = logging.LogRecord("job", logging.INFO, "", 0, "Job ended", (), None)
     fields = {"job": "ab", "seconds": 0.25, "reason": 'no "car" = none'}
     vars(record)["fields"] = fields
@@ -79,7 +79,7 @@ def test_fields_can_be_read_again() -> None:
 
 
 @given(st.text())
-def test_any_text_is_one_line_that_can_be_written(text: str) -> None:
+def test_any_text_is_one_line(text: str) -> None:
     line = escaped(text)
     line.encode("utf-8")
     assert len(line.splitlines()) <= 1
@@ -102,7 +102,9 @@ def raw(server: Server, head: bytes, content: bytes = b"") -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_the_real_log(start_server: Callable[..., Server], tmp_path: Path, form: str) -> None:
+def test_log_of_a_real_server(
+    start_server: Callable[..., Server], tmp_path: Path, form: str
+) -> None:
     """All that a client can send, with whatever the libraries log of it."""
     keys = {"CARSEG_API_KEYS": f"{KEY}-1,{KEY}-2", "CARSEG_HOST": "127.0.0.1"}
     server = start_server(

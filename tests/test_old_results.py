@@ -70,7 +70,7 @@ def expected(labels: NDArray[np.uint8], car_type: CarType | None, **confidences:
     return Result.of(analysis, FIRST_VERSION)
 
 
-def test_a_result_without_a_lid_stays_as_it_is() -> None:
+def test_result_without_lid_is_unchanged() -> None:
     labels, suv = drawn(), body_type("suv")
     data = stored(labels, suv)
     result = Result.unpack(data)
@@ -82,7 +82,7 @@ def test_a_result_without_a_lid_stays_as_it_is() -> None:
 @pytest.mark.parametrize("runs", [True, False])
 @pytest.mark.parametrize("old", ["tailgate", "trunk"])
 @pytest.mark.parametrize("name", TYPE_NAMES)
-def test_a_lid_gets_its_english_name(name: str, old: str, runs: bool) -> None:
+def test_lid_gets_its_english_name(name: str, old: str, runs: bool) -> None:
     new = "trunk" if name in WITH_TRUNK else "tailgate"
     result = Result.unpack(stored(drawn(old), body_type(name), runs=runs))
     confidences = {"hood": 0.9, new: CONFIDENCES[old], "wheel": 0.8}
@@ -103,19 +103,19 @@ def test_two_lids_become_one(name: str, new: str) -> None:
     assert np.array_equal(result.labels(), merged)
 
 
-def test_a_lid_of_no_type_is_a_tailgate() -> None:
+def test_lid_of_no_type_is_tailgate() -> None:
     result = Result.unpack(stored(drawn("trunk"), None))
     assert list(result.exteriors()) == ["hood", "tailgate", "wheel"]
 
 
-def test_a_photo_without_a_car() -> None:
+def test_photo_without_car() -> None:
     labels = np.zeros((60, 80), np.uint8)
     result = Result.unpack(stored(labels, None))
     assert result == expected(labels, None)
     assert result.message() == NO_CAR
 
 
-def test_what_was_read_is_stored_with_its_version() -> None:
+def test_stored_version() -> None:
     result = Result.unpack(stored(drawn("tailgate", "trunk"), body_type("suv")))
     assert Result.unpack(result.pack()) == result
 

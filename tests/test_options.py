@@ -33,11 +33,11 @@ ANY = st.builds(
 
 
 @given(ANY)
-def test_options_are_the_same_after_a_journey(some: Options) -> None:
+def test_options_round_trip(some: Options) -> None:
     assert parse({name: [text] for name, text in some.query().items()}) == some
 
 
-def test_only_the_confidence_is_always_sent() -> None:
+def test_only_confidence_is_always_sent() -> None:
     assert Options().query() == {"min_confidence": str(DEFAULT_CONFIDENCE)}
     assert Options(tolerance=3, min_confidence=0).query() == {
         "tolerance": "3",
@@ -47,7 +47,7 @@ def test_only_the_confidence_is_always_sent() -> None:
     assert OPTION_SPECS["min_confidence"].schema["default"] == DEFAULT_CONFIDENCE
 
 
-def test_which_options_change_outlines() -> None:
+def test_options_that_change_outlines() -> None:
     for same in (Options(normalized=True, file_name="car.png"), Options(min_confidence=1)):
         assert not same.changes_outlines
     for other in (Options(tolerance=1), Options(min_area=2), Options(topology="shared")):
@@ -81,20 +81,20 @@ def test_which_options_change_outlines() -> None:
         ),
     ],
 )
-def test_bad_values_are_named_with_what_is_allowed(query: dict[str, str], words: str) -> None:
+def test_bad_values_are_named_with_allowed_ones(query: dict[str, str], words: str) -> None:
     with pytest.raises(OptionError) as caught:
         parse({name: [text] for name, text in query.items()})
     assert words in str(caught.value)
     assert len(str(caught.value)) < 250
 
 
-def test_an_option_given_twice() -> None:
+def test_option_given_twice() -> None:
     with pytest.raises(OptionError, match="more than once"):
         parse({"tolerance": ["1", "2"]})
 
 
 @pytest.mark.parametrize("names", [OF_MASKS, OF_OVERLAYS])
-def test_pictures_have_some_of_the_options(names: tuple[str, ...]) -> None:
+def test_pictures_have_some_of_options(names: tuple[str, ...]) -> None:
     assert parse({"min_confidence": ["0"], "min_area": ["3"]}, names) == Options(
         min_confidence=0, min_area=3
     )
@@ -116,7 +116,7 @@ def test_every_option_is_described() -> None:
         assert knob.schema["type"]
 
 
-def test_it_needs_only_the_standard_library() -> None:
+def test_options_need_only_standard_library() -> None:
     tree = ast.parse((REPOSITORY / "options.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

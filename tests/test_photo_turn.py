@@ -62,7 +62,7 @@ def test_lone_wheel_is_not_turned() -> None:
     )
 
 
-def test_upright_stays_where_no_turn_is_clearly_surer() -> None:
+def test_upright_stays_without_surer_turn() -> None:
     assert (
         best_orientation(
             orientation(0, 0.45), [orientation(1, 0.3), orientation(2, 0.3), orientation(3, 0.51)]

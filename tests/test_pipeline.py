@@ -26,7 +26,7 @@ from vision.runtimes.choose import RuntimeConfig
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def test_the_parts_of_the_sample(pipeline: Pipeline, sample: bytes) -> None:
+def test_parts_of_sample(pipeline: Pipeline, sample: bytes) -> None:
     analysis = pipeline.analyse(decode_photo(sample, 50_000_000))
     assert {"front_glass", "hood", "front_bumper", "wheel"} <= set(analysis.confidences)
     assert sum(name.endswith("door") for name in analysis.confidences) >= 2
@@ -36,7 +36,7 @@ def test_the_parts_of_the_sample(pipeline: Pipeline, sample: bytes) -> None:
     assert len(parts["wheel"].polygons) >= 2
 
 
-def test_threads_share_the_models(pipeline: Pipeline, sample: bytes) -> None:
+def test_threads_share_models(pipeline: Pipeline, sample: bytes) -> None:
     rgb = decode_image(sample, 50_000_000)
     alone = pipeline.analyse(rgb)
     with ThreadPoolExecutor(4) as threads:
@@ -74,7 +74,7 @@ def test_other_calls_change_no_byte(sample: bytes) -> None:
 
 @pytest.mark.parametrize("count", [0, 2])
 @pytest.mark.parametrize("picture", ["sample/car.png", "tests/pictures/three_cars.jpg"])
-def test_stages_of_a_turned_photo(picture: str, count: int) -> None:
+def test_stages_of_turned_photo(picture: str, count: int) -> None:
     """Each stage is reported once, even if the parts are found only in another turn."""
     pipeline = Pipeline(threads=2, runtime="onnx")
     rgb = decode_image((REPOSITORY / picture).read_bytes(), 50_000_000)
@@ -89,7 +89,7 @@ def test_stages_of_a_turned_photo(picture: str, count: int) -> None:
     assert stages == ["parts", "type", "polygons"]
 
 
-def test_labels_are_as_large_as_the_photo(pipeline: Pipeline, sample: bytes) -> None:
+def test_labels_are_as_large_as_photo(pipeline: Pipeline, sample: bytes) -> None:
     """Whatever copy of it there is, parts stand in its own pixels, at the same places."""
     rgb = decode_image(sample, 50_000_000)
     whole = pipeline.analyse(rgb)
@@ -137,7 +137,7 @@ def view_of(two_doors: float = 0.0, **scores: float) -> CarView:
         (view_of(two_doors=1.0, sedan=0.2, suv=0.2), "tailgate", True),  # no type, no rule
     ],
 )
-def test_parts_follow_the_type(
+def test_parts_follow_type(
     monkeypatch: pytest.MonkeyPatch, view: CarView, lid: str, doors: bool, alone: bool
 ) -> None:
     """Labels, confidences and outlines change alike, in both orders of the work."""
@@ -163,7 +163,7 @@ def test_parts_follow_the_type(
     assert analysis.parts() == outline(analysis.labels, analysis.confidences)
 
 
-def test_what_the_type_network_throws_is_not_lost(
+def test_error_of_type_network_is_raised(
     pipeline: Pipeline, sample: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, classify = pipeline.wait()
@@ -176,7 +176,7 @@ def test_what_the_type_network_throws_is_not_lost(
         pipeline.analyse(decode_photo(sample, 50_000_000))
 
 
-def test_models_that_do_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_fail_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(folder: Path, runtime: RuntimeConfig) -> None:
         raise OSError("secret path")
 

@@ -102,7 +102,7 @@ def test_docstring_examples_run(module: object) -> None:
 @example(PINCHED)
 @example(NESTED)
 @many
-def test_exact_outlines_give_the_mask_back(mask: Mask) -> None:
+def test_exact_outlines_restore_mask(mask: Mask) -> None:
     polygons = mask_to_polygons(mask, tolerance=0)
     assert np.array_equal(rasterize(polygons, *mask.shape), mask)
     assert all(shape_of(polygon).is_valid for polygon in polygons)
@@ -119,7 +119,7 @@ def test_one_polygon_for_each_4_connected_piece_largest_first(mask: Mask) -> Non
 
 @given(label_maps, topologies)
 @many
-def test_exact_outlines_give_the_label_map_back(labels: Labels, topology: Topology) -> None:
+def test_exact_outlines_restore_label_map(labels: Labels, topology: Topology) -> None:
     found = label_map_to_polygons(labels, topology=topology, tolerance=0)
     drawn = np.zeros_like(labels)
     for label, polygons in found.items():
@@ -128,7 +128,7 @@ def test_exact_outlines_give_the_label_map_back(labels: Labels, topology: Topolo
     assert list(found) == [label for label in np.unique(labels).tolist() if label]
 
 
-def test_pieces_that_touch_at_a_corner_are_apart() -> None:
+def test_pieces_that_touch_at_corner_are_apart() -> None:
     polygons = mask_to_polygons(DIAGONAL, tolerance=0)
     assert [polygon.exterior for polygon in polygons] == [
         [(0, 0), (1, 0), (1, 1), (0, 1)],
@@ -137,13 +137,13 @@ def test_pieces_that_touch_at_a_corner_are_apart() -> None:
     ]
 
 
-def test_a_pocket_closed_only_at_a_corner_is_a_hole_that_touches_the_exterior() -> None:
+def test_pocket_closed_at_corner_is_a_hole() -> None:
     (polygon,) = mask_to_polygons(PINCHED, tolerance=0)
     assert polygon.exterior == [(0, 0), (3, 0), (3, 2), (2, 2), (2, 3), (0, 3)]
     assert [sorted(hole) for hole in polygon.holes] == [[(1, 1), (1, 2), (2, 1), (2, 2)]]
 
 
-def test_islands_in_holes_are_polygons_of_their_own() -> None:
+def test_islands_in_holes_are_separate_polygons() -> None:
     outer, middle, inner = mask_to_polygons(NESTED, tolerance=0)
     assert [polygon_area(p) for p in (outer, middle, inner)] == [81 - 49, 25 - 9, 1]
     assert [len(p.holes) for p in (outer, middle, inner)] == [1, 1, 0]
@@ -174,7 +174,7 @@ def test_polygons_are_valid_and_keep_to_max_vertices(
 
 @given(label_maps, tolerances, topologies)
 @some
-def test_outlines_stay_within_the_tolerance(
+def test_outlines_stay_within_tolerance(
     labels: Labels, tolerance: float, topology: Topology
 ) -> None:
     exact = outlines(shapes_of(label_map_to_polygons(labels, tolerance=0)))
@@ -223,7 +223,7 @@ CROSSING = np.array(
 @given(label_maps, st.floats(0.5, 5))
 @example(CROSSING, 3.0)
 @some
-def test_other_labels_do_not_change_a_label(labels: Labels, tolerance: float) -> None:
+def test_other_labels_do_not_change_label(labels: Labels, tolerance: float) -> None:
     found = label_map_to_polygons(labels, tolerance=tolerance)
     for label, polygons in found.items():
         assert polygons == mask_to_polygons(labels == label, tolerance=tolerance)
@@ -242,11 +242,11 @@ def test_neighbours_have_their_border_vertices_in_common() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (3, 0)])
-def test_a_picture_without_pixels_has_no_polygons(shape: tuple[int, int]) -> None:
+def test_picture_without_pixels_has_no_polygons(shape: tuple[int, int]) -> None:
     assert mask_to_polygons(np.zeros(shape, np.bool_)) == []
 
 
-def test_any_memory_layout_and_integer_type_will_do() -> None:
+def test_any_memory_layout_and_integer_type() -> None:
     mask = np.random.default_rng(1).random((30, 40)) < 0.7
     expected = mask_to_polygons(mask)
     frozen = mask.copy()
@@ -270,7 +270,7 @@ def test_pieces_below_min_area_are_left_out() -> None:
     assert mask_to_polygons(mask, min_area=17) == []
 
 
-def test_shared_borders_stand_next_to_pieces_left_out() -> None:
+def test_shared_borders_next_to_removed_pieces() -> None:
     labels = np.ones((12, 12), np.uint8)
     labels[:, 6:] = 2
     labels[4:6, 5:7] = 3
@@ -295,7 +295,7 @@ def test_options_out_of_range_are_refused(options: dict[str, float], message: st
         label_map_to_polygons(np.ones((3, 3), np.uint8), **options)  # type: ignore[arg-type]
 
 
-def test_a_mask_must_have_two_dimensions() -> None:
+def test_mask_must_have_two_dimensions() -> None:
     with pytest.raises(ValueError, match="two-dimensional"):
         mask_to_polygons(np.ones((3, 3, 3), np.bool_))
 
@@ -303,7 +303,7 @@ def test_a_mask_must_have_two_dimensions() -> None:
 # Quality
 
 
-def test_a_rectangle_has_its_four_corners() -> None:
+def test_rectangle_has_its_four_corners() -> None:
     mask = np.zeros((50, 60), np.bool_)
     mask[5:40, 10:57] = True
     (polygon,) = mask_to_polygons(mask)
@@ -311,7 +311,7 @@ def test_a_rectangle_has_its_four_corners() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_polygon_comes_back_from_its_mask(seed: int) -> None:
+def test_polygon_round_trip(seed: int) -> None:
     rng = np.random.default_rng(seed)
     angles = np.arange(7) * 2 * np.pi / 7 + rng.uniform(-0.3, 0.3, 7)
     corners = 100 + rng.uniform(60, 95, (7, 1)) * np.stack((np.cos(angles), np.sin(angles)), 1)
@@ -324,7 +324,7 @@ def test_a_polygon_comes_back_from_its_mask(seed: int) -> None:
     assert common / shape_of(found[0]).union(shape_of(drawn)).area > 0.99
 
 
-def test_a_disc_with_a_hole() -> None:
+def test_disc_with_hole() -> None:
     y, x = np.mgrid[:120, :160] + 0.5
     distance = np.hypot(x - 80, y - 60)
     mask = (distance < 50) & (distance > 20)
@@ -365,7 +365,7 @@ def annotated_parts() -> list[Mask]:
 @pytest.mark.parametrize(
     ("tolerance", "overlap", "count"), [(DEFAULT_TOLERANCE, 0.980, 16), (1.25, 0.985, 24)]
 )
-def test_annotated_parts_are_met_with_few_vertices(
+def test_annotated_parts_need_few_vertices(
     annotated_parts: list[Mask], tolerance: float, overlap: float, count: int
 ) -> None:
     found = [mask_to_polygons(mask, tolerance=tolerance) for mask in annotated_parts]
@@ -382,7 +382,7 @@ coordinates = st.floats(-3, 15).map(lambda value: round(value * 8) / 8)
 
 @given(st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=7, unique=True))
 @many
-def test_rasterize_sets_the_pixels_whose_centres_are_inside(
+def test_rasterize_sets_pixels_whose_centres_are_inside(
     ring: list[tuple[float, float]],
 ) -> None:
     shape = shapely.Polygon(ring)
@@ -395,7 +395,7 @@ def test_rasterize_sets_the_pixels_whose_centres_are_inside(
     assert np.array_equal(drawn[~on_edge], inside[~on_edge])
 
 
-def test_rasterize_gives_a_centre_on_an_edge_to_one_side() -> None:
+def test_rasterize_centre_on_edge() -> None:
     left = Polygon([(0.5, 0.5), (2.5, 0.5), (2.5, 2.5), (0.5, 2.5)])
     right = Polygon([(2.5, 0.5), (4.5, 0.5), (4.5, 2.5), (2.5, 2.5)])
     one, other = (rasterize([polygon], 4, 6) for polygon in (left, right))
@@ -412,7 +412,7 @@ def test_rasterize_unites_polygons_that_overlap() -> None:
 
 @given(masks, st.floats(0, 3))
 @some
-def test_area_and_box_are_those_of_the_shapes(mask: Mask, tolerance: float) -> None:
+def test_area_and_box_of_shapes(mask: Mask, tolerance: float) -> None:
     polygons = mask_to_polygons(mask, tolerance=tolerance)
     for polygon in polygons:
         assert polygon_area(polygon) == pytest.approx(shape_of(polygon).area)
@@ -425,9 +425,7 @@ def test_area_and_box_are_those_of_the_shapes(mask: Mask, tolerance: float) -> N
 
 @many
 @given(label_maps, tolerances, topologies)
-def test_areas_and_boxes_are_those_of_the_pixels(
-    labels: Labels, tolerance: float, topology: Topology
-) -> None:
+def test_areas_and_boxes_of_pixels(labels: Labels, tolerance: float, topology: Topology) -> None:
     found = label_map_to_outlines(labels, tolerance=tolerance, topology=topology)
     assert list(found) == [label for label in np.unique(labels).tolist() if label]
     polygons = label_map_to_polygons(labels, tolerance=tolerance, topology=topology)

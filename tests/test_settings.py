@@ -112,7 +112,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
-def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"CARSEG_{name}", value)
     with pytest.raises(SettingsError) as caught:
         load_settings()
@@ -130,7 +130,7 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
         ("long-enough-with-\x1b[2J", "key 1 has characters other than ASCII"),
     ],
 )
-def test_a_bad_key_stops_the_start_and_is_not_shown(
+def test_bad_key_stops_start_and_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, value: str, words: str
 ) -> None:
     monkeypatch.setenv("CARSEG_API_KEYS", value)
@@ -155,7 +155,7 @@ def test_a_bad_key_stops_the_start_and_is_not_shown(
         "redis+socket:///secret-word",
     ],
 )
-def test_a_bad_broker_stops_the_start_and_is_not_shown(
+def test_bad_broker_stops_start_and_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("CARSEG_BROKER_URL", value)
@@ -166,7 +166,7 @@ def test_a_bad_broker_stops_the_start_and_is_not_shown(
     assert "example" not in caught.value.message
 
 
-def test_the_password_of_the_broker_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_of_broker_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARSEG_BROKER_URL", "rediss://user:secret-word@redis.example")
     settings = load_settings()
     assert settings.broker_url is not None
@@ -176,7 +176,7 @@ def test_the_password_of_the_broker_is_not_shown(monkeypatch: pytest.MonkeyPatch
     assert load_settings().broker_url is None
 
 
-def test_no_keys_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARSEG_API_KEYS", "")
     assert load_settings().api_keys == ()
 
@@ -204,9 +204,7 @@ def test_keys_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("car.example.org", 0, True),
     ],
 )
-def test_the_rate_limit_is_on_where_others_reach_the_service(
-    host: str, proxies: int, open_: bool
-) -> None:
+def test_default_rate_limit_by_host(host: str, proxies: int, open_: bool) -> None:
     settings = Settings(host=host, trusted_proxies=proxies)
     assert settings.others_can_reach_it is open_
     assert settings.photo_rate == ("60/minute" if open_ else None)
@@ -214,7 +212,7 @@ def test_the_rate_limit_is_on_where_others_reach_the_service(
     assert Settings(host=host, rate_limit="7/day").photo_rate == "7/day"
 
 
-def test_a_misspelt_setting_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_misspelt_setting_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARSEG_WORKER", "2")
     monkeypatch.setenv("CARSEG_PROT", "8080")
     monkeypatch.setenv("CARSEG_COLOUR", "blue")
@@ -225,7 +223,7 @@ def test_a_misspelt_setting_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_a_misspelt_setting_is_logged_with_the_nearest(tmp_path: Path) -> None:
+def test_misspelt_setting_is_logged_with_nearest(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("stops the start")
     bad = {"CARSEG_DATA_DIR": str(tmp_path / "file"), "CARSEG_PORT": "0"}
     ended = _start("app.py", CARSEG_PROT="8080", CARSEG_COLOUR="blue", **bad)
@@ -235,7 +233,7 @@ def test_a_misspelt_setting_is_logged_with_the_nearest(tmp_path: Path) -> None:
     assert warnings[1].endswith(f"CARSEG_PROT {known}; did you mean CARSEG_PORT?")
 
 
-def test_the_clients_variable_is_no_mistake_beside_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_key_variable_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARSEG_API_KEY", "a" * 16)
     # s is missing: the service would be open
     assert unknown_variables() == {"CARSEG_API_KEY": "CARSEG_API_KEYS"}
@@ -243,7 +241,7 @@ def test_the_clients_variable_is_no_mistake_beside_keys(monkeypatch: pytest.Monk
     assert unknown_variables() == {}
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SettingsError, match=r"CARSEG_DATA_DIR: .*/file/img can't be"):
         Settings(data_dir=tmp_path / "file").prepare_folders()
@@ -261,7 +259,7 @@ def _start(*command: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_the_start_stops_with_one_sentence(tmp_path: Path) -> None:
+def test_start_stops_with_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -278,7 +276,7 @@ def test_the_start_stops_with_one_sentence(tmp_path: Path) -> None:
             assert ended.stdout == ""
 
 
-def test_flask_run_says_the_same() -> None:
+def test_flask_run_shows_same_sentence() -> None:
     ended = _start("-m", "flask", "--app", "app", "run", "--port", "0", CARSEG_WORKERS="none")
     assert ended.returncode == 2
     assert "CARSEG_WORKERS=none" in ended.stderr

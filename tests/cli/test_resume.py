@@ -80,7 +80,7 @@ def lines(out: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_second_run_does_nothing(form: str, folder: Path, counting: Gate, tmp_path: Path) -> None:
+def test_second_run_does_nothing(form: str, folder: Path, counting: Gate, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(folder, "--format", form, "--out", out).exit_code == 0
     assert counting.calls == 4
@@ -97,7 +97,7 @@ def test_a_second_run_does_nothing(form: str, folder: Path, counting: Gate, tmp_
 
 
 @pytest.mark.parametrize("form", ["json", "coco"])
-def test_what_changed_is_noticed(
+def test_changed_photos_are_processed_again(
     form: str, folder: Path, counting: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -146,7 +146,7 @@ def test_what_changed_is_noticed(
     assert calls() == 0
 
 
-def test_two_formats_with_the_same_names(folder: Path, counting: Gate, tmp_path: Path) -> None:
+def test_two_formats_with_same_names(folder: Path, counting: Gate, tmp_path: Path) -> None:
     for form in ("json", "labelme", "json", "json"):
         run(folder, "--format", form, "--out", tmp_path / "both")
         run(folder, "--format", form, "--out", tmp_path / form)
@@ -157,7 +157,7 @@ def test_two_formats_with_the_same_names(folder: Path, counting: Gate, tmp_path:
 
 
 @pytest.mark.parametrize("form", ["svg", "cvat"])
-def test_only_what_failed_is_tried_again(
+def test_only_failed_photos_are_retried(
     form: str, folder: Path, counting: Gate, tmp_path: Path
 ) -> None:
     bad = folder / "more" / "1.png"
@@ -177,7 +177,7 @@ def test_only_what_failed_is_tried_again(
     assert contents(out) == contents(tmp_path / "fresh")
 
 
-def test_a_line_that_was_cut_off_is_done_again(
+def test_truncated_log_line_is_processed_again(
     folder: Path, counting: Gate, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -190,7 +190,7 @@ def test_a_line_that_was_cut_off_is_done_again(
     assert counting.calls == 5
 
 
-def test_a_folder_is_for_one_run_at_a_time(folder: Path, counting: Gate, tmp_path: Path) -> None:
+def test_folder_in_use(folder: Path, counting: Gate, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with RunLog(out):
         ended = run(folder, "--out", out)
@@ -199,7 +199,7 @@ def test_a_folder_is_for_one_run_at_a_time(folder: Path, counting: Gate, tmp_pat
     assert counting.calls == 0
 
 
-def test_a_folder_that_can_not_be_written(folder: Path, tmp_path: Path) -> None:
+def test_unwritable_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     ended = run(folder, "--out", tmp_path / "file" / "out")
     assert ended.exit_code == 1
@@ -289,7 +289,7 @@ def many(folder: Path, first: int) -> Path:
 
 
 @pytest.mark.parametrize(("form", "first"), [("json", 1000), ("coco", 2000)])
-def test_killed_and_run_again(between: Between, tmp_path: Path, form: str, first: int) -> None:
+def test_resume_after_kill(between: Between, tmp_path: Path, form: str, first: int) -> None:
     photos, out = many(tmp_path / "photos", first), tmp_path / "out"
     command: list[str | Path] = [
         photos,
@@ -327,7 +327,7 @@ def test_killed_and_run_again(between: Between, tmp_path: Path, form: str, first
     assert contents(out) == contents(tmp_path / "fresh")
 
 
-def test_stopped_by_ctrl_c_and_run_again(between: Between, tmp_path: Path) -> None:
+def test_resume_after_ctrl_c(between: Between, tmp_path: Path) -> None:
     photos, out = many(tmp_path / "photos", 3000), tmp_path / "out"
     command: list[str | Path] = [photos, "--out", out, "--server", between.url, "--at-once", "8"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, as behind &
@@ -347,7 +347,7 @@ def test_stopped_by_ctrl_c_and_run_again(between: Between, tmp_path: Path) -> No
     assert len(contents(out)) == COUNT
 
 
-def test_a_service_that_goes_away(start_server: Callable[..., Server], tmp_path: Path) -> None:
+def test_service_stops_during_run(start_server: Callable[..., Server], tmp_path: Path) -> None:
     service = start_server(tmp_path / "data")
     photos, out = many(tmp_path / "photos", 4000), tmp_path / "out"
     process = start(photos, "--out", out, "--server", service.url, "--at-once", "8")
@@ -362,7 +362,7 @@ def test_a_service_that_goes_away(start_server: Callable[..., Server], tmp_path:
     assert "Traceback" not in errors.decode()
 
 
-def test_a_terminal_sees_how_far_it_is(between: Between, tmp_path: Path) -> None:
+def test_progress_on_a_terminal(between: Between, tmp_path: Path) -> None:
     photos = many(tmp_path / "photos", 5000)
     ours, theirs = pty.openpty()
     process = start(photos, "--out", tmp_path / "out", "--server", between.url, stderr=theirs)

@@ -54,7 +54,7 @@ def listed(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_results_are_those_of_the_service(form: str, server: Server, tmp_path: Path) -> None:
+def test_results_equal_those_of_service(form: str, server: Server, tmp_path: Path) -> None:
     knobs = ["--tolerance", "1.5", "--min-confidence", "0.4", "--topology", "shared"]
     local = run(SAMPLE, "--format", form, *knobs)
     remote = run(SAMPLE, "--format", form, *knobs, "--server", server.url)
@@ -71,7 +71,7 @@ def test_results_are_those_of_the_service(form: str, server: Server, tmp_path: P
         assert file.read_bytes() == answer.content
 
 
-def test_without_options_it_is_the_plain_answer(server: Server) -> None:
+def test_default_options(server: Server) -> None:
     local, remote = run(SAMPLE), run(SAMPLE, "--server", server.url)
     image_hash = server.post(SAMPLE.read_bytes())
     server.wait(image_hash)
@@ -79,12 +79,12 @@ def test_without_options_it_is_the_plain_answer(server: Server) -> None:
     assert local.stdout_bytes == remote.stdout_bytes == answer.content
 
 
-def test_the_help_has_the_default_confidence() -> None:
+def test_help_has_default_confidence() -> None:
     words = " ".join(run("--help").output.split())
     assert f"0 gives all parts. Default: {DEFAULT_CONFIDENCE}." in words
 
 
-def test_a_folder(folder: Path, tmp_path: Path) -> None:
+def test_folder(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ended = run(folder, "--out", out)
     assert ended.exit_code == 1
@@ -98,7 +98,7 @@ def test_a_folder(folder: Path, tmp_path: Path) -> None:
     assert json.loads((out / "car.json").read_bytes())["parts"] == []
 
 
-def test_a_folder_as_one_coco_file(folder: Path, tmp_path: Path) -> None:
+def test_folder_as_one_coco_file(folder: Path, tmp_path: Path) -> None:
     (folder / "more" / "broken.webp").unlink()
     ended = run(folder, "--format", "coco", "--out", tmp_path / "out")
     assert ended.exit_code == 0
@@ -110,7 +110,7 @@ def test_a_folder_as_one_coco_file(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["coco-rle", "labelstudio", "cvat"])
-def test_a_folder_by_a_service_is_the_same_file(
+def test_folder_by_service_gives_same_file(
     form: str, folder: Path, server: Server, tmp_path: Path
 ) -> None:
     for out, more in (("local", []), ("remote", ["--server", server.url])):
@@ -129,13 +129,13 @@ def test_labelme_files_find_their_photos(folder: Path, tmp_path: Path) -> None:
         assert (file.parent / json.loads(file.read_bytes())["imagePath"]).is_file()
 
 
-def test_yolo_has_its_classes(folder: Path, tmp_path: Path) -> None:
+def test_yolo_class_list(folder: Path, tmp_path: Path) -> None:
     run(folder, "--format", "yolo", "--out", tmp_path / "out")
     names = (tmp_path / "out" / "data.yaml").read_text().splitlines()[1:]
     assert names == [f"  {index}: {name}" for index, name in enumerate(PART_NAMES)]
 
 
-def test_bad_photos_do_not_stop_the_others(sample: bytes, tmp_path: Path) -> None:
+def test_bad_photos_do_not_stop_others(sample: bytes, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"nothing")
     (tmp_path / "good.png").write_bytes(sample)
     (tmp_path / "empty").mkdir()
@@ -157,7 +157,7 @@ def test_one_bad_photo(tmp_path: Path) -> None:
     assert "missing.png: No such file or directory." in ended.stderr
 
 
-def test_results_never_overwrite_each_other(tmp_path: Path, sample: bytes) -> None:
+def test_results_with_equal_names(tmp_path: Path, sample: bytes) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "car.png").write_bytes(sample)
@@ -181,20 +181,20 @@ def test_results_never_overwrite_each_other(tmp_path: Path, sample: bytes) -> No
         ),
     ],
 )
-def test_wrong_use(arguments: list[str], words: str) -> None:
+def test_usage_errors(arguments: list[str], words: str) -> None:
     ended = run(*arguments)
     assert ended.exit_code == 2
     assert words in ended.stderr
 
 
-def test_no_service_there() -> None:
+def test_unreachable_service() -> None:
     ended = run(SAMPLE, "--server", "http://127.0.0.1:9")
     assert ended.exit_code == 1
     assert "does not answer" in ended.stderr
     assert ended.stdout_bytes == b""
 
 
-def test_as_a_program(server: Server) -> None:
+def test_run_as_program(server: Server) -> None:
     ended = subprocess.run(
         [sys.executable, REPOSITORY / "segment.py", SAMPLE, "--normalized"],
         capture_output=True,

@@ -35,28 +35,28 @@ def masks(dataset: Any, image_id: int = 1) -> dict[str, Any]:
     }
 
 
-def test_polygons_are_read_as_they_are_meant(
+def test_polygons_read_by_pycocotools(
     scene: ImageAnnotation, tmp_path: Path, check_masks: Any
 ) -> None:
     dataset = read(write(scene), tmp_path)
     check_masks(scene, masks(dataset), share=0.1)
 
 
-def test_polygons_where_there_is_no_hole(scene: ImageAnnotation) -> None:
+def test_polygons_without_holes(scene: ImageAnnotation) -> None:
     annotations = json.loads(write(scene))["annotations"]
     for part, annotation in zip(scene.parts, annotations, strict=True):
         has_holes = any(polygon.holes for polygon in part.polygons)
         assert isinstance(annotation["segmentation"], dict if has_holes else list)
 
 
-def test_run_lengths_are_the_exact_masks(scene: ImageAnnotation, tmp_path: Path) -> None:
+def test_run_lengths_are_exact_masks(scene: ImageAnnotation, tmp_path: Path) -> None:
     dataset = read(write_rle(scene), tmp_path)
     labels = scene.labels()
     for name, mask in masks(dataset).items():
         assert np.array_equal(mask, labels == label_of(name))
 
 
-def test_it_describes_photo_and_parts(scene: ImageAnnotation, tmp_path: Path) -> None:
+def test_description_of_photo_and_parts(scene: ImageAnnotation, tmp_path: Path) -> None:
     dataset = read(write(scene), tmp_path)
     image = dataset.imgs[1]
     assert (image["file_name"], image["width"], image["height"]) == (

@@ -21,7 +21,7 @@ def shoelace(ring: list[tuple[float, float]]) -> float:
 
 @settings(deadline=None)  # the first picture is slow
 @given(arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
-def test_it_encloses_the_same_pixels(mask: np.typing.NDArray[np.bool_]) -> None:
+def test_bridged_ring_encloses_same_pixels(mask: np.typing.NDArray[np.bool_]) -> None:
     for polygon in mask_to_polygons(mask, tolerance=0):
         ring = keyhole(polygon)
         assert shoelace(ring) == pytest.approx(polygon_area(polygon))
@@ -42,7 +42,7 @@ def test_bridges_stay_inside() -> None:
     assert len(ring) == len(polygon.exterior) + sum(len(hole) + 2 for hole in polygon.holes)
 
 
-def test_a_polygon_without_holes_is_left_alone() -> None:
+def test_polygon_without_holes_is_unchanged() -> None:
     square = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0)]
     assert keyhole(Polygon(square)) == square
 

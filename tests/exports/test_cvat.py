@@ -40,9 +40,7 @@ def draw(image: ElementTree.Element) -> dict[str, Any]:
     return masks
 
 
-def test_it_fits_the_schema_and_is_drawn_where_the_parts_are(
-    scene: ImageAnnotation, check_masks: Any
-) -> None:
+def test_document_fits_schema_and_masks(scene: ImageAnnotation, check_masks: Any) -> None:
     document = write(scene)
     SCHEMA.validate(document.decode())
     (image,) = ElementTree.fromstring(document).iter("image")
@@ -50,7 +48,7 @@ def test_it_fits_the_schema_and_is_drawn_where_the_parts_are(
     check_masks(scene, draw(image), share=0.01)
 
 
-def test_the_schema_refuses_what_is_no_such_file(drawn_scene: ImageAnnotation) -> None:
+def test_schema_refuses_other_documents(drawn_scene: ImageAnnotation) -> None:
     document = write(drawn_scene).decode()
     for good, bad in (
         ('label="hood"', 'label="roof"'),

@@ -21,7 +21,7 @@ def multipolygon(feature: dict[str, Any]) -> shapely.MultiPolygon:
     return geometry
 
 
-def test_shapely_reads_valid_polygons_of_the_same_area(scene: ImageAnnotation) -> None:
+def test_shapely_reads_valid_polygons_of_same_area(scene: ImageAnnotation) -> None:
     document = json.loads(write(scene))
     assert document["type"] == "FeatureCollection"
     assert document["photo"]["model_version"] == scene.model_version
@@ -34,14 +34,14 @@ def test_shapely_reads_valid_polygons_of_the_same_area(scene: ImageAnnotation) -
         assert np.allclose([piece.area for piece in geometry.geoms], areas, rtol=0.01, atol=1)
 
 
-def test_winding_is_as_the_standard_asks(scene: ImageAnnotation) -> None:
+def test_winding_follows_rfc_7946(scene: ImageAnnotation) -> None:
     for feature in json.loads(write(scene))["features"]:
         for polygon in multipolygon(feature).geoms:
             assert polygon.exterior.is_ccw
             assert not any(hole.is_ccw for hole in polygon.interiors)
 
 
-def test_boxes_are_of_the_masks(scene: ImageAnnotation) -> None:
+def test_boxes_match_masks(scene: ImageAnnotation) -> None:
     for part, feature in zip(scene.parts, json.loads(write(scene))["features"], strict=True):
         x, y, width, height = part.bbox
         assert feature["bbox"] == [x, y, x + width, y + height]

@@ -34,13 +34,13 @@ def vertices(scene: ImageAnnotation) -> int:
     )
 
 
-def test_without_options_the_kept_polygons_are_shown(result: Result) -> None:
+def test_kept_polygons_without_options(result: Result) -> None:
     scene = annotate(HASH, result, Options())
     assert scene.parts == result.sure_parts()
     assert scene.file_name == f"{HASH}.png"
 
 
-def test_by_default_parts_are_sure(unsure: Result) -> None:
+def test_default_confidence(unsure: Result) -> None:
     sure = [part for part in unsure.parts if part.name not in DOUBTFUL]
     scene = annotate(HASH, unsure, Options())
     assert len(sure) == len(unsure.parts) - len(DOUBTFUL)
@@ -76,7 +76,7 @@ def test_every_format_leaves_unsure_parts_out(unsure: Result, form: str, options
     assert document != export(HASH, unsure, FORMATS[form], replace(options, min_confidence=0))
 
 
-def test_the_exact_outline_gives_the_mask_back(result: Result) -> None:
+def test_exact_outline_restores_mask(result: Result) -> None:
     scene = annotate(HASH, result, Options(tolerance=0))
     labels = result.labels()
     for part in scene.parts:
@@ -90,7 +90,7 @@ def test_more_tolerance_means_fewer_vertices(result: Result) -> None:
     assert counts[0] > 2 * counts[1] > 2 * counts[3]
 
 
-def test_no_ring_has_more_vertices_than_allowed(result: Result) -> None:
+def test_max_vertices_of_each_ring(result: Result) -> None:
     scene = annotate(HASH, result, Options(tolerance=0.5, max_vertices=12))
     for part in scene.parts:
         for polygon in part.polygons:
@@ -112,7 +112,7 @@ def test_small_pieces_are_left_out(drawn: Result) -> None:
     assert np.count_nonzero(drawn.labels() == label) == before.area  # the result is not touched
 
 
-def test_a_piece_of_just_the_area_stays(drawn: Result) -> None:
+def test_piece_of_exactly_min_area_stays(drawn: Result) -> None:
     assert "right_mirror" in names(annotate(HASH, drawn, Options(min_area=72)))
     assert "right_mirror" not in names(annotate(HASH, drawn, Options(min_area=73)))
 

@@ -20,7 +20,7 @@ pytest_plugins = ["tests.exports.scenes"]
 HASH = "ab" * 32
 
 
-def test_it_has_the_documented_shape(scene: ImageAnnotation) -> None:
+def test_documented_schema(scene: ImageAnnotation) -> None:
     document = ResultAnswer.model_validate_json(write(scene), strict=False)
     assert [part.name for part in document.parts] == [part.name for part in scene.parts]
     assert list(document.segments) == [part.name for part in scene.parts]
@@ -29,7 +29,7 @@ def test_it_has_the_documented_shape(scene: ImageAnnotation) -> None:
         assert document.segments[part.name] == exteriors
 
 
-def test_normalised_coordinates_are_the_same_points(drawn: Result) -> None:
+def test_normalised_coordinates(drawn: Result) -> None:
     plain = json.loads(write(annotate(HASH, drawn, Options())))
     normalised = json.loads(write(annotate(HASH, drawn, Options(normalized=True))))
     size = np.array([drawn.width, drawn.height])
@@ -43,7 +43,7 @@ def test_normalised_coordinates_are_the_same_points(drawn: Result) -> None:
                 assert np.max(scaled) <= 1
 
 
-def test_a_photo_without_a_car(empty: ImageAnnotation) -> None:
+def test_photo_without_car(empty: ImageAnnotation) -> None:
     document = json.loads(write(empty))
     assert document["type"] is None
     assert document["segments"] == {}
@@ -52,7 +52,7 @@ def test_a_photo_without_a_car(empty: ImageAnnotation) -> None:
     assert (document["rotation"], document["other_cars"]) == (0, False)
 
 
-def test_it_says_more_of_the_photo(unsure: Result) -> None:
+def test_details_of_the_photo(unsure: Result) -> None:
     document = json.loads(write(annotate(HASH, unsure, Options())))
     assert (document["rotation"], document["other_cars"]) == (90, True)
     assert (document["width"], document["height"]) == (unsure.width, unsure.height)
@@ -61,7 +61,7 @@ def test_it_says_more_of_the_photo(unsure: Result) -> None:
     assert "other cars" in document["message"]
 
 
-def test_parts_without_a_type(unsure: Result) -> None:
+def test_parts_without_type(unsure: Result) -> None:
     close_up = replace(unsure, type=None)
     document = json.loads(write(annotate(HASH, close_up, Options())))
     assert document["type"] is None
@@ -73,14 +73,14 @@ def test_parts_without_a_type(unsure: Result) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_writes_the_same_bytes_each_time(name: str, drawn: Result) -> None:
+def test_every_format_writes_same_bytes_each_time(name: str, drawn: Result) -> None:
     options = Options(tolerance=1, topology="shared")
     first, second = (export(HASH, drawn, FORMATS[name], options) for _ in range(2))
     assert first == second != b""
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_can_write_a_photo_without_a_car(name: str, empty: ImageAnnotation) -> None:
+def test_every_format_without_a_car(name: str, empty: ImageAnnotation) -> None:
     chosen = FORMATS[name]
     document = chosen.write(empty)
     assert b"hood" not in document or chosen.name in ("coco", "coco-rle", "cvat")  # their labels

@@ -17,7 +17,7 @@ from exports.labelme import write
 pytest_plugins = ["tests.exports.scenes"]
 
 
-def test_it_is_drawn_where_the_parts_are(scene: ImageAnnotation, check_masks: Any) -> None:
+def test_shapes_match_masks(scene: ImageAnnotation, check_masks: Any) -> None:
     masks: dict[str, Any] = {}
     for shape in json.loads(write(scene))["shapes"]:
         picture = Image.new("1", (scene.width, scene.height))

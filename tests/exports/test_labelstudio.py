@@ -19,7 +19,7 @@ from poligons_from_seg import Polygon, rasterize
 pytest_plugins = ["tests.exports.scenes"]
 
 
-def test_regions_fit_the_interface(scene: ImageAnnotation) -> None:
+def test_regions_fit_labeling_interface(scene: ImageAnnotation) -> None:
     interface = ElementTree.fromstring(LABELING_CONFIG)
     control, picture = interface.find("PolygonLabels"), interface.find("Image")
     assert control is not None
@@ -36,7 +36,7 @@ def test_regions_fit_the_interface(scene: ImageAnnotation) -> None:
         assert region["type"] == "polygonlabels"
 
 
-def test_points_are_in_percent_of_the_photo(scene: ImageAnnotation, check_masks: Any) -> None:
+def test_points_are_in_percent_of_photo(scene: ImageAnnotation, check_masks: Any) -> None:
     (task,) = json.loads(write(scene))
     masks: dict[str, Any] = {}
     for region in task["predictions"][0]["result"]:

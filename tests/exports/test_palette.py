@@ -67,7 +67,7 @@ def apart(one: Color, other: Color) -> float:
     return one.delta_e(other, method="2000")
 
 
-def test_every_part_has_its_colour() -> None:
+def test_every_part_has_a_distinct_colour() -> None:
     assert list(PART_COLOURS) == list(PART_NAMES)
     assert as_hex((1, 35, 171)) == "#0123ab"
 
@@ -80,17 +80,17 @@ def test_neighbours_are_known_parts() -> None:
     ) == set(PART_NAMES)
 
 
-def test_neighbours_can_be_told_apart(seen: dict[str, Color]) -> None:
+def test_neighbours_differ_in_colour(seen: dict[str, Color]) -> None:
     for name, others in NEIGHBOURS.items():
         for other in others.split():
             assert apart(seen[name], seen[other]) >= NEIGHBOURS_APART, (name, other)
 
 
-def test_no_two_parts_look_the_same(seen: dict[str, Color]) -> None:
+def test_all_parts_differ_in_colour(seen: dict[str, Color]) -> None:
     for one, other in itertools.combinations(PART_NAMES, 2):
         assert apart(seen[one], seen[other]) >= ANY_APART, (one, other)
 
 
-def test_parts_stand_out_from_the_background(seen: dict[str, Color]) -> None:
+def test_parts_contrast_with_background(seen: dict[str, Color]) -> None:
     for name in PART_NAMES:
         assert apart(seen[name], seen["background"]) >= BACKGROUND_APART, name

@@ -14,7 +14,7 @@ from exports.pictures import label_map_png, mask_png, overlay_png
 pytest_plugins = ["tests.exports.scenes"]
 
 
-def test_the_label_map_has_labels_and_colours(scene: ImageAnnotation) -> None:
+def test_label_map_has_labels_and_colours(scene: ImageAnnotation) -> None:
     labels = scene.labels()
     picture = Image.open(BytesIO(label_map_png(labels)))
     assert picture.mode == "P"
@@ -23,14 +23,14 @@ def test_the_label_map_has_labels_and_colours(scene: ImageAnnotation) -> None:
     assert np.array_equal(np.asarray(picture.convert("RGB")), colours[labels])
 
 
-def test_a_mask_is_black_and_white(scene: ImageAnnotation) -> None:
+def test_mask_is_black_and_white(scene: ImageAnnotation) -> None:
     mask = scene.labels() == scene.labels().max()
     picture = Image.open(BytesIO(mask_png(mask)))
     assert picture.mode == "L"
     assert np.array_equal(np.asarray(picture), np.where(mask, 255, 0))
 
 
-def test_an_overlay_is_transparent_where_no_part_is(scene: ImageAnnotation) -> None:
+def test_overlay_is_transparent_outside_parts(scene: ImageAnnotation) -> None:
     picture = Image.open(BytesIO(overlay_png(scene)))
     pixels = np.asarray(picture)
     assert pixels.shape == (scene.height, scene.width, 4)
@@ -41,7 +41,7 @@ def test_an_overlay_is_transparent_where_no_part_is(scene: ImageAnnotation) -> N
     assert used == {PART_COLOURS[part.name] for part in scene.parts}
 
 
-def test_an_overlay_on_a_photo_keeps_the_rest_of_it(scene: ImageAnnotation) -> None:
+def test_overlay_on_photo_keeps_other_pixels(scene: ImageAnnotation) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (scene.height, scene.width, 3), np.uint8)
     pixels = np.asarray(Image.open(BytesIO(overlay_png(scene, photo))))
     changed = (pixels != photo).any(axis=2)

@@ -23,7 +23,7 @@ def layers(document: bytes) -> dict[str, ElementTree.Element]:
     return {layer.attrib["id"]: layer for layer in ElementTree.fromstring(document).iter(f"{SVG}g")}
 
 
-def test_it_is_drawn_where_the_parts_are(scene: ImageAnnotation, check_masks: Any) -> None:
+def test_layers_match_masks(scene: ImageAnnotation, check_masks: Any) -> None:
     root = ElementTree.fromstring(write(scene))
     masks = {}
     for name in layers(write(scene)):
@@ -41,7 +41,7 @@ def test_it_is_drawn_where_the_parts_are(scene: ImageAnnotation, check_masks: An
     check_masks(scene, masks, share=0.1)
 
 
-def test_each_layer_has_a_title(scene: ImageAnnotation) -> None:
+def test_each_layer_has_title(scene: ImageAnnotation) -> None:
     found = layers(write(scene))
     assert list(found) == [part.name for part in scene.parts]
     for part in scene.parts:

@@ -32,9 +32,7 @@ def load(document: bytes, folder: Path, scene: ImageAnnotation) -> Any:
     return next(iter(dataset.annotations.values()))
 
 
-def test_it_is_read_as_it_is_meant(
-    scene: ImageAnnotation, tmp_path: Path, check_masks: Any
-) -> None:
+def test_rows_match_masks(scene: ImageAnnotation, tmp_path: Path, check_masks: Any) -> None:
     detections = load(write(scene), tmp_path, scene)
     assert len(detections) == sum(len(part.polygons) for part in scene.parts)
     masks: dict[str, Any] = {}
@@ -44,7 +42,7 @@ def test_it_is_read_as_it_is_meant(
     check_masks(scene, masks, share=0.7)
 
 
-def test_coordinates_are_within_the_photo(scene: ImageAnnotation) -> None:
+def test_coordinates_are_within_photo(scene: ImageAnnotation) -> None:
     for row in write(scene).decode().splitlines():
         number, *values = row.split()
         assert 0 <= int(number) < len(PART_NAMES)
@@ -53,6 +51,6 @@ def test_coordinates_are_within_the_photo(scene: ImageAnnotation) -> None:
         assert all(0 <= float(value) <= 1 for value in values)
 
 
-def test_a_photo_without_a_car_has_no_rows(empty: ImageAnnotation, tmp_path: Path) -> None:
+def test_photo_without_car_has_no_rows(empty: ImageAnnotation, tmp_path: Path) -> None:
     assert write(empty) == b""
     assert len(load(write(empty), tmp_path, empty)) == 0

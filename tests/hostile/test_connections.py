@@ -107,7 +107,7 @@ def test_five_hundred_idle_connections(impatient: Server) -> None:
         works(impatient, 1)
 
 
-def test_headers_and_bodies_that_never_end(impatient: Server) -> None:
+def test_endless_headers_and_bodies(impatient: Server) -> None:
     starts = [
         b"G",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
@@ -136,7 +136,7 @@ def test_more_connections_than_allowed(impatient: Server) -> None:
         assert is_closed(held[0])
 
 
-def test_a_slow_upload_outlives_idle_connections(impatient: Server) -> None:
+def test_slow_upload_outlives_idle_connections(impatient: Server) -> None:
     data = json.dumps(body(photo(4))).encode()
     with ExitStack() as stack:
         upload = stack.enter_context(connect(impatient, posting(len(data)) + data[:100]))
@@ -147,7 +147,7 @@ def test_a_slow_upload_outlives_idle_connections(impatient: Server) -> None:
         assert answer(upload)[0] == 200
 
 
-def test_a_half_closed_connection_gets_its_answer(impatient: Server) -> None:
+def test_half_closed_connection_gets_its_answer(impatient: Server) -> None:
     with connect(impatient, b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n") as connection:
         connection.shutdown(socket.SHUT_WR)
         status, content = answer(connection)
@@ -167,7 +167,7 @@ def test_clients_that_never_read(impatient: Server) -> None:
             assert is_closed(connection)
 
 
-def test_clients_that_go_away(impatient: Server) -> None:
+def test_clients_that_disconnect(impatient: Server) -> None:
     image_hash = impatient.post(photo(6))
     for start in (
         b"",
@@ -187,7 +187,7 @@ def test_clients_that_go_away(impatient: Server) -> None:
     works(impatient, 7)
 
 
-def test_unfinished_uploads_fill_neither_memory_nor_the_budget(impatient: Server) -> None:
+def test_unfinished_uploads_stay_within_budget(impatient: Server) -> None:
     """80 MB of uploads that stop just before their end; the budget is 50 MB."""
     before = memory(impatient)
     with ExitStack() as stack:
@@ -202,7 +202,7 @@ def test_unfinished_uploads_fill_neither_memory_nor_the_budget(impatient: Server
     assert memory(impatient) - before < 40
 
 
-def test_unfinished_small_uploads_do_not_fill_the_memory(impatient: Server) -> None:
+def test_unfinished_small_uploads_stay_within_memory(impatient: Server) -> None:
     """50 MB of them, of which 16 may be in memory; the others are in files, or given up."""
     before = memory(impatient)
     with ExitStack() as stack:
@@ -212,7 +212,7 @@ def test_unfinished_small_uploads_do_not_fill_the_memory(impatient: Server) -> N
     assert memory(impatient) - before < 40
 
 
-def test_bodies_share_the_memory() -> None:
+def test_bodies_share_memory_budget() -> None:
     bodies = BodyBudget(limit=100_000, memory=40_000)
     with ExitStack() as stack:
 
@@ -249,13 +249,13 @@ def test_bodies_share_the_memory() -> None:
         (b"-5\r\naaaaa\r\n", 400),
     ],
 )
-def test_chunks_that_only_cost(impatient: Server, chunks: bytes, status: int) -> None:
+def test_abusive_chunks(impatient: Server, chunks: bytes, status: int) -> None:
     head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     with connect(impatient, head + chunks) as connection:
         assert error(connection) == status
 
 
-def test_a_flood_of_headers(impatient: Server) -> None:
+def test_header_flood(impatient: Server) -> None:
     """The client sends all of it before it reads; it still sees the answer."""
     flood = b"".join(b"X-%d: %s\r\n" % (i, b"a" * 100) for i in range(10_000))
     with connect(
@@ -265,7 +265,7 @@ def test_a_flood_of_headers(impatient: Server) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_hundred_megabytes(impatient: Server, chunked: bool) -> None:
+def test_hundred_megabytes(impatient: Server, chunked: bool) -> None:
     before = memory(impatient)
     piece = b"A" * 1_000_000
     answer = requests.post(
@@ -279,7 +279,7 @@ def test_a_hundred_megabytes(impatient: Server, chunked: bool) -> None:
     assert memory(impatient) - before < 40
 
 
-def test_a_length_that_is_a_lie(impatient: Server) -> None:
+def test_wrong_content_length(impatient: Server) -> None:
     with connect(impatient, posting(100_000_000, 1000)) as connection:
         assert error(connection) == 408
     with connect(impatient, posting(10, 1000)) as connection:  # the rest is another "request"

@@ -42,7 +42,7 @@ def results(server: Server, image_hash: str) -> list[bytes]:
     return [answer.content for answer in answers]
 
 
-def test_load_and_workers_change_no_byte(
+def test_results_do_not_depend_on_load_or_workers(
     start_server: Callable[..., Server], tmp_path: Path, sample: bytes
 ) -> None:
     given = photos(sample)

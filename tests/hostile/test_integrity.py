@@ -41,7 +41,7 @@ def read(file: str) -> str:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_the_locks_fit_the_requirements(lock: str) -> None:
+def test_locks_fit_requirements(lock: str) -> None:
     """If this fails: make lock."""
     wanted: dict[str, str] = {}
     for file in LOCKS[lock]:
@@ -50,7 +50,7 @@ def test_the_locks_fit_the_requirements(lock: str) -> None:
     assert pins("\n".join(direct)) == wanted
 
 
-def test_the_locks_take_the_same() -> None:
+def test_locks_agree() -> None:
     every, slim, cluster = (
         pins(read(f"requirements/{name}.lock")) for name in ("full", "slim", "cluster")
     )
@@ -60,7 +60,7 @@ def test_the_locks_take_the_same() -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_everything_in_the_locks_has_a_hash(lock: str) -> None:
+def test_locked_packages_have_hashes(lock: str) -> None:
     for block in re.split(r"\n(?=[^\s#])", read(lock)):
         assert PIN.match(block), block
         assert "--hash=sha256:" in block
@@ -96,7 +96,7 @@ TYPES = read_description("types").weights
         (MANIFEST, Path.unlink),
     ],
 )
-def test_changed_models_are_not_used(
+def test_changed_models_are_refused(
     make_app: Callable[..., OpenApiApp],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -114,9 +114,7 @@ def test_changed_models_are_not_used(
     assert str(tmp_path) not in client.get(f"/{image_hash}/status").text
 
 
-def test_models_that_did_not_change_are_used(
-    make_app: Callable[..., OpenApiApp], tmp_path: Path
-) -> None:
+def test_unchanged_models_are_used(make_app: Callable[..., OpenApiApp], tmp_path: Path) -> None:
     shutil.copytree(MODELS, tmp_path / "models")
     client = make_app(stages=Pipeline(folder=tmp_path / "models")).test_client()
     wait(client, post(client, encoded(noise(30, 40))))

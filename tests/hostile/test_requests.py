@@ -77,7 +77,7 @@ def refused(answer: TestResponse) -> bool:
     ],
     ids=range(29),
 )
-def test_json_that_is_refused(client: FlaskClient, data: bytes) -> None:
+def test_refused_json(client: FlaskClient, data: bytes) -> None:
     assert refused(send(client, data))
 
 
@@ -91,7 +91,7 @@ def test_json_that_is_refused(client: FlaskClient, data: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("coding", ["utf-8", "utf-16", "utf-16-le", "utf-32-be"])
-def test_json_in_every_coding(client: FlaskClient, text: str, coding: str) -> None:
+def test_json_in_every_encoding(client: FlaskClient, text: str, coding: str) -> None:
     """RFC 8259 wants UTF-8; other Unicode is told by its first bytes, and a mark is ignored."""
     assert send(client, (text % PNG).encode(coding)).status_code in (200, 400)
     if coding == "utf-8" and not text.startswith("\ufeff"):
@@ -130,7 +130,7 @@ def test_json_in_every_coding(client: FlaskClient, text: str, coding: str) -> No
         "%s%s%n",
     ],
 )
-def test_ids_that_lead_nowhere(client: FlaskClient, image_hash: str) -> None:
+def test_unknown_ids(client: FlaskClient, image_hash: str) -> None:
     for route in ("/status", "/segments", "/events", "/mask.png", "/masks/hood.png", ""):
         for method in ("GET", "DELETE"):
             answer = client.open(f"/{image_hash}{route}", method=method)
@@ -143,7 +143,7 @@ def test_ids_that_lead_nowhere(client: FlaskClient, image_hash: str) -> None:
         assert answer.status_code == 308 or refused(answer)  # 308: without the double slash
 
 
-def test_queries_that_are_refused(client: FlaskClient) -> None:
+def test_refused_queries(client: FlaskClient) -> None:
     image_hash = post(client, encoded(noise(8, 9)))
     wait(client, image_hash)
     for query in (
@@ -201,7 +201,7 @@ def test_odd_headers(server: Server, headers: dict[str, str], statuses: tuple[in
         assert set(answer.json()) == {"error"}
 
 
-def test_nothing_appears_outside_the_data_folder(
+def test_writes_stay_in_data_folder(
     make_app: Callable[..., OpenApiApp], settings: Settings, tmp_path: Path
 ) -> None:
     data_dir = tmp_path / "inner" / "data"
@@ -237,5 +237,5 @@ JSON = st.recursive(
     | JSON.map(lambda value: json.dumps(value).encode())
     | JSON.map(lambda value: json.dumps({"image": value}).encode())
 )
-def test_any_body_is_refused(client: FlaskClient, data: bytes) -> None:
+def test_any_body_without_photo_is_refused(client: FlaskClient, data: bytes) -> None:
     assert refused(send(client, data))

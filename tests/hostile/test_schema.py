@@ -45,7 +45,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenApiApp]:
 
 @pytest.mark.parametrize("hash_is_known", [False, True])
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_the_document_is_true(
+def test_api_matches_openapi_document(
     described: OpenApiApp, mode: GenerationMode, hash_is_known: bool
 ) -> None:
     # Data that fits the document may still be no picture, and a hash may be unknown.

@@ -24,7 +24,7 @@ def check_with_axe(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(visitor: Callable[..., Visit], ready: str, scheme: str) -> None:
+def test_axe_finds_no_violation(visitor: Callable[..., Visit], ready: str, scheme: str) -> None:
     visit = visitor(color_scheme=scheme, bypass_csp=True)  # axe itself is an inline script
     visit.failed_loads_are_fine = True
     page = visit.start()
@@ -42,7 +42,7 @@ def test_axe_finds_nothing(visitor: Callable[..., Visit], ready: str, scheme: st
     check_with_axe(page)
 
 
-def test_all_of_it_by_keyboard(visit: Visit) -> None:
+def test_keyboard_only(visit: Visit) -> None:
     page = visit.start()
 
     def tab_to(selector: str) -> None:
@@ -90,7 +90,7 @@ def test_all_of_it_by_keyboard(visit: Visit) -> None:
         page.keyboard.press("Enter")
 
 
-def test_progress_is_read_out(visit: Visit, sample: bytes) -> None:
+def test_progress_is_announced(visit: Visit, sample: bytes) -> None:
     page = visit.start()
     page.evaluate(
         "window.heard = []; new MutationObserver(() => heard.push(live.textContent))"
@@ -102,7 +102,7 @@ def test_progress_is_read_out(visit: Visit, sample: bytes) -> None:
     page.wait_for_function("heard.includes('mine.png: Done')", timeout=PATIENCE)
 
 
-def test_the_zoom_is_not_read_out_over_what_came_after(visit: Visit) -> None:
+def test_zoom_announcement_yields_to_later_one(visit: Visit) -> None:
     page = visit.start()
     page.click("#sample")
     visit.result()
@@ -118,7 +118,7 @@ def test_the_zoom_is_not_read_out_over_what_came_after(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_nothing_sticks_out_of_a_small_phone(
+def test_small_phone_has_no_overflow(
     visitor: Callable[..., Visit], ready: str, language: str
 ) -> None:
     visit = visitor(viewport={"width": 360, "height": 720}, has_touch=True, is_mobile=True)
@@ -143,7 +143,7 @@ def test_nothing_sticks_out_of_a_small_phone(
     assert small == []  # large enough for a finger
 
 
-def test_languages_say_the_same_things(visit: Visit) -> None:
+def test_languages_have_same_texts(visit: Visit) -> None:
     page = visit.start()
     flat = """async (code) => {
       const block = (await import(`/ui/texts_${code}.js`)).default;
@@ -164,7 +164,7 @@ def test_languages_say_the_same_things(visit: Visit) -> None:
             assert fields == english, (code, key)
 
 
-def test_the_language_is_chosen(visitor: Callable[..., Visit], ready: str) -> None:
+def test_language_choice(visitor: Callable[..., Visit], ready: str) -> None:
     visit = visitor(locale="de-DE")
     page = visit.start()
     expect(page.locator("#start-title")).to_have_text("Jedes Teil des Autos auf einen Blick")

@@ -20,7 +20,7 @@ WEB = REPOSITORY / "web"
 NOT_OF_THE_PAGE = {"docs.html", "docs.js", "screenshot.png"}
 
 
-def test_every_file_is_served_and_no_other(client: FlaskClient) -> None:
+def test_only_listed_files_are_served(client: FlaskClient) -> None:
     of_the_page = {path.name for path in WEB.iterdir()} - NOT_OF_THE_PAGE
     assert set(ui.FILES) == of_the_page - {"index.html"}
     for name in ui.FILES:
@@ -48,7 +48,7 @@ def test_headers(client: FlaskClient, path: str) -> None:
     assert headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_the_page_needs_nothing_from_elsewhere() -> None:
+def test_page_loads_nothing_from_other_hosts() -> None:
     for path in [WEB / "index.html", *map(WEB.joinpath, ui.FILES)]:
         text = path.read_text(encoding="utf-8")
         hosts = set(re.findall(r"https?://([\w.-]+)", text))
@@ -72,7 +72,7 @@ def test_config(client: FlaskClient, settings: Settings, sample: bytes) -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "de", "th"])
-def test_weight(visit: Visit, language: str) -> None:
+def test_transfer_size(visit: Visit, language: str) -> None:
     """Under 100 kB in any language, uncompressed."""
     loaded: dict[str, int] = {}
 

@@ -26,7 +26,7 @@ def locked(
     assert server.stop(signal.SIGTERM) == 0
 
 
-def test_the_page_works_with_a_key(visitor: Callable[..., Visit], locked: Server) -> None:
+def test_page_with_a_key(visitor: Callable[..., Visit], locked: Server) -> None:
     visit = visitor(locked.url, **CREDENTIALS)
     visit.start()
     visit.add(photo(encoded(noise(200, 300, seed=77))))
@@ -35,7 +35,7 @@ def test_the_page_works_with_a_key(visitor: Callable[..., Visit], locked: Server
     assert image_hash in answer.json()
 
 
-def test_without_a_key_there_is_no_page(chromium: Browser, locked: Server) -> None:
+def test_page_without_a_key(chromium: Browser, locked: Server) -> None:
     for path in ("/ui", "/docs"):
         with chromium.new_context() as context:
             page = context.new_page()
@@ -44,9 +44,7 @@ def test_without_a_key_there_is_no_page(chromium: Browser, locked: Server) -> No
                 page.goto(locked.url + path)
 
 
-def test_the_docs_work_with_a_key_and_their_policy(
-    visitor: Callable[..., Visit], locked: Server
-) -> None:
+def test_docs_with_a_key(visitor: Callable[..., Visit], locked: Server) -> None:
     visit = visitor(locked.url, **CREDENTIALS)
     page = visit.page
     page.goto(f"{locked.url}/docs")
@@ -57,7 +55,7 @@ def test_the_docs_work_with_a_key_and_their_policy(
     expect(status).to_contain_text("200")
 
 
-def test_another_site_cannot_use_the_key_that_the_browser_keeps(
+def test_other_site_cannot_use_stored_key(
     visitor: Callable[..., Visit], locked: Server, server: Server
 ) -> None:
     """A page on another origin, in a browser that knows the key."""

@@ -33,7 +33,7 @@ def points(result: dict[str, Any]) -> int:
     )
 
 
-def test_a_photo_becomes_an_overlay(visit: Visit, server: Server, sample: bytes) -> None:
+def test_photo_becomes_overlay(visit: Visit, server: Server, sample: bytes) -> None:
     page = visit.start()
     for seed in range(2):  # two others are before it, so that it waits
         server.post(encoded(noise(400, 600, seed=seed + 900)))
@@ -68,7 +68,7 @@ def test_a_photo_becomes_an_overlay(visit: Visit, server: Server, sample: bytes)
     assert drawn_box["width"] == pytest.approx(largest["bbox"][2] * scale, abs=10)
 
 
-def test_a_turned_photo_is_shown_upright(visit: Visit, sample: bytes) -> None:
+def test_turned_photo_is_shown_upright(visit: Visit, sample: bytes) -> None:
     turned = Image.open(BytesIO(sample)).convert("RGB").transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown a quarter turn clockwise
@@ -82,7 +82,7 @@ def test_a_turned_photo_is_shown_upright(visit: Visit, sample: bytes) -> None:
     assert shown == pytest.approx(box["width"] / box["height"], rel=0.01)
 
 
-def test_pointing_lights_a_part_up(visit: Visit, server: Server, ready: str) -> None:
+def test_hover_highlights_part(visit: Visit, server: Server, ready: str) -> None:
     page = visit.open(ready)
     hood = next(p for p in answer(server, ready)["parts"] if p["name"] == "hood")
     visit.part("hood").locator(".shape").hover()
@@ -104,7 +104,7 @@ def test_pointing_lights_a_part_up(visit: Visit, server: Server, ready: str) -> 
     expect(visit.part("hood")).to_have_class("on")
 
 
-def test_parts_are_switched_off(visit: Visit, ready: str) -> None:
+def test_hidden_parts(visit: Visit, ready: str) -> None:
     page = visit.open(ready)
     shape = visit.part("hood").locator(".shape")
     visit.row("hood").locator("input").uncheck()
@@ -142,7 +142,7 @@ def test_fill_outline_and_strength(visit: Visit, ready: str) -> None:
     )
 
 
-def test_compare_with_the_bare_photo(visit: Visit, ready: str) -> None:
+def test_compare_with_bare_photo(visit: Visit, ready: str) -> None:
     page = visit.open(ready)
     clip = "svg => getComputedStyle(svg).clipPath"
     overlay = page.locator("#overlay")
@@ -195,7 +195,7 @@ def test_zoom_with_wheel_keys_and_buttons(visit: Visit, ready: str) -> None:
     assert hood.evaluate("path => getComputedStyle(path).vectorEffect") == "non-scaling-stroke"
 
 
-def test_pinch_zooms_and_a_tap_chooses(visitor: Callable[..., Visit], ready: str) -> None:
+def test_pinch_zoom_and_tap(visitor: Callable[..., Visit], ready: str) -> None:
     visit = visitor(has_touch=True, is_mobile=True, viewport={"width": 412, "height": 800})
     page = visit.open(ready)
     visit.part("hood").locator(".shape").tap()
@@ -218,7 +218,7 @@ def test_pinch_zooms_and_a_tap_chooses(visitor: Callable[..., Visit], ready: str
     assert page.evaluate("visualViewport.scale") == 1  # the picture, not the page
 
 
-def test_the_slider_redraws_from_the_server(visit: Visit, server: Server, ready: str) -> None:
+def test_slider_redraws_from_server(visit: Visit, server: Server, ready: str) -> None:
     page = visit.open(ready)
     shape = visit.part("hood").locator(".shape")
 
@@ -249,7 +249,7 @@ def retold(visit: Visit, **fields: Any) -> None:
     visit.page.route("**/segments?*", change)
 
 
-def test_parts_without_a_type(visit: Visit, server: Server, sample: bytes) -> None:
+def test_parts_without_type(visit: Visit, server: Server, sample: bytes) -> None:
     # a new photo, which the list of results has first
     image_hash = server.post(encoded(Image.open(BytesIO(sample)).crop((0, 0, 810, 560))))
     server.wait(image_hash)
@@ -268,7 +268,7 @@ def test_parts_without_a_type(visit: Visit, server: Server, sample: bytes) -> No
     page.unroute_all(behavior="wait")  # other cards of the list are still on their way
 
 
-def test_a_car_without_a_sure_part(visit: Visit, ready: str) -> None:
+def test_car_without_sure_part(visit: Visit, ready: str) -> None:
     retold(visit, type=None, segments={}, parts=[], message="No part was found with enough ...")
     page = visit.open(ready)
     expect(page.locator("#result-title")).to_have_text("Car")
@@ -283,7 +283,7 @@ def test_a_car_without_a_sure_part(visit: Visit, ready: str) -> None:
         ("th", "หมุนรูปตามเข็มนาฬิกา 270°", "มีรถคันอื่น"),
     ],
 )
-def test_what_else_there_is_to_say(
+def test_notes_on_the_photo(
     visit: Visit, ready: str, language: str, turned: str, others: str
 ) -> None:
     summary = visit.page.locator("#result-summary")
@@ -294,7 +294,7 @@ def test_what_else_there_is_to_say(
     expect(summary).to_contain_text(others)
 
 
-def test_a_photo_without_a_car(visit: Visit, server: Server) -> None:
+def test_photo_without_car(visit: Visit, server: Server) -> None:
     image_hash = server.post(encoded(noise(300, 400, seed=950)))
     server.wait(image_hash)
     page = visit.open(image_hash)

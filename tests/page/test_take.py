@@ -57,7 +57,7 @@ def test_pictures(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     assert all(f"min_confidence={DEFAULT_CONFIDENCE}" in url for url in of_service)
 
 
-def test_the_photo_is_saved_as_it_looks(visit: Visit, sample: bytes, ready: str) -> None:
+def test_saved_picture_looks_like_page(visit: Visit, sample: bytes, ready: str) -> None:
     page = visit.open(ready)
     bare = np.asarray(Image.open(BytesIO(sample)).convert("RGB")).astype(int)
     page.locator("#opacity").fill("100")
@@ -91,7 +91,7 @@ def test_data(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     assert not files
 
 
-def test_data_follow_the_slider(visit: Visit, server: Server, ready: str) -> None:
+def test_data_follow_slider(visit: Visit, server: Server, ready: str) -> None:
     page = visit.open(ready)
     page.locator("#tolerance").fill("9")
     expect(page.locator("#points")).to_contain_text("20 pixels")
@@ -100,7 +100,7 @@ def test_data_follow_the_slider(visit: Visit, server: Server, ready: str) -> Non
     assert data == requests.get(url, timeout=60).json()
 
 
-def test_the_mask_of_a_part(visit: Visit, ready: str, result: dict[str, Any]) -> None:
+def test_mask_of_part(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     page = visit.open(ready)
     visit.row("hood").locator("button").click()
     with page.expect_download() as caught:
@@ -127,7 +127,7 @@ def test_texts(visitor: Callable[..., Visit], ready: str, result: dict[str, Any]
     assert json.loads(output) == result
 
 
-def test_the_snippet_works_on_another_page(visitor: Callable[..., Visit], ready: str) -> None:
+def test_snippet_works_on_another_page(visitor: Callable[..., Visit], ready: str) -> None:
     visit = visitor(permissions=["clipboard-read", "clipboard-write"])
     visit.open(ready)
     snippet = copied(visit, "HTML for a web page")
@@ -143,7 +143,7 @@ def test_the_snippet_works_on_another_page(visitor: Callable[..., Visit], ready:
     assert other.locator("a[href='#hood'] title").inner_html() == "Hood"
 
 
-def test_a_download_that_fails_says_why(visit: Visit, ready: str) -> None:
+def test_failed_download_shows_reason(visit: Visit, ready: str) -> None:
     visit.failed_loads_are_fine = True
     page = visit.open(ready)
     page.route("**/mask.png?*", lambda route: route.abort())

@@ -19,7 +19,7 @@ from tests.support.pictures import encoded, noise
 from tests.support.server import Server
 
 
-def test_a_file_that_is_no_photo(visit: Visit, server: Server) -> None:
+def test_file_without_photo(visit: Visit, server: Server) -> None:
     visit.failed_loads_are_fine = True
     page = visit.start()
     visit.add(photo(b"no photo at all", "notes.txt", "text/plain"))
@@ -32,7 +32,7 @@ def test_a_file_that_is_no_photo(visit: Visit, server: Server) -> None:
     expect(page.locator("#uploads")).to_be_hidden()
 
 
-def test_a_busy_service_is_asked_again(visit: Visit) -> None:
+def test_busy_service_is_retried(visit: Visit) -> None:
     visit.failed_loads_are_fine = True
     page = visit.start()
     refusals = iter([503, 429])
@@ -50,7 +50,7 @@ def test_a_busy_service_is_asked_again(visit: Visit) -> None:
     assert "The service is busy. Trying again in 1 s …" in visit.said()
 
 
-def test_many_photos_stay_in_the_list(visit: Visit) -> None:
+def test_many_photos_stay_in_list(visit: Visit) -> None:
     page = visit.start()
     visit.add(*(photo(encoded(noise(200, 300, seed=970 + n)), f"{n}.png") for n in range(4)))
     for number in range(4):
@@ -62,7 +62,7 @@ def test_many_photos_stay_in_the_list(visit: Visit) -> None:
     visit.result()
 
 
-def test_a_large_photo_is_made_smaller_and_a_service_may_be_gone(
+def test_large_photo_and_stopped_service(
     visitor: Callable[..., Visit],
     start_server: Callable[..., Server],
     tmp_path: Path,
@@ -102,7 +102,7 @@ def test_a_large_photo_is_made_smaller_and_a_service_may_be_gone(
         assert again.stop(signal.SIGTERM) == 0
 
 
-def test_a_link_is_for_everyone_and_the_photo_is_not(
+def test_shared_link_shows_result_without_photo(
     visitor: Callable[..., Visit], sample: bytes
 ) -> None:
     with Image.open(BytesIO(sample)) as picture:
@@ -139,9 +139,7 @@ def test_a_link_is_for_everyone_and_the_photo_is_not(
     expect(page.locator("#compare")).to_be_enabled()
 
 
-def test_the_place_in_the_queue_survives_a_reload(
-    gated: str, visitor: Callable[..., Visit], gate: Gate
-) -> None:
+def test_queue_position_after_reload(gated: str, visitor: Callable[..., Visit], gate: Gate) -> None:
     visit = visitor(gated)
     page = visit.start()
     for seed in (990, 991):
@@ -157,7 +155,7 @@ def test_the_place_in_the_queue_survives_a_reload(
     expect(state).to_have_text("Done", timeout=PATIENCE)
 
 
-def test_an_address_that_is_no_result(visit: Visit) -> None:
+def test_address_without_result(visit: Visit) -> None:
     visit.failed_loads_are_fine = True
     page = visit.start("/ui#" + "0" * 64)
     expect(page.locator("#result-title")).to_have_text("This result is not there any more")
@@ -165,7 +163,7 @@ def test_an_address_that_is_no_result(visit: Visit) -> None:
     expect(page.locator("#start-title")).to_be_focused()
 
 
-def test_photos_are_dropped_and_pasted(visit: Visit, sample: bytes) -> None:
+def test_drop_and_paste(visit: Visit, sample: bytes) -> None:
     page = visit.start()
     give = """([bytes, kind]) => {
       const transfer = new DataTransfer();

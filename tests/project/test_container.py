@@ -135,7 +135,7 @@ def check_service(python: Path | str, server: Server, image: Path) -> None:
     assert set((image / "app").rglob("*")) == before
 
 
-def test_the_image_has_what_the_service_needs(image: Path, tmp_path: Path) -> None:
+def test_image_has_files_of_service(image: Path, tmp_path: Path) -> None:
     server = serve(sys.executable, image, tmp_path / "data")
     check_service(sys.executable, server, image)
     ended = subprocess.run(
@@ -144,14 +144,14 @@ def test_the_image_has_what_the_service_needs(image: Path, tmp_path: Path) -> No
     assert b"--server" in ended.stdout
 
 
-def test_the_build_has_the_locks_that_it_installs(image: Path) -> None:
+def test_build_context_has_locks(image: Path) -> None:
     locks = re.findall(r"--require-hashes -r (\S+?)[\s;]", instructions("RUN")[0])
     assert locks == ["requirements/slim.lock", "requirements/cluster.lock"]
     for lock in locks:
         assert (image / "app" / lock).is_file(), lock
 
 
-def test_the_image_has_nothing_else(image: Path) -> None:
+def test_image_has_no_other_files(image: Path) -> None:
     there = {path.relative_to(image / "app").as_posix() for path in image.rglob("*")}
     assert "app.py" in there
     assert "models/manifest.json" in there
@@ -160,7 +160,7 @@ def test_the_image_has_nothing_else(image: Path) -> None:
     assert sum(path.stat().st_size for path in image.rglob("*") if path.is_file()) < 25e6
 
 
-def test_the_rules_of_hadolint() -> None:
+def test_hadolint() -> None:
     ended = subprocess.run(
         [TOOLS / "hadolint", "--failure-threshold", "style", "Dockerfile"],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
@@ -168,14 +168,14 @@ def test_the_rules_of_hadolint() -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_the_image_is_not_run_as_root() -> None:
+def test_image_is_not_run_as_root() -> None:
     user, group = instructions("USER")[-1].split(":")
     assert int(user) > 0
     assert int(group) > 0
     assert DOCKERFILE.index("USER ") > DOCKERFILE.rindex("RUN ")
 
 
-def test_the_settings_exist() -> None:
+def test_settings_exist() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     used = re.findall(rf"\b{PREFIX}[A-Z_]+\b", DOCKERFILE)
     assert set(used) <= known
@@ -210,14 +210,14 @@ def services() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_compose_asks_for_secrets(name: str) -> None:
+def test_compose_requires_secrets(name: str) -> None:
     ended = compose(**{other: value for other, value in SECRETS.items() if other != name})
     assert ended.returncode != 0
     assert name in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_every_service_is_bounded(services: dict[str, Any]) -> None:
+def test_every_service_has_limits(services: dict[str, Any]) -> None:
     assert set(services) == {"web", "worker", "redis"}
     for name, service in services.items():
         assert service["restart"] == "unless-stopped", name
@@ -232,7 +232,7 @@ def test_every_service_is_bounded(services: dict[str, Any]) -> None:
             assert set(service["networks"]) == {"inside"}, name
 
 
-def test_redis_keeps_what_it_has_and_asks_for_a_password(services: dict[str, Any]) -> None:
+def test_redis_persistence_and_password(services: dict[str, Any]) -> None:
     redis = services["redis"]
     words = dict(zip(redis["command"][1::2], redis["command"][2::2], strict=True))
     assert words["--appendonly"] == "yes"
@@ -247,7 +247,7 @@ def test_redis_keeps_what_it_has_and_asks_for_a_password(services: dict[str, Any
         assert services[name]["build"]["args"] == {"CLUSTER": "yes"}
 
 
-def test_the_port_is_open_to_this_machine_only(services: dict[str, Any]) -> None:
+def test_port_is_open_on_loopback_only(services: dict[str, Any]) -> None:
     (port,) = services["web"]["ports"]
     assert port["host_ip"] == "127.0.0.1"
     assert str(port["target"]) in instructions("EXPOSE")
@@ -270,7 +270,7 @@ def python_for_nobody() -> str | None:
     return None
 
 
-def test_its_commands_as_a_user_without_rights(image: Path) -> None:
+def test_commands_as_unprivileged_user(image: Path) -> None:
     if "TEST_SLIM" not in os.environ:
         pytest.skip("TEST_SLIM=1 makes an environment")
     if os.geteuid() != 0:

@@ -73,7 +73,7 @@ def violations(root: Path) -> list[str]:
     return found
 
 
-def test_imports_follow_the_layers() -> None:
+def test_imports_follow_layers() -> None:
     assert violations(REPOSITORY) == []
 
 

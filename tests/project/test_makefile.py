@@ -112,13 +112,13 @@ def recorded(project: Project) -> Project:
         (["evaluate", "DATA=data"], [FULL, TRAIN]),
     ],
 )
-def test_sets_of_a_target(recorded: Project, words: list[str], sets: list[str]) -> None:
+def test_sets_of_target(recorded: Project, words: list[str], sets: list[str]) -> None:
     (recorded.folder / "data" / "car_parts").mkdir(parents=True)
     assert recorded.installed_by(*words) == sets
     assert recorded.installed_by(*words) == []
 
 
-def test_sets_of_a_worker(recorded: Project) -> None:
+def test_sets_of_worker(recorded: Project) -> None:
     planned = recorded.make("-n", "worker").stdout
     assert re.findall(r"pip install --\S+ (.*)", planned) == [SLIM, CLUSTER]
 
@@ -162,7 +162,7 @@ def test_failed_install(recorded: Project) -> None:
     assert recorded.installed_by("install") == [SLIM]
 
 
-def test_install_tells_the_size(recorded: Project) -> None:
+def test_install_tells_size(recorded: Project) -> None:
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     for words, size in ((["install"], "390 MB"), (["install", "TORCH=yes"], "5.7 GB")):
         assert f"about {size}" in recorded.make(*words).stdout
@@ -235,7 +235,7 @@ def test_too_old_python(bare: Project) -> None:
 # --- make help
 
 
-def test_help_has_a_line_for_each_target(project: Project) -> None:
+def test_help_has_line_for_each_target(project: Project) -> None:
     joined = MAKEFILE.replace("\\\n", " ")
     targets = set(re.findall(r"^\.PHONY:(.*)$", joined, re.MULTILINE)[0].split())
     lines = project.make("help").stdout.splitlines()

@@ -117,7 +117,7 @@ def pairs(table: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "words"), pairs(WITH_INTERVAL))
-def test_figures_with_an_interval(name: str, words: str) -> None:
+def test_figures_with_interval(name: str, words: str) -> None:
     figure = WITH_INTERVAL[name][words]
     pattern = words + r" ([\d.]+)( %)? \(([\d.]+) to ([\d.]+)\)"
     found = re.search(pattern, " ".join(card(name).split()))
@@ -129,14 +129,14 @@ def test_figures_with_an_interval(name: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "pattern"), pairs(ALONE))
-def test_figures_without_one(name: str, pattern: str) -> None:
+def test_figures_without_an_interval(name: str, pattern: str) -> None:
     found = re.search(pattern, " ".join(card(name).split()))
     assert found, f"models/{name}.md does not give {ALONE[name][pattern]}"
     value = metrics()[ALONE[name][pattern]]
     assert same(found[1].rstrip("."), value, percent="%" in found[0]), (found[0], value)
 
 
-def test_every_part_is_in_the_table() -> None:
+def test_every_part_is_in_table() -> None:
     rows = re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) \|$", card("parts"), re.MULTILINE)
     assert {part for part, _, _ in rows} == set(PART_NAMES)
     for part, iou, ap in rows:
@@ -144,7 +144,7 @@ def test_every_part_is_in_the_table() -> None:
         assert same(ap, metrics()[f"ap_{part}"]), part
 
 
-def test_every_type_is_in_the_table() -> None:
+def test_every_type_is_in_table() -> None:
     rows = re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) \|$", card("types"), re.MULTILINE)
     assert {name for name, _, _ in rows} == set(TYPE_NAMES)
     for name, cars, street in rows:
@@ -152,7 +152,7 @@ def test_every_type_is_in_the_table() -> None:
         assert same(street, metrics()[f"street_f1_{name}"]), name
 
 
-def test_the_card_has_the_weights_of_the_types() -> None:
+def test_card_has_weights_of_types() -> None:
     found = re.search(r"both networks, ([\d.]+) and ([\d.]+), are fitted", card("types"))
     assert found
     thresholds = description("types")["thresholds"]
@@ -174,7 +174,7 @@ def test_table_of_accuracy() -> None:
             assert same(told, metrics()[key], percent=bool(percent)), (key, told)
 
 
-def test_accuracy_in_the_readme() -> None:
+def test_accuracy_in_readme() -> None:
     found = re.search(
         r"mean IoU of 18 parts ([\d.]+); body type right for ([\d.]+) % of Stanford Cars "
         r"and ([\d.]+) % of photos of streets",

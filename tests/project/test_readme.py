@@ -209,7 +209,7 @@ def test_every_part_and_type_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_links_lead_somewhere(name: str) -> None:
+def test_links_resolve(name: str) -> None:
     for link, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", DOCUMENTS[name]):
         if link.startswith("https://"):
             continue
@@ -225,7 +225,7 @@ def test_readme_links_all_pages() -> None:
     assert MANUAL.keys() - {README} <= linked
 
 
-def test_map_of_the_code_is_complete() -> None:
+def test_map_of_code_is_complete() -> None:
     page = DOCUMENTS["docs/architecture.md"]
     (tree,) = re.findall(r"^```\n(app\.py.*?)^```", page, re.MULTILINE | re.DOTALL)
     for name in re.findall(r"\b[\w/]+\.py|^\w+/", tree, re.MULTILINE):
@@ -236,7 +236,7 @@ def test_map_of_the_code_is_complete() -> None:
     assert packages <= set(re.findall(r"\w+/", tree))
 
 
-def test_layers_are_those_of_the_layer_test() -> None:
+def test_layers_equal_those_of_layer_test() -> None:
     source = (REPOSITORY / "tests" / "project" / "test_layers.py").read_text(encoding="utf-8")
     (layers,) = re.findall(r"^LAYERS = (\(.*?^\))", source, re.MULTILINE | re.DOTALL)
     items = re.findall(

@@ -26,7 +26,7 @@ from tests.support.pictures import encoded, noise
 from tests.support.server import Server, clean_environment
 
 
-def test_a_photo_end_to_end(server: Server, pipeline: Pipeline, sample: bytes) -> None:
+def test_photo_end_to_end(server: Server, pipeline: Pipeline, sample: bytes) -> None:
     image_hash = server.post(sample)
     server.wait(image_hash)
     assert image_hash in requests.get(server.url, timeout=60).json()
@@ -38,7 +38,7 @@ def test_a_photo_end_to_end(server: Server, pipeline: Pipeline, sample: bytes) -
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_far_over_the_limit_gets_its_answer(server: Server, chunked: bool) -> None:
+def test_oversized_body_gets_response(server: Server, chunked: bool) -> None:
     """The client must see the 413, not a reset connection."""
     data = b'{"image": "' + b"A" * 60_000_000 + b'"}'
     answer = requests.post(
@@ -53,7 +53,7 @@ def test_a_body_far_over_the_limit_gets_its_answer(server: Server, chunked: bool
     assert requests.get(server.url, timeout=60).status_code == 200
 
 
-def test_one_connection_goes_on_after_a_refusal(server: Server) -> None:
+def test_connection_stays_open_after_refusal(server: Server) -> None:
     with requests.Session() as session:
         headers = {"Content-Type": "application/json"}
         refused = session.post(server.url, data=b"x" * 40_000_000, headers=headers, timeout=120)
@@ -75,7 +75,7 @@ def noise_png() -> bytes:
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", 413),
     ],
 )
-def test_what_is_hardly_http(server: Server, request_: bytes, status: int) -> None:
+def test_malformed_http(server: Server, request_: bytes, status: int) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(request_)
@@ -88,7 +88,7 @@ def test_what_is_hardly_http(server: Server, request_: bytes, status: int) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_loses_nothing(
+def test_stop_loses_no_photo(
     start_server: Callable[..., Server], tmp_path: Path, sample: bytes, number: signal.Signals
 ) -> None:
     """Photos taken before the signal are Ready before the end or after the next start."""
@@ -109,7 +109,7 @@ def test_a_stop_loses_nothing(
     assert server.stop(signal.SIGTERM) == 0
 
 
-def test_results_can_be_fetched_while_the_service_stops(
+def test_results_while_service_stops(
     start_server: Callable[..., Server], tmp_path: Path, sample: bytes
 ) -> None:
     server = start_server(tmp_path / "data", CARSEG_WORKERS="1")
@@ -177,7 +177,7 @@ serve(app, service_of(app).engine, settings, sockets)
 """
 
 
-def test_a_job_that_hangs_does_not_keep_the_service_from_stopping(tmp_path: Path) -> None:
+def test_hanging_job_does_not_block_stop(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HANGING, str(tmp_path / "data"), str(tmp_path)],
         cwd=REPOSITORY, env=clean_environment(), stdout=subprocess.PIPE, text=True,
@@ -187,7 +187,7 @@ def test_a_job_that_hangs_does_not_keep_the_service_from_stopping(tmp_path: Path
     assert server.stop(signal.SIGTERM) == 0
 
 
-def test_a_taken_port(server: Server) -> None:
+def test_port_in_use(server: Server) -> None:
     port = server.url.rpartition(":")[2]
     ended = subprocess.run(
         [sys.executable, "app.py"],

@@ -36,14 +36,14 @@ def sample_photo(path: Path = SAMPLE) -> ValidationPhoto:
     return ValidationPhoto(path, "cars", path.stem, "sedan", 4)
 
 
-def test_the_answer_for_the_sample(service: Service) -> None:
+def test_answer_for_sample(service: Service) -> None:
     (answer,) = service.answers([sample_photo()], "sample")
     assert answer.type == "sedan"
     assert {"hood", "front_bumper"} <= answer.delivered <= set(answer.confidences)
     assert not answer.is_empty
 
 
-def test_masks_are_compared_in_the_size_of_the_photo(service: Service, tmp_path: Path) -> None:
+def test_masks_are_compared_in_size_of_photo(service: Service, tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     photos = list_annotated_photos(data, tmp_path / "cache")
     for answer in service.parts_answers(photos):
@@ -54,7 +54,7 @@ def test_masks_are_compared_in_the_size_of_the_photo(service: Service, tmp_path:
         assert hood.max(0) == pytest.approx((y1 - 1, x1 * 4 / 3 - 1), abs=2)
 
 
-def test_the_sample_is_the_same_car_when_it_is_turned(service: Service) -> None:
+def test_turned_sample_is_same_car(service: Service) -> None:
     answers = service.turned_answers([sample_photo()])
     assert [answer.turn for answer in answers] == list(TURNS)
     for answer in answers:
@@ -70,14 +70,14 @@ def test_turns_are_clockwise() -> None:
     assert turned(picture, 180).tolist() == [[4, 3], [2, 1]]
 
 
-def test_the_sample_in_all_sizes(service: Service) -> None:
+def test_sample_in_all_sizes(service: Service) -> None:
     (answer,) = service.sizes_answers([sample_photo()])
     assert answer.types == ["sedan"] * len(SIZES)
     assert not any(answer.is_empty)
 
 
 @pytest.mark.parametrize("longest", [50, 300])
-def test_the_longest_side_gets_the_size(longest: int) -> None:
+def test_longest_side_gets_size(longest: int) -> None:
     rgb = np.full((80, 120, 3), 7, np.uint8)
     assert resized(rgb, longest).shape == (round(longest * 2 / 3), longest, 3)
     assert resized(rgb.transpose(1, 0, 2), longest).shape[0] == longest
@@ -99,12 +99,12 @@ def test_close_ups_are_around_their_parts(tmp_path: Path) -> None:
     assert len(list_close_ups(data, photos[:1], most=9)) == len(BOXES)
 
 
-def test_close_ups_end_with_the_photo() -> None:
+def test_close_ups_end_at_photo_edge() -> None:
     part = Annotation("wheel", [[0.0, 40.0, 20.0, 40.0, 20.0, 60.0]])
     assert close_up_box(part, 64, 100, squashed=False) == (0, 34, 26, 64)
 
 
-def test_a_close_up_of_the_hood(service: Service) -> None:
+def test_close_up_of_hood(service: Service) -> None:
     rgb = cv2.imread(str(SAMPLE))
     assert rgb is not None
     height, width = rgb.shape[:2]

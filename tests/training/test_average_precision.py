@@ -35,7 +35,7 @@ def parts(guess: NDArray[np.uint8], confidence: float) -> list[Part]:
     return outline(guess, dict.fromkeys(names, confidence), tolerance=0)
 
 
-def test_a_wrong_part_ranked_first_halves_the_precision() -> None:
+def test_wrong_part_ranked_first_halves_precision() -> None:
     truth = labels(hood=(10, 10, 30, 30))
     elsewhere = labels(hood=(40, 5, 50, 15))
     precision = MaskPrecision([(parts(truth, 0.6), truth, ()), (parts(elsewhere, 0.9), truth, ())])
@@ -46,7 +46,7 @@ def test_a_wrong_part_ranked_first_halves_the_precision() -> None:
     assert ap50 == pytest.approx(51 / 101 / 2)
 
 
-def test_a_part_counts_at_the_thresholds_that_its_iou_passes() -> None:
+def test_part_counts_at_thresholds_that_its_iou_passes() -> None:
     truth = labels(hood=(10, 10, 30, 30))
     guess = labels(hood=(10, 10, 30, 24))  # IoU 0.7: passes 0.50, 0.55, 0.60, 0.65 and 0.70
     by_part = MaskPrecision([(parts(guess, 0.9), truth, ())]).by_part()
@@ -54,12 +54,12 @@ def test_a_part_counts_at_the_thresholds_that_its_iou_passes() -> None:
     assert np.isnan(by_part[WHEEL - 1]).all()  # no photo shows one
 
 
-def test_nothing_found_is_nothing_right() -> None:
+def test_no_parts_found() -> None:
     truth = labels(hood=(10, 10, 30, 30))
     assert MaskPrecision([([], truth, ())]).by_part()[HOOD - 1].tolist() == [0.0, 0.0]
 
 
-def test_what_nobody_can_judge_is_left_out() -> None:
+def test_unjudged_parts_are_left_out() -> None:
     truth = labels(hood=(10, 10, 30, 30))
     elsewhere = labels(hood=(40, 5, 50, 15))
     right, wrong = (parts(truth, 0.6), truth, ()), parts(elsewhere, 0.9)
@@ -74,7 +74,7 @@ def test_what_nobody_can_judge_is_left_out() -> None:
     assert both == pytest.approx([51 / 101 / 2, 51 / 101 / 2])
 
 
-def test_ignored_pixels_of_a_right_part_count_for_nothing() -> None:
+def test_ignored_pixels_of_correct_part() -> None:
     truth = labels(hood=(10, 10, 30, 30))
     truth[10:30, 30:40] = 255
     guess = labels(hood=(10, 10, 40, 30))
@@ -102,7 +102,7 @@ def random_answers(count: int) -> list[Judged]:
     return answers
 
 
-def test_the_mean_over_parts_is_what_coco_reports() -> None:
+def test_mean_over_parts_equals_pycocotools() -> None:
     answers = random_answers(12)
     images, annotations, results = _documents(answers)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -116,14 +116,14 @@ def test_the_mean_over_parts_is_what_coco_reports() -> None:
     assert (ap, ap50) == pytest.approx(tuple(reference.stats[:2]), abs=1e-12)
 
 
-def test_photos_drawn_anew_count_as_often_as_they_are_drawn() -> None:
+def test_resampled_photos_count_by_weight() -> None:
     answers = random_answers(5)
     chosen = np.array([3, 0, 3, 4, 4])
     again = MaskPrecision([answers[i] for i in chosen]).by_part()
     np.testing.assert_allclose(MaskPrecision(answers).by_part(chosen), again, atol=1e-12)
 
 
-def test_iou_is_that_of_pycocotools() -> None:
+def test_iou_equals_pycocotools() -> None:
     rng = np.random.default_rng(1)
     truth = rng.integers(0, 19, (30, 40), np.uint8)
     guess = np.where(rng.random((30, 40)) < 0.6, truth, rng.integers(0, 19, (30, 40))).astype(

@@ -41,14 +41,14 @@ def test_error_by_hand() -> None:
     assert calibration_error(confidence, right) == pytest.approx(error)
 
 
-def test_the_map_is_found_again() -> None:
+def test_map_is_recovered() -> None:
     seen = verdicts(20_000, 2.5, -1.2)
     platt = fit_platt(seen.confidence, seen.right)
     assert platt.slope == pytest.approx(2.5, abs=0.15)
     assert platt.offset == pytest.approx(-1.2, abs=0.15)
 
 
-def test_unseen_photos_gain() -> None:
+def test_calibration_improves_unseen_photos() -> None:
     seen = verdicts(600, 3.0, -2.0)
     before = calibration_error(seen.confidence, seen.right)
     after = calibration_error(unseen_platt(seen), seen.right)
@@ -57,7 +57,7 @@ def test_unseen_photos_gain() -> None:
 
 
 @pytest.mark.parametrize("wrong", [0, 30])
-def test_the_order_stays_even_where_nothing_is_to_be_learnt(wrong: int) -> None:
+def test_order_is_kept_without_signal(wrong: int) -> None:
     confidence = np.linspace(0.01, 0.99, 60)
     platt = fit_platt(confidence, np.arange(60) >= wrong)
     assert np.isfinite([platt.slope, platt.offset]).all()
@@ -86,7 +86,7 @@ def labelled_logits(temperature: float) -> tuple[NDArray[np.float64], NDArray[np
     return true * temperature, labels
 
 
-def test_a_temperature_is_found_again() -> None:
+def test_temperature_is_recovered() -> None:
     logits, labels = labelled_logits(1.7)
     alike = np.ones(len(labels))
     (weight,) = fit_weights(logits[None], labels, alike)
@@ -97,7 +97,7 @@ def test_a_temperature_is_found_again() -> None:
     assert calibration_error(softmax(logits).max(1), right) > 0.05
 
 
-def test_two_networks_that_know_different_things() -> None:
+def test_two_complementary_networks() -> None:
     true, labels = labelled_logits(1.0)
     rng = np.random.default_rng(1)
     first = true + rng.normal(0, 1, true.shape)
@@ -109,7 +109,7 @@ def test_two_networks_that_know_different_things() -> None:
     assert (both.argmax(1) == labels).mean() > (first.argmax(1) == labels).mean() + 0.02
 
 
-def test_photos_that_count_for_nothing_change_nothing() -> None:
+def test_photos_without_weight_change_nothing() -> None:
     logits, labels = labelled_logits(1.7)
     counts = np.where(np.arange(len(labels)) < 4000, 1.0, 0.0)
     some = fit_weights(logits[None, :4000], labels[:4000], counts[:4000])
@@ -128,7 +128,7 @@ def test_one_weight_changes_no_answer() -> None:
     assert soft.sum() == pytest.approx(1)
 
 
-def test_a_map_can_be_undone() -> None:
+def test_inverse_map() -> None:
     raw = np.array([0.01, 0.2, 0.7, 0.97])
     for platt in (Platt(), Platt(2.4, -1.6), Platt(5.0, -6.0)):
         np.testing.assert_allclose(uncalibrated(platt(raw), platt), raw, atol=1e-6)

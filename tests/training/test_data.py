@@ -20,7 +20,7 @@ from training.type_data import NO_CAR, TYPES, list_empty, list_samples, list_str
 from vision.labels import label_of
 
 
-def test_the_validation_photos_are_those_that_are_named(tmp_path: Path) -> None:
+def test_validation_photos_are_the_listed_ones(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     train, val = annotated_samples(data, tmp_path / "cache")
     assert [sample.image.name for sample in val] == annotated_names(8)[:VALIDATION]
@@ -46,7 +46,7 @@ def test_data_without_corrections_are_refused(tmp_path: Path) -> None:
         annotated_samples(data, tmp_path / "cache")
 
 
-def test_corrections_change_the_labels(tmp_path: Path) -> None:
+def test_corrections_change_labels(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     name = annotated_names(8)[0]
     correction = {
@@ -82,13 +82,13 @@ def test_corrections_change_the_labels(tmp_path: Path) -> None:
         ({}, "tailgate"),  # nothing is known: the name that it has
     ],
 )
-def test_the_lid_gets_its_ordinary_name(tmp_path: Path, row: dict[str, str], name: str) -> None:
+def test_lid_gets_ordinary_name(tmp_path: Path, row: dict[str, str], name: str) -> None:
     file = tmp_path / "corrections.json"
     file.write_text(json.dumps({"a.jpg": row}), encoding="utf-8")
     assert read_corrections(file)["a.jpg"].name_of("tailgate") == name
 
 
-def test_photos_for_the_types_are_trained_on_or_measured_on(tmp_path: Path) -> None:
+def test_type_photos_are_in_one_set_only(tmp_path: Path) -> None:
     data = write_data(tmp_path)
     train, val = list_samples(data, "train"), list_samples(data, "val")
     assert {s.path for s in train}.isdisjoint(s.path for s in val)
@@ -103,14 +103,14 @@ def test_photos_for_the_types_are_trained_on_or_measured_on(tmp_path: Path) -> N
     }  # fmt: skip
 
 
-def test_every_sixth_photo_without_a_car_is_for_validation(tmp_path: Path) -> None:
+def test_every_sixth_photo_without_car_is_for_validation(tmp_path: Path) -> None:
     data = write_data(tmp_path)
     val = [path.name for path in list_empty(data, "val")]
     assert val == ["0.webp", "motorcycle_1.webp"]  # the first and the seventh of both folders
     assert len(list_empty(data, "train")) == 6
 
 
-def test_street_photos_have_a_type_and_a_part(tmp_path: Path) -> None:
+def test_street_photos_have_type_and_part(tmp_path: Path) -> None:
     data = write_data(tmp_path)
     (train,) = list_street(data, "train")
     assert (train.path.name, train.label) == ("street_0.webp", TYPES.index("suv"))
@@ -119,7 +119,7 @@ def test_street_photos_have_a_type_and_a_part(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_teacher_labels_what_it_is_sure_of(tmp_path: Path) -> None:
+def test_teacher_labels_sure_pixels(tmp_path: Path) -> None:
     sedans = tmp_path / "car_types" / "train" / "sedan"
     sedans.mkdir(parents=True)
     shutil.copy(SAMPLE, sedans / "car.jpg")
@@ -148,7 +148,7 @@ def test_a_teacher_labels_what_it_is_sure_of(tmp_path: Path) -> None:
     assert json.loads((run.out / "index.json").read_text(encoding="utf-8")) == [row]
 
 
-def test_label_maps_may_be_read_while_they_are_written_again(tmp_path: Path) -> None:
+def test_label_maps_can_be_read_during_rewrite(tmp_path: Path) -> None:
     """Two trainings share them; a reader must never see half a file."""
     data = write_data(tmp_path / "data", count=4)
     train, val = annotated_samples(data, tmp_path / "cache")

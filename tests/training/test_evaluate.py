@@ -17,9 +17,7 @@ from training.answers import Service
 from training.evaluate import GROUPS, Evaluation, Options, evaluate
 
 
-def test_each_group_has_its_rows_and_the_report_its_files(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
+def test_each_group_has_its_rows_and_report_its_files(pipeline: Pipeline, tmp_path: Path) -> None:
     data, report = write_data(tmp_path / "data"), tmp_path / "report"
     options = Options(report=report, cache=tmp_path / "cache", rounds=5)
     rows = evaluate(Service(pipeline), data, options)
@@ -40,7 +38,7 @@ def test_each_group_has_its_rows_and_the_report_its_files(
     assert (report / "parts.md").exists()
 
 
-def test_a_group_asks_for_no_more_than_it_needs(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_group_computes_only_needed_answers(pipeline: Pipeline, tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     options = Options(("empty",), cache=tmp_path / "cache")
     rows = evaluate(Service(pipeline), data, options)
@@ -50,7 +48,7 @@ def test_a_group_asks_for_no_more_than_it_needs(pipeline: Pipeline, tmp_path: Pa
     assert set(Options().groups) == set(GROUPS)
 
 
-def test_halves_have_other_photos(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_halves_share_no_photo(pipeline: Pipeline, tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     service = Service(pipeline)
     halves = [
@@ -66,7 +64,7 @@ def test_halves_have_other_photos(pipeline: Pipeline, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_unusable_folder_is_named(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     (data / "car_parts" / "corrections.json").write_text("[]", encoding="utf-8")
     ended = subprocess.run(

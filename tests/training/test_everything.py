@@ -33,7 +33,7 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.timeout(1800)  # half a minute of work, but the machine may have other work, too
-def test_killed_and_gone_on(tmp_path: Path) -> None:
+def test_resume_after_kill(tmp_path: Path) -> None:
     data, out = write_data(tmp_path / "data"), tmp_path / "out"
     words, environment = command(data, tmp_path), clean_environment()
     with (tmp_path / "first.log").open("wb") as log:
@@ -81,7 +81,7 @@ def check_report(folder: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_folder_of_other_knobs_is_left_alone(tmp_path: Path) -> None:
+def test_folder_of_other_options_is_left_alone(tmp_path: Path) -> None:
     knobs = Knobs(tmp_path / "data", tmp_path / "out", tmp_path / "models", scale=0.5)
     knobs.out.mkdir()
     for stage in plan(knobs):

@@ -43,7 +43,7 @@ def test_equals_torch(kernel: int, stride: int, same: bool, size: tuple[int, int
         assert error < 0.01  # bf16 has 8 bits of precision
 
 
-def test_leaves_other_convolutions_and_the_state_dict_alone() -> None:
+def test_other_convolutions_and_state_dict_are_unchanged() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     assert use_fast_depthwise(network) == 1

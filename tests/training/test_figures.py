@@ -63,7 +63,7 @@ def test_types() -> None:
     assert confusion.sum() == len(CARS)
 
 
-def test_the_confidence_of_a_type_that_is_given() -> None:
+def test_confidence_of_reported_type() -> None:
     verdicts = type_verdicts(CARS)
     assert verdicts.right.tolist() == [True, True, False, True]
     assert calibration_estimate(verdicts).value == pytest.approx(0.9 - 3 / 4)
@@ -80,19 +80,19 @@ def answer(hood: slice, confidence: float, key: str = "x", missing: str = "") ->
     return PartsAnswer(photo, parts, parts, confidences, guess, truth)
 
 
-def test_parts_are_right_above_half_an_iou() -> None:
+def test_parts_are_correct_above_half_iou() -> None:
     verdicts = part_verdicts([answer(slice(0, 11), 0.8), answer(slice(0, 10), 0.7)])
     assert verdicts.confidence.tolist() == [0.8, 0.95, 0.7, 0.95]
     assert verdicts.right.tolist() == [True, True, False, True]  # 0.55, 1, exactly 0.5, 1
     assert verdicts.photo.tolist() == [0, 0, 1, 1]
 
 
-def test_a_part_that_is_not_annotated_is_not_judged() -> None:
+def test_unannotated_part_is_not_judged() -> None:
     verdicts = part_verdicts([answer(slice(22, 30), 0.8, missing="hood")])
     assert verdicts.confidence.tolist() == [0.95]
 
 
-def test_intervals_enclose_the_figures() -> None:
+def test_intervals_enclose_figures() -> None:
     found = [answer(slice(0, width), 0.8, key=str(width)) for width in (20, 18, 12, 6)]
     estimates = part_estimates(found, rounds=50)
     for name in ("miou", "ap", "iou_hood", "ap_hood", "ap50_hood"):

@@ -36,7 +36,7 @@ def write_coco(folder: Path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
-def test_own_photos_give_a_models_folder_that_loads(tmp_path: Path) -> None:
+def test_own_photos_result_in_loadable_models(tmp_path: Path) -> None:
     coco = write_coco(tmp_path)
     train = own_samples(coco, tmp_path, tmp_path / "labels")
     out = tmp_path / "my_models"
@@ -51,7 +51,7 @@ def test_own_photos_give_a_models_folder_that_loads(tmp_path: Path) -> None:
     assert "iou_hood" in figures
 
 
-def test_a_missing_photo_is_named(tmp_path: Path) -> None:
+def test_missing_photo_is_named(tmp_path: Path) -> None:
     coco = write_coco(tmp_path)
     (tmp_path / "a.png").unlink()
     with pytest.raises(OwnDataError, match=r"a\.png"):
@@ -68,7 +68,7 @@ def test_a_missing_photo_is_named(tmp_path: Path) -> None:
         ('"file_name": "a.png"', '"file_name": "b.png"', r"b\.png"),
     ],
 )
-def test_data_that_cant_be_used(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_unusable_data(tmp_path: Path, old: str, new: str, told: str) -> None:
     coco = write_coco(tmp_path)
     text = coco.read_text(encoding="utf-8")
     assert old in text

@@ -15,7 +15,7 @@ def test_wilson_by_hand() -> None:
     assert (estimate.low, estimate.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
 
 
-def test_none_and_all_have_an_interval() -> None:
+def test_intervals_of_none_and_all() -> None:
     assert proportion(0, 20).low == 0
     assert proportion(0, 20).high == pytest.approx(0.1611, abs=1e-4)
     assert proportion(20, 20).high == 1
@@ -24,14 +24,14 @@ def test_none_and_all_have_an_interval() -> None:
         proportion(0, 0)
 
 
-def test_photos_of_a_car_are_drawn_together() -> None:
+def test_photos_of_one_car_are_resampled_together() -> None:
     for chosen in group_draws(["a", "b", "a", "c"], rounds=20):
         counts = np.bincount(chosen, minlength=4)
         assert counts[0] == counts[2]
         assert counts[0] + counts[1] + counts[3] == 3
 
 
-def test_the_interval_of_a_mean_is_that_of_its_error() -> None:
+def test_interval_of_a_mean() -> None:
     values = np.random.default_rng(0).normal(5.0, 2.0, 400)
 
     def mean(chosen: NDArray[np.int64]) -> dict[str, float]:
@@ -42,13 +42,13 @@ def test_the_interval_of_a_mean_is_that_of_its_error() -> None:
     assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * 2.0 / 20, rel=0.2)
 
 
-def test_a_ratio_weighs_photos_by_their_counts() -> None:
+def test_ratio_weighs_photos_by_counts() -> None:
     estimate = ratio([1, 9], [2, 10], ["a", "b"])
     assert estimate.value == pytest.approx(10 / 12)
     assert (estimate.low, estimate.high) == pytest.approx((0.5, 0.9))
 
 
-def test_a_ratio_of_all_has_the_interval_of_so_many_photos() -> None:
+def test_interval_of_a_full_ratio() -> None:
     assert ratio([4, 3, 0], [4, 3, 0], "abc") == proportion(2, 2)
     assert ratio([0, 0, 0], [4, 3, 1], "aab") == proportion(0, 2)
     with pytest.raises(ValueError, match="nothing"):

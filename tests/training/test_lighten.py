@@ -27,7 +27,7 @@ def full() -> PartNetwork:
     return network
 
 
-def test_kernels_that_can_be_split_are_split_exactly(full: PartNetwork) -> None:
+def test_separable_kernels_are_split_exactly(full: PartNetwork) -> None:
     with torch.no_grad():
         weight = full.mixers[-1].state_dict()["0.weight"]
         count = len(weight)
@@ -38,7 +38,7 @@ def test_kernels_that_can_be_split_are_split_exactly(full: PartNetwork) -> None:
         assert light_loss(light, full, X).item() == pytest.approx(0, abs=1e-4)
 
 
-def test_steps_bring_it_nearer_and_leave_what_is_coarser_alone(full: PartNetwork) -> None:
+def test_steps_reduce_error_and_keep_coarser_layers(full: PartNetwork) -> None:
     light = lightened(full).train()
     before = {name: value.clone() for name, value in light.state_dict().items()}
     learning = [parameter for parameter in light.parameters() if parameter.requires_grad]
@@ -59,7 +59,7 @@ def test_steps_bring_it_nearer_and_leave_what_is_coarser_alone(full: PartNetwork
     assert changed == {"laterals.3", "downs.2", "mixers.2", "head.weight", "head.bias"}
 
 
-def test_its_weights_are_of_the_light_network(tmp_path: Path, full: PartNetwork) -> None:
+def test_weights_of_the_light_network(tmp_path: Path, full: PartNetwork) -> None:
     torch.save(full.state_dict(), tmp_path / "full.pt")
     options = LightRun(
         write_data(tmp_path / "data"), tmp_path / "full.pt", tmp_path / "light",
@@ -75,7 +75,7 @@ def test_its_weights_are_of_the_light_network(tmp_path: Path, full: PartNetwork)
         start_from(PartNetwork(**OPTIONS), options.out / "ema.pt")
 
 
-def test_the_weights_in_use_are_of_the_light_network() -> None:
+def test_weights_in_use_are_of_light_network() -> None:
     weights = MODELS / "parts.safetensors"
     start_from(PartNetwork(**LIGHT), weights)
     with pytest.raises(ValueError, match=r"another network: mixers.2"):

@@ -54,7 +54,7 @@ def train(out: Path, stop_after: int | None = None) -> dict[str, Tensor]:
     return run(new_network(), feed, loss, evaluate, options).state_dict()
 
 
-def test_resuming_gives_the_same_weights(tmp_path: Path) -> None:
+def test_resuming_gives_same_weights(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole")
     with pytest.raises(StoppedError):
         train(tmp_path / "parts", stop_after=2)
@@ -77,7 +77,7 @@ def description(**changes: object) -> ModelDescription:
     return ModelDescription(**(fields | changes))  # type: ignore[arg-type]
 
 
-def test_exported_weights_give_the_same_output(tmp_path: Path) -> None:
+def test_exported_weights_give_same_output(tmp_path: Path) -> None:
     from vision.networks import build_network
 
     torch.manual_seed(0)

@@ -31,7 +31,7 @@ def folder_with_new_weights(folder: Path, name: str, seed: int) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_other_weights_have_the_same_graph(tmp_path: Path, name: str) -> None:
+def test_other_weights_have_same_graph(tmp_path: Path, name: str) -> None:
     folders = [folder_with_new_weights(tmp_path / str(seed), name, seed) for seed in (1, 2)]
     graph = read_description(name).graph
     one, other = ((folder / graph).read_bytes() for folder in folders)
@@ -39,7 +39,7 @@ def test_other_weights_have_the_same_graph(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_exported_gives_the_same_answers(tmp_path: Path, name: str) -> None:
+def test_exported_network_returns_same_output(tmp_path: Path, name: str) -> None:
     folder = folder_with_new_weights(tmp_path / "models", name, 3)
     description = read_description(name, folder)
     fields = description.input
@@ -55,7 +55,7 @@ def test_what_is_exported_gives_the_same_answers(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_graph_holds_no_weights(name: str) -> None:
+def test_graph_holds_no_weights(name: str) -> None:
     description = read_description(name)
     model = onnx.load(MODELS / description.graph, load_external_data=False)
     assert model.graph.initializer
@@ -67,7 +67,7 @@ def test_the_graph_holds_no_weights(name: str) -> None:
     onnx.checker.check_model(whole)
 
 
-def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+def test_mismatched_weights_are_named(tmp_path: Path) -> None:
     fields = read_fields("types")
     (tmp_path / "types.json").write_text(json.dumps(fields))
     network = build_network("classifier", fields["options"] | {"num_classes": 4})

@@ -31,7 +31,7 @@ STILL = Jitter((1.0, 1.0), (1.0, 1.0), turn=0, shear=0, perspective=0, mirror=0.
 MIRRORED = Jitter((1.0, 1.0), (1.0, 1.0), turn=0, shear=0, perspective=0, mirror=1.0)
 
 
-def test_a_mirrored_label_is_the_other_side_and_back() -> None:
+def test_mirrored_label_is_other_side_and_back() -> None:
     assert FLIPPED[LEFT_DOOR] == RIGHT_DOOR
     assert FLIPPED[HOOD] == HOOD
     assert FLIPPED[0] == 0
@@ -39,7 +39,7 @@ def test_a_mirrored_label_is_the_other_side_and_back() -> None:
     np.testing.assert_array_equal(FLIPPED[FLIPPED], np.arange(256))
 
 
-def test_a_flip_moves_the_pixels_and_swaps_the_sides() -> None:
+def test_flip_moves_pixels_and_swaps_sides() -> None:
     image = np.full((64, 64, 3), 100, np.uint8)
     image[:, :16] = 250
     labels = np.zeros((64, 64), np.uint8)
@@ -51,7 +51,7 @@ def test_a_flip_moves_the_pixels_and_swaps_the_sides() -> None:
     np.testing.assert_array_equal(mirrored, FLIPPED[still][:, ::-1])
 
 
-def test_labels_follow_the_pixels() -> None:
+def test_labels_follow_pixels() -> None:
     """A mark in the photo stays where the label is, for any geometry."""
     jitter = Jitter((1.0, 1.8), (0.6, 1.4))
     labels = np.zeros((100, 100), np.uint8)
@@ -93,7 +93,7 @@ def test_coco_polygons_become_label_maps(tmp_path: Path) -> None:
     assert labels[5:7, 7:9].max() == 0  # a part that we do not know
 
 
-def test_near_duplicates_share_a_group_mirrored_too(tmp_path: Path) -> None:
+def test_near_duplicates_share_group_mirrored_too(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     photos = [cv2.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), (64, 64)) for _ in range(3)]
     photos += [photos[0][:, ::-1], np.clip(photos[1].astype(int) + 3, 0, 255).astype(np.uint8)]
@@ -119,7 +119,7 @@ def test_scores_equal_those_by_hand() -> None:
     assert figures["swapped"] == pytest.approx(1 / 3)
 
 
-def test_a_part_that_is_not_annotated_is_neither_right_nor_wrong() -> None:
+def test_unannotated_part_is_not_scored() -> None:
     truth = np.array([[LEFT_DOOR, LEFT_DOOR, 0, 0]], np.uint8)
     guess = np.array([[LEFT_DOOR, HOOD, HOOD, RIGHT_DOOR]], np.uint8)
     scores = PartScores()
@@ -130,7 +130,7 @@ def test_a_part_that_is_not_annotated_is_neither_right_nor_wrong() -> None:
     assert truth.tolist() == [[LEFT_DOOR, LEFT_DOOR, 0, 0]]
 
 
-def test_training_steps_lower_the_loss() -> None:
+def test_training_steps_lower_loss() -> None:
     torch.manual_seed(0)
     network = build_network("pyramid", OPTIONS).train()
     x = torch.randn(2, 3, 64, 64)
@@ -148,7 +148,7 @@ def test_training_steps_lower_the_loss() -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_the_known_type_decides_between_trunk_and_tailgate() -> None:
+def test_known_type_decides_between_trunk_and_tailgate() -> None:
     chances = np.zeros((19, 1, 1), np.float32)
     chances[TAILGATE], chances[TRUNK] = 0.6, 0.3
     for car_type, right, wrong in (("sedan", TRUNK, TAILGATE), ("suv", TAILGATE, TRUNK)):

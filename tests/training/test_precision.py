@@ -22,13 +22,13 @@ def has_it(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     precision.has_bfloat16.cache_clear()
 
 
-def test_the_type_of_what_is_computed(has_it: bool) -> None:
+def test_dtype_of_computation(has_it: bool) -> None:
     with mixed_precision():
         output = nn.Conv2d(3, 4, 1)(torch.zeros(1, 3, 2, 2))
     assert output.dtype is (torch.bfloat16 if has_it else torch.float32)
 
 
-def test_depthwise_gradients_of_our_own_go_with_it(has_it: bool, tmp_path: Path) -> None:
+def test_fast_depthwise_gradients(has_it: bool, tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.Flatten(), nn.Linear(12, 1))
     x = torch.ones(1, 3, 4, 4)
     loop.run(

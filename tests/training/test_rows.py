@@ -71,13 +71,13 @@ def test_cars() -> None:
     }
 
 
-def test_parts_that_are_delivered_with_no_confidence() -> None:
+def test_parts_at_zero_confidence() -> None:
     parts = {"hood": 0.04, "wheel": 0.05, "trunk": 0.01}
     found = Answer(photo("a"), None, parts, frozenset(("hood", "wheel")), 0, "")
     assert counted(car_rows([found]))["low_confidence"] == "1 of 2"
 
 
-def test_photos_without_a_car() -> None:
+def test_photos_without_car() -> None:
     empty, other = photo("a", kind="empty"), photo("b", kind="others")
     found = [
         answer(empty, car_type=None), answer(empty, "wheel", car_type=None),
@@ -148,7 +148,7 @@ def test_four_door_cars_keep_their_back_doors() -> None:
     assert counted(mask_rows(found, rounds=3))["four_door_kept"] == "2 of 3"
 
 
-def test_nothing_has_no_rows() -> None:
+def test_no_photos_no_rows() -> None:
     for rows in (
         mask_rows([]), car_rows([]), empty_rows([]), turned_rows([]), close_up_rows([]),
         sizes_rows([]),
@@ -156,7 +156,7 @@ def test_nothing_has_no_rows() -> None:
         assert rows == Rows()
 
 
-def test_the_table_has_figure_interval_and_number_of_photos() -> None:
+def test_table_has_figure_interval_and_count() -> None:
     rows = [
         Row("miou", "mIoU", Estimate(0.8712, 0.84, 0.9), 59),
         Row("doors", "doors", proportion(1, 58), 58, "1 of 58"),

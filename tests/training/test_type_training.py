@@ -29,7 +29,7 @@ class Fixed(nn.Module):
         return self.logits.expand(len(x), -1)
 
 
-def test_doors_count_where_they_are_known() -> None:
+def test_doors_count_if_known() -> None:
     x, label = torch.zeros(64, 3, 8, 8), 4
     losses = {}
     for doors in (1, 0, -1):
@@ -41,7 +41,7 @@ def test_doors_count_where_they_are_known() -> None:
     assert losses[1] == pytest.approx(losses[-1], abs=0.01)
 
 
-def test_samples_give_type_and_doors(tmp_path: Path) -> None:
+def test_samples_have_type_and_doors(tmp_path: Path) -> None:
     samples = list_samples(write_data(tmp_path), "val")
     dataset = TypeDataset(samples, (32, 48), epoch=0)
     assert [dataset[i][1].tolist() for i in range(len(samples))] == [
@@ -58,7 +58,7 @@ def layout() -> Layout:
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
-def test_the_box_turns_with_the_parts(quarters: int) -> None:
+def test_box_turns_with_parts(quarters: int) -> None:
     turned = quarter_turned(layout(), quarters)
     x0, y0, x1, y1 = (int(value) for value in turned.box)
     inside = np.zeros(turned.probabilities.shape[1:], bool)
@@ -90,7 +90,7 @@ def test_turns_are_labelled_also_in_mirrored_photos() -> None:
     assert seen == {0, 1, 2, 3}
 
 
-def test_the_loss_of_the_layout_network_has_both_questions() -> None:
+def test_layout_loss_has_type_and_turn() -> None:
     x, target = torch.zeros(2, 19, 4, 4), torch.tensor([[4, 1], [4, 1]])
     right = torch.zeros(12)
     right[4], right[8 + 1] = 9.0, 9.0

@@ -40,7 +40,7 @@ def test_photos_of_each_kind(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_street_photos_that_are_alike_share_a_key(tmp_path: Path) -> None:
+def test_similar_street_photos_share_a_key(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     images = data / "street" / "images"
     photo = cv2.imread(str(images / "street_1.webp"))
@@ -49,7 +49,7 @@ def test_street_photos_that_are_alike_share_a_key(tmp_path: Path) -> None:
     assert [photo.key for photo in list_street_photos(data)] == ["street_1", "street_1"]
 
 
-def test_halves_part_all_photos_and_no_cars() -> None:
+def test_halves_cover_all_photos_and_split_no_car() -> None:
     sources: tuple[tuple[Kind, str], ...] = (("cars", "a"), ("street", "b"), ("street", "c"))
     photos = [
         ValidationPhoto(Path(f"{source}_{number}.jpg"), kind, f"{source}{number // 2}", car_type)
@@ -73,7 +73,7 @@ def test_halves_part_all_photos_and_no_cars() -> None:
     assert in_half(street, "A") == [photo for photo in first if photo.kind == "street"]
 
 
-def test_some_photos_are_always_the_same_ones() -> None:
+def test_sampling_is_deterministic() -> None:
     chosen = some_of(range(100), 10)
     assert chosen == some_of(range(100), 10)
     assert chosen == sorted(set(chosen))

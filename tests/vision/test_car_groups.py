@@ -65,7 +65,7 @@ def test_pieces_of_one_car() -> None:
     assert not found.has_rivals
 
 
-def test_part_behind_a_pole() -> None:
+def test_part_behind_pole() -> None:
     """A hood in two pieces with a narrow gap belongs to one car."""
     labels = car()
     labels[:, 20] = 0
@@ -84,7 +84,7 @@ def test_cars_that_touch() -> None:
     assert found.has_rivals
 
 
-def test_stray_light_takes_no_wheel_along() -> None:
+def test_stray_light_without_wheel() -> None:
     """A second small light far from the first is dropped alone, not with the wheel near it."""
     labels = np.pad(car(), ((0, 0), (0, 30)))
     labels[24:32, 60:66] = label_of("wheel")

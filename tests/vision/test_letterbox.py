@@ -24,7 +24,7 @@ AREA, MULTIPLE = 208_896, 32
         ((20, 30), (384, 544), (363, 544)),
     ],
 )
-def test_the_input_of_photos_of_many_shapes(
+def test_input_size_by_photo_shape(
     photo: tuple[int, int], size: tuple[int, int], inner: tuple[int, int]
 ) -> None:
     placed = fit_area(np.zeros((*photo, 3), np.uint8), AREA, MULTIPLE)
@@ -33,7 +33,7 @@ def test_the_input_of_photos_of_many_shapes(
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_any_shape_fits_and_is_nearly_as_large_as_can_be(seed: int) -> None:
+def test_any_shape_fits_at_nearly_full_scale(seed: int) -> None:
     rng = np.random.default_rng(seed)
     height, width = np.exp(rng.uniform(0, 6.5, 2)).astype(int).tolist()
     placed = fit_area(np.zeros((height, width, 3), np.uint8), AREA, MULTIPLE)

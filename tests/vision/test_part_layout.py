@@ -27,7 +27,7 @@ def block(
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 @pytest.mark.parametrize("factor", [1, 2, 5])
-def test_a_part_keeps_its_place(factor: int, dtype: type) -> None:
+def test_part_keeps_position(factor: int, dtype: type) -> None:
     f = factor
     cells = block(40 * f, 60 * f, slice(10 * f, 18 * f), slice(30 * f, 42 * f), dtype)
     box = (6.0 * f, 4.0 * f, 54.0 * f, 36.0 * f)  # of the grid's proportions
@@ -38,7 +38,7 @@ def test_a_part_keeps_its_place(factor: int, dtype: type) -> None:
     np.testing.assert_allclose(grid, expected, atol=1e-5)
 
 
-def test_around_the_photo_is_background() -> None:
+def test_background_around_photo() -> None:
     cells = block(8, 8, slice(0, 8), slice(0, 8))
     grid = place_label_map(
         cells, placement((0.0, 0.0, 8.0, 8.0), SIZE), SIZE
@@ -49,14 +49,14 @@ def test_around_the_photo_is_background() -> None:
     np.testing.assert_allclose(grid.sum(0), 1, atol=1e-5)
 
 
-def test_a_box_beyond_the_photo() -> None:
+def test_box_beyond_photo() -> None:
     cells = block(20, 30, slice(0, 20), slice(0, 30))
     grid = place_label_map(cells, placement((-30.0, -20.0, 30.0, 20.0), SIZE), SIZE)
     assert grid[2][20:, 28:].min() == pytest.approx(1)
     assert grid[2][:12, :20].max() == 0
 
 
-def test_the_softmax_of_maps_and_of_rows() -> None:
+def test_softmax_of_maps_and_of_rows() -> None:
     maps = np.random.default_rng(0).normal(0, 50, (5, 3, 2)).astype(np.float32)
     found = softmax(maps)
     assert found.dtype == np.float32
@@ -73,7 +73,7 @@ def test_type_probabilities_of_both_networks() -> None:
     np.testing.assert_allclose(alone, [0.6, 0.4])
 
 
-def test_type_of_the_sample(pipeline: Pipeline, sample: bytes) -> None:
+def test_type_of_sample(pipeline: Pipeline, sample: bytes) -> None:
     rgb = decode_image(sample, 50_000_000)
     seen, classify = PartSegmenter().cells(rgb), TypeClassifier()
     view = classify(rgb, seen.box(*rgb.shape[:2]), seen.probabilities)
@@ -85,7 +85,7 @@ def test_type_of_the_sample(pipeline: Pipeline, sample: bytes) -> None:
     assert view.two_doors < 0.5
 
 
-def test_layout_at_any_size_of_the_photo(sample: bytes) -> None:
+def test_layout_at_any_size_of_photo(sample: bytes) -> None:
     """The box is in pixels, the cells are not."""
     rgb = decode_image(sample, 50_000_000)
     seen, classify = PartSegmenter().cells(rgb), TypeClassifier()

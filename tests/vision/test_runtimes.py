@@ -48,7 +48,7 @@ def pictures(height: int, width: int) -> list[NDArray[np.uint8]]:
 
 
 @pytest.mark.parametrize(("height", "width"), SHAPES)
-def test_parts_are_those_of_torch(height: int, width: int) -> None:
+def test_parts_equal_those_of_torch(height: int, width: int) -> None:
     description = read_description("parts")
     inputs = [normalise(picture, description) for picture in pictures(height, width)]
     batch = np.concatenate(inputs)
@@ -60,7 +60,7 @@ def test_parts_are_those_of_torch(height: int, width: int) -> None:
         assert (one == other).mean() >= 0.999
 
 
-def test_types_are_those_of_torch() -> None:
+def test_types_equal_those_of_torch() -> None:
     rgb = decode_image(SAMPLE.read_bytes(), 50_000_000)
     onnx, torch = (TypeClassifier(runtime=RuntimeConfig(name)) for name in ("onnx", "torch"))
     box = (10.0, 20.0, 280.0, 190.0)
@@ -75,7 +75,7 @@ def test_types_are_those_of_torch() -> None:
     assert one.turned == pytest.approx(other.turned, abs=1e-3)
 
 
-def test_the_whole_photo_has_the_same_labels() -> None:
+def test_whole_photo_has_same_labels() -> None:
     rgb = decode_image(SAMPLE.read_bytes(), 50_000_000)
     one, other = (PartSegmenter(runtime=RuntimeConfig(name))(rgb) for name in ("onnx", "torch"))
     assert (one.labels == other.labels).mean() >= 0.999
@@ -86,14 +86,14 @@ def test_the_whole_photo_has_the_same_labels() -> None:
     ("flags", "answer"),
     [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("fpu avx512f", False), (None, False)],
 )
-def test_whether_the_cpu_has_bfloat16(tmp_path: Path, flags: str | None, answer: bool) -> None:
+def test_bfloat16_by_cpu_flags(tmp_path: Path, flags: str | None, answer: bool) -> None:
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
     assert cpu_has_bfloat16(tmp_path / "cpuinfo") is answer
 
 
 @pytest.mark.parametrize("network", ["parts", "types", "shapes"])
-def test_the_number_of_threads_changes_no_bit(network: str) -> None:
+def test_thread_count_changes_no_bit(network: str) -> None:
     batch = np.random.default_rng(0).random((1, 19, 32, 48), np.float32)
     if network != "shapes":
         batch = normalise(pictures(192, 288)[0], read_description(network))
@@ -138,7 +138,7 @@ print(status["status"], *sorted(heavy & {*sys.modules}))
     ("runtime", "loaded"),
     [("onnx", "onnxruntime"), ("auto", "onnxruntime"), ("torch", "timm torch torchvision")],
 )
-def test_the_service_loads_nothing_else(tmp_path: Path, runtime: str, loaded: str) -> None:
+def test_only_chosen_runtime_is_imported(tmp_path: Path, runtime: str, loaded: str) -> None:
     if runtime == "auto":
         found = choose().name
         loaded = {"onnx": loaded, "torch": "timm torch torchvision"}.get(found, found)
@@ -173,7 +173,7 @@ def test_the_service_loads_nothing_else(tmp_path: Path, runtime: str, loaded: st
         (set(), "card", "auto", None),
     ],
 )
-def test_what_is_chosen(
+def test_choice_of_runtime(
     monkeypatch: pytest.MonkeyPatch,
     installed: set[str],
     special: str,
@@ -190,7 +190,7 @@ def test_what_is_chosen(
         choose(wish)
 
 
-def test_a_missing_runtime_stops_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_runtime_stops_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runtimes, "is_installed", {"onnx"}.__contains__)
     with pytest.raises(SettingsError) as caught:
         create_app(Settings(data_dir=tmp_path, runtime="torch"))
@@ -264,7 +264,7 @@ def install(python: Path, *what: str) -> None:
         pytest.skip(f"the environment can't be made: {made.stderr.decode()[-300:]}")
 
 
-def test_the_slim_environment_gives_the_same_bytes(slim: Path, tmp_path: Path) -> None:
+def test_slim_environment_returns_same_bytes(slim: Path, tmp_path: Path) -> None:
     assert in_environment(slim, "-c", "import torch").returncode != 0
     answers = []
     for python in (slim, Path(sys.executable)):
@@ -289,7 +289,7 @@ print(choose().name, (one == other).mean())
 """
 
 
-def test_openvino_gives_nearly_the_same(slim: Path) -> None:
+def test_openvino_returns_nearly_the_same(slim: Path) -> None:
     """Runs after the test of the slim environment, into which it installs OpenVINO."""
     install(slim, "-r", "requirements/openvino.txt")
     ended = in_environment(slim, "-c", COMPARE)

@@ -30,7 +30,7 @@ def test_nothing_to_remove() -> None:
     assert np.array_equal(labels, door())
 
 
-def test_specks_in_a_part_and_in_the_background() -> None:
+def test_specks_in_part_and_in_background() -> None:
     labels = door()
     labels[20:22, 50:53] = 9  # in the other door
     labels[0, 0] = labels[59, 79] = labels[2, 77] = 9  # at the edges
@@ -56,7 +56,7 @@ def test_largest_piece_stays() -> None:
     assert np.count_nonzero(labels) == 4
 
 
-def test_part_that_touches_the_box_of_a_speck() -> None:
+def test_part_that_touches_box_of_speck() -> None:
     """A large piece of which only a corner is near a speck keeps that corner."""
     labels = door()
     labels[51:53, 12] = 9
