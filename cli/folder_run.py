@@ -12,8 +12,9 @@ from pathlib import Path
 
 import click
 
-from cli.run_log import Photo, RunLog, digest
-from cli.segmenters import SegmentAll, Segmented, Task
+from cli.plan import Task
+from cli.run_log import FileStamp, RunLog, digest
+from cli.segmenters import Segmenter, TaskResult
 from exports import Format
 from exports.yolo import data_file
 from options import Options
@@ -25,7 +26,6 @@ class FolderRun:
 
     Attributes:
         total: number of photos.
-        done: number of photos with a result.
         todo: tasks without a result.
         failures: photo -> reason why it has no result.
     """
@@ -33,7 +33,7 @@ class FolderRun:
     def __init__(
         self,
         tasks: Sequence[Task],
-        ledger: RunLog,
+        run_log: RunLog,
         chosen: Format,
         options: Options,
         *,
@@ -43,17 +43,17 @@ class FolderRun:
 
         Args:
             tasks: all photos.
-            ledger: run log of the folder of results.
+            run_log: log of the folder of results.
             chosen: format of the results.
             options: options of the results.
             one_file: merge all results into one file. The results of single photos are kept until
                 all photos have one.
         """
-        self._ledger, self._chosen = ledger, chosen
-        self._plain = {"format": chosen.name, "models": _models()} | options.query()
-        self._merged = ledger.out / f"{chosen.name}{chosen.ending}" if one_file else None
-        self._tasks = _with_parts(tasks, ledger.parts) if one_file else tasks
-        self._photos: dict[Path, Photo | None] = {}  # by target; looked at before they are read
+        self._log, self._chosen = run_log, chosen
+        self._fixed = {"format": chosen.name, "models": _models()} | options.query()
+        self._merged = run_log.out / f"{chosen.name}{chosen.ending}" if one_file else None
+        self._tasks = _with_partial_targets(tasks, run_log.parts) if one_file else tasks
+        self._stamps: dict[Path, FileStamp | None] = {}  # by target, from before the photo is read
         self._hashes: dict[Path, str] = {}  # of photos with a result, by target
         self.failures: dict[Path, str] = {}
         self.todo = self._missing()
@@ -61,17 +61,18 @@ class FolderRun:
 
     @property
     def done(self) -> int:
+        """Return the number of photos with a result."""
         return len(self._hashes)
 
-    def work(self, segment_all: SegmentAll, *, hidden: bool) -> None:
+    def work(self, segmenter: Segmenter, *, hidden: bool) -> None:
         """Process the remaining tasks, and write each result at once.
 
         Args:
-            segment_all: processes the tasks.
+            segmenter: processes the tasks.
             hidden: show no progress bar.
 
         Raises:
-            ServiceError: see `cli.segmenters.remote`.
+            ServiceError: the service stops answering.
             OSError: the folder can't be written.
         """
         start = time.monotonic()
@@ -89,54 +90,56 @@ class FolderRun:
                 show_pos=True,
                 item_show_func=rate,
             ) as bar,
-            closing(segment_all(self.todo)) as ended,
+            closing(segmenter.segment(self.todo)) as results,
         ):
-            for segmented in ended:
-                self._keep(segmented)
+            for result in results:
+                self._store(result)
                 count += 1
                 bar.update(1, count)
 
-    def _keep(self, segmented: Segmented) -> None:
-        task = segmented.task
-        if segmented.document is None or task.target is None:
-            self.failures[task.photo] = segmented.error
+    def _store(self, result: TaskResult) -> None:
+        task = result.task
+        if result.document is None or task.target is None:
+            self.failures[task.photo] = result.error
             return
-        self._ledger.write(
+        self._log.write(
             task.target,
-            segmented.document,
-            self._how(task),
-            segmented.image_hash,
-            self._photos[task.target],
+            result.document,
+            self._options_digest(task),
+            result.image_hash,
+            self._stamps[task.target],
         )
-        self._hashes[task.target] = segmented.image_hash
+        self._hashes[task.target] = result.image_hash
 
     def finish(self) -> None:
         """Write the files that need all results. Raises OSError."""
         if self._chosen.name == "yolo":
-            self._ledger.replace(self._ledger.out / "data.yaml", data_file())
+            self._log.replace(self._log.out / "data.yaml", data_file())
         if self._merged is None or self._chosen.merge is None or self._is_merged():
             return
         there = [task.target for task in self._tasks if task.target in self._hashes]
         document = self._chosen.merge([part.read_bytes() for part in there if part is not None])
         if self.failures:  # a retry of the failed photos needs the single results
-            self._ledger.replace(self._merged, document)
+            self._log.replace(self._merged, document)
         else:
-            self._ledger.write(self._merged, document, self._how(), self._all_photos(), None)
-            self._ledger.drop_parts()
+            self._log.write(
+                self._merged, document, self._options_digest(), self._all_photos(), None
+            )
+            self._log.drop_parts()
 
     def _missing(self) -> list[Task]:
         """Return the tasks without a result, and note the photo hashes of the others."""
         missing = []
         for task in self._tasks:
             assert task.target is not None  # noqa: S101 (each task has one here)
-            photo = self._photos[task.target] = Photo.of(task.photo)
-            known = self._ledger.hash_if_done(photo, task.target, self._how(task))
+            stamp = self._stamps[task.target] = FileStamp.of(task.photo)
+            known = self._log.hash_if_done(stamp, task.target, self._options_digest(task))
             if known is not None:
                 self._hashes[task.target] = known
         if self._is_merged():
             return []
         for task in self._tasks:
-            if task.target is not None and not self._ledger.is_there(task.target):
+            if task.target is not None and not self._log.is_there(task.target):
                 self._hashes.pop(task.target, None)
             if task.target not in self._hashes:
                 missing.append(task)
@@ -147,16 +150,16 @@ class FolderRun:
         return (
             self._merged is not None
             and len(self._hashes) == len(self._tasks)
-            and self._ledger.is_merged(self._merged, self._how(), self._all_photos())
+            and self._log.is_merged(self._merged, self._options_digest(), self._all_photos())
         )
 
     def _all_photos(self) -> str:
         hashes = [self._hashes.get(task.target, "") for task in self._tasks if task.target]
         return digest([*hashes, *(task.name for task in self._tasks)])
 
-    def _how(self, task: Task | None = None) -> str:
+    def _options_digest(self, task: Task | None = None) -> str:
         """Return a digest of everything except the photo that affects a result."""
-        return digest(self._plain if task is None else self._plain | {"name": task.name})
+        return digest(self._fixed if task is None else self._fixed | {"name": task.name})
 
 
 def _models() -> str:
@@ -170,7 +173,7 @@ def _models() -> str:
         return ""
 
 
-def _with_parts(tasks: Sequence[Task], folder: Path) -> list[Task]:
+def _with_partial_targets(tasks: Sequence[Task], folder: Path) -> list[Task]:
     """Return the tasks with stable hashed file names for their partial results."""
     seen: Counter[str] = Counter()
     placed = []

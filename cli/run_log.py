@@ -1,11 +1,11 @@
 """Record which photos of a folder are done, so that a stopped run can be resumed.
 
-The folder `<out>/.carseg/` holds `done.jsonl`, with one line per result. For formats that merge
-all photos into one file, it also holds the results of single photos until all are done.
+The folder `<out>/.carseg/` holds `done.jsonl`, with one line, an entry, per result. For formats
+that merge all photos into one file, it also holds the results of single photos until all are done.
 
-A result is first written completely, then renamed to its final name, and then its line is added.
-After any stop, even `kill -9`, a result with a line is complete. A result without a line is made
-again.
+A result is first written completely, then renamed to its final name, and then its entry is added.
+After any stop, even `kill -9`, a result with an entry is complete. A result without an entry is
+made again.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ FOLDER = ".carseg"
 
 
 class FolderInUseError(Exception):
-    """Another run writes into the folder."""
+    """Error for a folder into which another run writes."""
 
 
 @dataclass(frozen=True)
-class Photo:
+class FileStamp:
     """The state of a photo file, which shows a change without reading the file."""
 
     path: str
@@ -35,7 +35,7 @@ class Photo:
     mtime_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> Photo | None:
+    def of(cls, path: Path) -> FileStamp | None:
         """Return the state of a file, or None if there is no such file."""
         try:
             found = path.stat()
@@ -45,22 +45,36 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class _Line:
-    """The record of one result.
+class _Entry:
+    """The record of one result, a line of `done.jsonl`.
 
     Attributes:
         target: file of the result, relative to the folder.
         size: size of that file in bytes.
-        how: digest of everything except the photo that affects the result.
+        options_digest: digest of everything except the photo that affects the result.
         photo_hash: SHA-256 of the photo; for a merged file, a digest of all photos and their names.
         photo: file of the photo; None for a merged file.
     """
 
     target: str
     size: int
-    how: str
+    options_digest: str
     photo_hash: str
-    photo: Photo | None
+    photo: FileStamp | None
+
+    def to_json(self) -> str:
+        """Return the entry as JSON for `from_json`."""
+        fields = asdict(self)
+        keys = ("how" if name == "options_digest" else name for name in fields)
+        return json.dumps(dict(zip(keys, fields.values(), strict=True)), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> _Entry:
+        """Read an entry. Raises ValueError, TypeError, KeyError or AttributeError."""
+        fields = json.loads(text)
+        photo = fields.pop("photo")
+        stamp = None if photo is None else FileStamp(**photo)
+        return cls(options_digest=fields.pop("how"), photo=stamp, **fields)
 
 
 class RunLog:
@@ -93,7 +107,7 @@ class RunLog:
             raise FolderInUseError from None
         if anew:
             self._file.truncate(0)
-        self._lines = self._read()
+        self._entries = self._read()
 
     def __enter__(self) -> RunLog:
         return self
@@ -106,47 +120,59 @@ class RunLog:
     ) -> None:
         self._file.close()
 
-    def hash_if_done(self, photo: Photo | None, target: Path, how: str) -> str | None:
+    def hash_if_done(
+        self, photo: FileStamp | None, target: Path, options_digest: str
+    ) -> str | None:
         """Return the hash of a photo with a result, or None without one.
 
         A result that was merged since counts too. A photo counts as unchanged if its path, size
         and time of change are the same, or else if its bytes are the same.
         """
-        line = self._lines.get(self._name(target))
-        if line is None or photo is None or line.photo is None or line.how != how:
-            return None
-        if line.photo != photo and (
-            line.photo.size != photo.size or _hash(photo.path) != line.photo_hash
+        entry = self._entries.get(self._name(target))
+        if (
+            entry is None
+            or photo is None
+            or entry.photo is None
+            or entry.options_digest != options_digest
         ):
             return None
-        return line.photo_hash
+        if entry.photo != photo and (
+            entry.photo.size != photo.size or _hash(photo.path) != entry.photo_hash
+        ):
+            return None
+        return entry.photo_hash
 
     def is_there(self, target: Path) -> bool:
         """Return whether the file of a result exists with the size that was written."""
-        line = self._lines.get(self._name(target))
+        entry = self._entries.get(self._name(target))
         try:
-            return line is not None and target.stat().st_size == line.size
+            return entry is not None and target.stat().st_size == entry.size
         except OSError:
             return False
 
-    def is_merged(self, target: Path, how: str, photos: str) -> bool:
+    def is_merged(self, target: Path, options_digest: str, photos: str) -> bool:
         """Return whether a merged file holds exactly the photos with the digest `photos`."""
-        line = self._lines.get(self._name(target))
+        entry = self._entries.get(self._name(target))
         return (
-            line is not None
-            and (line.how, line.photo_hash) == (how, photos)
+            entry is not None
+            and (entry.options_digest, entry.photo_hash) == (options_digest, photos)
             and self.is_there(target)
         )
 
     def write(
-        self, target: Path, document: bytes, how: str, photo_hash: str, photo: Photo | None
+        self,
+        target: Path,
+        document: bytes,
+        options_digest: str,
+        photo_hash: str,
+        photo: FileStamp | None,
     ) -> None:
-        """Write a result, then its line. Raises OSError."""
+        """Write a result, then its entry. Raises OSError."""
         self.replace(target, document)
-        line = _Line(self._name(target), len(document), how, photo_hash, photo)
-        self._file.write(json.dumps(asdict(line), separators=(",", ":")) + "\n")
+        entry = _Entry(self._name(target), len(document), options_digest, photo_hash, photo)
+        self._file.write(entry.to_json() + "\n")
         self._file.flush()
-        self._lines[line.target] = line
+        self._entries[entry.target] = entry
 
     def replace(self, target: Path, document: bytes) -> None:
         """Write a file under a temporary name, then rename it. Raises OSError."""
@@ -162,21 +188,19 @@ class RunLog:
     def _name(self, target: Path) -> str:
         return str(target).removeprefix(f"{self.out}{os.sep}")
 
-    def _read(self) -> dict[str, _Line]:
-        lines: dict[str, _Line] = {}
+    def _read(self) -> dict[str, _Entry]:
+        entries: dict[str, _Entry] = {}
         self._file.seek(0)
         text = "\n"
         for text in self._file:
             try:
-                fields = json.loads(text)
-                photo = fields.pop("photo")
-                line = _Line(**fields, photo=None if photo is None else Photo(**photo))
+                entry = _Entry.from_json(text)
             except (ValueError, TypeError, KeyError, AttributeError):
                 continue  # cut off by a power failure: that result is made again
-            lines[line.target] = line
+            entries[entry.target] = entry
         if not text.endswith("\n"):
             self._file.write("\n")
-        return lines
+        return entries
 
 
 def digest(fields: list[str] | dict[str, str]) -> str:

@@ -1,23 +1,23 @@
-"""Segment any number of photos for the command line, in this process or by a running service.
+"""Segment any number of photos for the command line, in this process.
 
-Both ways take tasks as needed and yield each result as soon as it is ready, so memory does not
-grow with the number of photos.
+`cli.service_segmenter` lets a running service do the same. Both take tasks as needed and yield each
+result as soon as it is ready, so memory does not grow with the number of photos.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TypeVar
+from functools import partial
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
 
 import click
 
+from cli.plan import Task
 from exports import Format, export
 from jobs.outcome import UNEXPECTED
 from options import OptionError, Options
@@ -28,30 +28,19 @@ from settings import SettingsError, load_settings
 
 log = logging.getLogger("carseg.cli")
 
-FETCHES = 4  # results fetched from a service concurrently
-
 Item = TypeVar("Item")
 
 
 class PhotoError(Exception):
-    """One photo has no result. The message is one sentence."""
+    """Error for a photo without a result. The message is one sentence for users."""
 
 
 class ServiceError(Exception):
-    """The service is gone, or accepts no more photos. The message is one sentence."""
+    """Error for a service that is gone, or accepts no more photos. The message is for users."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """One photo: its file, its name in formats that point to it, and its result file, if any."""
-
-    photo: Path
-    name: str
-    target: Path | None
-
-
-@dataclass(frozen=True)
-class Segmented:
+class TaskResult:
     """The outcome of a task.
 
     Attributes:
@@ -67,111 +56,101 @@ class Segmented:
     error: str = ""
 
 
-Ending = Generator[Segmented, None, None]
-SegmentAll = Callable[[Sequence[Task]], Ending]  # in order of completion
+TaskResults = Generator[TaskResult, None, None]  # in order of completion
 
 
-@contextmanager
-def local(chosen: Format, options: Options) -> Iterator[SegmentAll]:
-    """Provide a function that segments photos in this process.
+class Segmenter(Protocol):
+    """A way to segment photos, as a context manager."""
 
-    It uses the same stages and the same number of threads as the service.
-    """
-    settings = load_settings()
-    workers = settings.worker_count
-    try:
-        pipeline = open_pipeline(settings, calls=workers)
-    except SettingsError as error:
-        raise click.ClickException(error.message) from None
+    def segment(self, tasks: Sequence[Task]) -> TaskResults:
+        """Segment the photos of all tasks, and yield the results in order of completion.
 
-    def segment(task: Task) -> Segmented:
-        def work() -> tuple[str, bytes]:
-            data = task.photo.read_bytes()
-            try:
-                analysis = pipeline.analyse(decode_photo(data, settings.max_pixels))
-                result = Result.of(analysis, pipeline.version)
-            except (ImageError, ModelsNotLoadedError) as error:
-                raise PhotoError(str(error)) from None
-            image_hash = hashlib.sha256(data).hexdigest()
-            named = replace(options, file_name=task.name)
-            return image_hash, export(image_hash, result, chosen, named)
+        Raises:
+            ServiceError: the service stops answering.
+        """
+        ...
 
-        return _attempt(task, work)
+    def __enter__(self) -> Self: ...
 
-    yield lambda tasks: _unordered(segment, tasks, workers)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
 
-@contextmanager
-def remote(url: str, chosen: Format, options: Options, at_once: int) -> Iterator[SegmentAll]:
-    """Provide a function that lets a service segment photos.
+class LocalSegmenter:
+    """A `Segmenter` in this process, with the stages and the number of threads of the service."""
 
-    The function raises ServiceError if the service stops answering.
+    def __init__(self, chosen: Format, options: Options) -> None:
+        """Start to load the models.
 
-    Raises:
-        ClickException: the service does not answer.
-    """
-    try:
-        from client import CarSeg, CarSegError, Outcome
-    except ImportError:
-        raise click.ClickException(
-            "--server needs one more package: pip install requests"
-        ) from None
-    # The key is no command-line option: all users of a machine can read its command lines.
-    with CarSeg(url, api_key=os.environ.get("CARSEG_API_KEY") or None) as service:
+        Raises:
+            ClickException: the runtime of the settings is not installed.
+        """
+        self._chosen, self._options = chosen, options
+        settings = load_settings()
+        self._max_pixels = settings.max_pixels
+        self._workers = settings.worker_count
         try:
-            service.ready()
-        except CarSegError as error:
+            self._pipeline = open_pipeline(settings, calls=self._workers)
+        except SettingsError as error:
             raise click.ClickException(error.message) from None
 
-        def fetch(ended: tuple[Task, Outcome]) -> Segmented:
-            task, outcome = ended
+    def segment(self, tasks: Sequence[Task]) -> TaskResults:
+        """See `Segmenter`."""
+        return run_in_threads(self._run, tasks, self._workers)
 
-            def work() -> tuple[str, bytes]:
-                try:
-                    if outcome.error is not None:
-                        raise outcome.error
-                    image_hash = outcome.image_hash or ""
-                    named = replace(options, file_name=task.name)
-                    return image_hash, service.export(image_hash, chosen.name, named)
-                except CarSegError as error:
-                    raise PhotoError(error.message) from None
+    def _run(self, task: Task) -> TaskResult:
+        return run_task(task, partial(self._document, task))
 
-            return _attempt(task, work)
+    def _document(self, task: Task) -> tuple[str, bytes]:
+        """Return the hash of a photo, and its result in the format."""
+        data = task.photo.read_bytes()
+        try:
+            analysis = self._pipeline.analyse(decode_photo(data, self._max_pixels))
+        except (ImageError, ModelsNotLoadedError) as error:
+            raise PhotoError(str(error)) from None
+        image_hash = hashlib.sha256(data).hexdigest()
+        result = Result.of(analysis, self._pipeline.version)
+        options = replace(self._options, file_name=task.name)
+        return image_hash, export(image_hash, result, self._chosen, options)
 
-        def segment_all(tasks: Sequence[Task]) -> Ending:
-            photos = (task.photo for task in tasks)
-            ended = (
-                (tasks[outcome.number], outcome)
-                for outcome in service.finish_many(photos, at_once=at_once)
-            )
-            try:
-                yield from _unordered(fetch, ended, FETCHES)
-            except CarSegError as error:
-                raise ServiceError(error.message) from None
+    def __enter__(self) -> Self:
+        return self
 
-        yield segment_all
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Do nothing: the models need no end."""
 
 
-def _attempt(task: Task, work: Callable[[], tuple[str, bytes]]) -> Segmented:
+def run_task(task: Task, work: Callable[[], tuple[str, bytes]]) -> TaskResult:
     """Call `work`, and return its hash and document, or the reason why it failed."""
     try:
-        return Segmented(task, *work())
+        return TaskResult(task, *work())
     except OSError as error:
-        return Segmented(task, error=f"{error.strerror or 'It can not be read'}.")
+        return TaskResult(task, error=f"{error.strerror or 'It can not be read'}.")
     except (PhotoError, OptionError) as error:
-        return Segmented(task, error=str(error))
+        return TaskResult(task, error=str(error))
     except Exception:
         log.exception("%s failed", task.photo)
-        return Segmented(task, error=UNEXPECTED)
+        return TaskResult(task, error=UNEXPECTED)
 
 
-def _unordered(work: Callable[[Item], Segmented], items: Iterable[Item], threads: int) -> Ending:
-    """Run `work` on all items in threads, and yield the results as they end.
+def run_in_threads(
+    work: Callable[[Item], TaskResult], items: Iterable[Item], threads: int
+) -> TaskResults:
+    """Run `work` on all items in threads, and yield the results in order of completion.
 
     At most two items per thread are taken at a time.
     """
     executor = ThreadPoolExecutor(threads)
-    pending: set[Future[Segmented]] = set()
+    pending: set[Future[TaskResult]] = set()
     try:
         for item in items:
             pending.add(executor.submit(work, item))

@@ -26,6 +26,7 @@ from PIL import Image
 import segment
 from cli import segmenters
 from cli.run_log import FOLDER, RunLog
+from cli.service_segmenter import FETCHES
 from exports import FORMATS
 from pipeline import Pipeline
 from settings import REPOSITORY
@@ -321,7 +322,7 @@ def test_resume_after_kill(between: Between, tmp_path: Path, form: str, first: i
     hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in photos.iterdir()}
     assert set(between.posted - once) == hashes - noted
     twice = [image_hash for image_hash, count in between.posted.items() if count > 1]
-    assert len(twice) <= 8 + 2 * segmenters.FETCHES + 1
+    assert len(twice) <= 8 + 2 * FETCHES + 1
     fresh = run(photos, "--format", form, "--out", tmp_path / "fresh", "--server", between.url)
     assert fresh.exit_code == 0
     assert contents(out) == contents(tmp_path / "fresh")
