@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from logs import JsonLines, TextLines, escaped
 from tests.support.http import body
 from tests.support.pictures import SAMPLE, encoded, noise
 from tests.support.server import Server
+from tests.support.waiting import wait_until
 
 EVIL = "a\r\n2026-01-01 00:00:00,000 INFO root: forged\x1b[2J\x00\x7f\x85\u2028\u202e\ud800\u200b"
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR) [\w.]+: .*")
@@ -92,6 +94,11 @@ def test_long_texts_are_cut() -> None:
     assert len(escaped("x" * 10_000_000)) < 5000
 
 
+def _has_ended(session: requests.Session, status_url: str) -> bool:
+    status = session.get(status_url, timeout=60).json()["status"]
+    return status in ("Ready", "Error")
+
+
 def raw(server: Server, head: bytes, content: bytes = b"") -> None:
     """Send bytes as they are, and read the answer to its end."""
     host, port = server.url.removeprefix("http://").split(":")
@@ -126,9 +133,8 @@ def test_log_of_a_real_server(
             session.post(server.url, json={"image": bad}, timeout=60)
         session.post(server.url, data=b"\x1b[2J\n" * 9, timeout=60)
         for image_hash in hashes:
-            status = {"status": ""}
-            while status["status"] not in ("Ready", "Error"):
-                status = session.get(f"{server.url}/{image_hash}/status?wait=5", timeout=60).json()
+            status = f"{server.url}/{image_hash}/status?wait=5"
+            wait_until(partial(_has_ended, session, status), 120)
     key = f"X-API-Key: {KEY}-1\r\nConnection: close".encode()
     raw(
         server,

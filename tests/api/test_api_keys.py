@@ -57,7 +57,7 @@ def owned(client: FlaskClient, key: str) -> FlaskClient:
     return with_key
 
 
-def test_nothing_but_health_is_open(client: FlaskClient) -> None:
+def test_only_health_is_open(client: FlaskClient) -> None:
     routes = {rule.rule for rule in client.application.url_map.iter_rules()}
     assert routes >= OPEN_ROUTES
     asked = [*every_request(client.application), ("GET", "/no/such/address"), ("PUT", "/")]
@@ -74,7 +74,7 @@ def test_nothing_but_health_is_open(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("key", [FIRST, SECOND])
-def test_a_key_opens_everything(client: FlaskClient, key: str) -> None:
+def test_key_opens_every_route(client: FlaskClient, key: str) -> None:
     for headers in forms(key):
         for method, path in every_request(client.application):
             with client.open(path, method=method, headers=headers) as answer:
@@ -85,7 +85,7 @@ def test_a_key_opens_everything(client: FlaskClient, key: str) -> None:
     "wrong",
     ["", FIRST[:-1], FIRST + "x", FIRST.upper(), f"{FIRST},{SECOND}", "k" * 100_000, "\xfc" * 20],
 )
-def test_a_wrong_key_opens_nothing(client: FlaskClient, wrong: str) -> None:
+def test_wrong_key_opens_no_route(client: FlaskClient, wrong: str) -> None:
     for headers in forms(wrong):
         answer = client.get("/", headers=headers)
         assert answer.status_code == 401
@@ -95,16 +95,16 @@ def test_a_wrong_key_opens_nothing(client: FlaskClient, wrong: str) -> None:
 @pytest.mark.parametrize(
     "header", ["Basic", "Basic !!!", "Basic " + "A" * 99, "Digest a=b", "Bearer", FIRST, "\xff\xfe"]
 )
-def test_a_header_that_is_none(client: FlaskClient, header: str) -> None:
+def test_malformed_header(client: FlaskClient, header: str) -> None:
     assert client.get("/", headers={"Authorization": header}).status_code == 401
 
 
-def test_keys_are_not_taken_from_the_address_or_cookies(client: FlaskClient) -> None:
+def test_keys_in_address_or_cookies_are_ignored(client: FlaskClient) -> None:
     client.set_cookie("api_key", FIRST)
     assert client.get(f"/?api_key={FIRST}&key={FIRST}").status_code == 401
 
 
-def test_x_api_key_goes_first(client: FlaskClient) -> None:
+def test_x_api_key_takes_precedence(client: FlaskClient) -> None:
     """A page that sends a key of its own is not let in with the one that the browser keeps."""
     assert client.get("/", headers={**basic(FIRST), "X-API-Key": "wrong"}).status_code == 401
 
@@ -125,13 +125,13 @@ def test_preflights_need_no_key(client: FlaskClient) -> None:
         assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-def test_front_ends_can_read_the_refusal(client: FlaskClient) -> None:
+def test_front_ends_can_read_refusal(client: FlaskClient) -> None:
     answer = client.get("/", headers={"Origin": "http://localhost:3000"})
     assert answer.status_code == 401
     assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
 
 
-def test_browsers_are_asked_for_a_password_only_where_a_person_looks(client: FlaskClient) -> None:
+def test_password_prompt_on_pages_only(client: FlaskClient) -> None:
     for headers, offered in (
         ({"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, True),
         ({"Sec-Fetch-Site": "same-origin", "Accept": "*/*"}, True),
@@ -157,7 +157,7 @@ def test_browsers_are_asked_for_a_password_only_where_a_person_looks(client: Fla
         ({}, 400),
     ],
 )
-def test_other_sites_cannot_use_the_password_that_a_browser_keeps(
+def test_other_sites_cannot_use_stored_password(
     client: FlaskClient, headers: dict[str, str], status: int
 ) -> None:
     """400 is the answer to what is posted here; so the request got through."""
@@ -167,7 +167,7 @@ def test_other_sites_cannot_use_the_password_that_a_browser_keeps(
     assert client.post("/", json={}, headers=by_page).status_code == 400
 
 
-def test_all_keys_are_compared_whichever_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_key_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[int, int]] = []
 
     def compare(one: bytes, other: bytes) -> bool:
@@ -186,7 +186,7 @@ def test_all_keys_are_compared_whichever_fits(monkeypatch: pytest.MonkeyPatch) -
         assert compared == [(32, 32)] * 5
 
 
-def test_owners_are_told_apart_and_tell_nothing_of_the_key() -> None:
+def test_owners_differ_and_hide_keys() -> None:
     keys = Keys([FIRST, SECOND])
     first, second = keys.owner(FIRST), keys.owner(SECOND)
     assert first != second
@@ -209,7 +209,7 @@ def answers(client: FlaskClient, image_hash: str, method: str) -> dict[str, int]
     return found
 
 
-def test_results_belong_to_the_key_that_posted(client: FlaskClient, sample: bytes) -> None:
+def test_results_belong_to_key_that_posted(client: FlaskClient, sample: bytes) -> None:
     first, second = owned(client, FIRST), owned(client, SECOND)
     image_hash = post(first, sample)
     unknown = answers(second, image_hash, "GET")  # while it waits or is worked on
@@ -223,7 +223,7 @@ def test_results_belong_to_the_key_that_posted(client: FlaskClient, sample: byte
     assert second.get("/").get_json() == []
 
 
-def test_work_is_shared_but_not_seen(
+def test_shared_work_is_not_visible_to_other_keys(
     make_app: Callable[..., OpenApiApp], locked: Settings, gate: Gate
 ) -> None:
     gate.open.set()
@@ -250,7 +250,7 @@ def test_results_can_be_shared(make_app: Callable[..., OpenApiApp], locked: Sett
     assert client.get("/").status_code == 401
 
 
-def test_without_keys_everything_is_open(app: OpenApiApp) -> None:
+def test_open_service_without_keys(app: OpenApiApp) -> None:
     client = app.test_client()
     assert client.get("/").status_code == 200
     assert client.get("/", headers={"X-API-Key": "whatever"}).status_code == 200
@@ -266,7 +266,7 @@ def test_without_keys_everything_is_open(app: OpenApiApp) -> None:
         ({}, False),
     ],
 )
-def test_an_open_service_warns(
+def test_open_service_logs_warning(
     make_app: Callable[..., OpenApiApp],
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
@@ -280,7 +280,7 @@ def test_an_open_service_warns(
     assert all("CARSEG_API_KEYS" in line for line in lines)
 
 
-def test_the_document_says_that_a_key_is_needed(client: FlaskClient) -> None:
+def test_document_describes_keys(client: FlaskClient) -> None:
     document = client.get("/openapi.json", headers={"X-API-Key": FIRST}).get_json()
     schemes = set(document["components"]["securitySchemes"])
     for path, operations in document["paths"].items():
@@ -293,7 +293,7 @@ def test_the_document_says_that_a_key_is_needed(client: FlaskClient) -> None:
                 assert "401" in operation["responses"]
 
 
-def test_a_refused_photo_is_not_kept(client: FlaskClient, locked: Settings) -> None:
+def test_refused_photo_is_not_kept(client: FlaskClient, locked: Settings) -> None:
     assert client.post("/", json=body(encoded(noise(20, 30)))).status_code == 401
     assert list(locked.uploads.iterdir()) == []
 
@@ -306,7 +306,7 @@ def test_a_refused_photo_is_not_kept(client: FlaskClient, locked: Settings) -> N
         ("127.0.0.1.evil.example", 403), ("localhost.evil.example:5000", 403),
     ],
 )  # fmt: skip
-def test_a_site_that_leads_its_name_here_reads_nothing(
+def test_dns_rebinding_is_refused(
     make_app: Callable[..., OpenApiApp], settings: Settings, host: str, status: int
 ) -> None:
     client = make_app(settings.model_copy(update={"api_keys": ()})).test_client()
@@ -317,7 +317,7 @@ def test_a_site_that_leads_its_name_here_reads_nothing(
 
 
 @pytest.mark.parametrize("change", [{"host": "0.0.0.0"}, {"trusted_proxies": 1}])  # noqa: S104
-def test_others_may_call_it_by_any_name(
+def test_any_host_name_with_keys(
     make_app: Callable[..., OpenApiApp], settings: Settings, change: dict[str, object]
 ) -> None:
     open_to_all = settings.model_copy(update={"api_keys": (), **change})
@@ -325,7 +325,7 @@ def test_others_may_call_it_by_any_name(
     assert client.get("/", headers={"Host": "cars.example"}).status_code == 200
 
 
-def test_browser_at_the_root(client: FlaskClient) -> None:
+def test_browser_at_root(client: FlaskClient) -> None:
     browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     assert client.get("/", headers=browser).status_code == 401
     answer = client.get("/", headers=browser | basic(FIRST))

@@ -103,7 +103,7 @@ def strict(settings: Settings) -> Settings:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(images=st.lists(st.sampled_from(POOL), min_size=1, max_size=6))
-def test_a_batch_is_answered_as_its_photos_alone(
+def test_batch_entries_equal_single_posts(
     make_app: Make, strict: Settings, tmp_path_factory: pytest.TempPathFactory, images: list[str]
 ) -> None:
     def client() -> FlaskClient:
@@ -126,7 +126,7 @@ def test_a_batch_is_answered_as_its_photos_alone(
     assert together.get("/").get_json() == alone.get("/").get_json()
 
 
-def test_results_are_those_of_photos_alone(
+def test_results_equal_single_photos(
     make_app: Make, pipeline: Pipeline, settings: Settings, sample: bytes, tmp_path: Path
 ) -> None:
     images = [sample, encoded(decode_image(sample, 50_000_000)[:, ::-1]), *photos(2)]
@@ -142,7 +142,7 @@ def test_results_are_those_of_photos_alone(
         assert results[0] == results[1]
 
 
-def test_the_same_photo_twice_is_worked_on_once(make_app: Make, gate: Gate, sample: bytes) -> None:
+def test_duplicate_photo_is_processed_once(make_app: Make, gate: Gate, sample: bytes) -> None:
     client = make_app(stages=gate).test_client()
     first, second, third = entries(send(client, [text(sample), text(GOOD[0]), text(sample)]))
     assert first["message"] == "The photo was accepted."
@@ -153,7 +153,7 @@ def test_the_same_photo_twice_is_worked_on_once(make_app: Make, gate: Gate, samp
     assert gate.calls == 2
 
 
-def test_photos_belong_to_the_key_that_sent_them(make_app: Make, settings: Settings) -> None:
+def test_photos_belong_to_key_that_sent_them(make_app: Make, settings: Settings) -> None:
     keys = ("first-key-0123456789", "second-key-0123456789")
     locked = settings.model_copy(update={"api_keys": tuple(map(SecretStr, keys))})
     client = make_app(locked, FakePipeline(paint=paint_nothing)).test_client()
@@ -175,9 +175,7 @@ def test_photos_belong_to_the_key_that_sent_them(make_app: Make, settings: Setti
 # --- what is full
 
 
-def test_a_queue_that_fills_up_midway_says_what_to_send_again(
-    make_app: Make, settings: Settings, gate: Gate
-) -> None:
+def test_queue_fills_during_batch(make_app: Make, settings: Settings, gate: Gate) -> None:
     config = settings.model_copy(update={"workers": 1, "queue": 2})
     client = make_app(config, gate).test_client()
     images = [text(data) for data in photos(6)]
@@ -200,7 +198,7 @@ def test_a_queue_that_fills_up_midway_says_what_to_send_again(
         wait(client, entry["image_hash"])
 
 
-def test_each_photo_counts_for_the_limit(make_app: Make, settings: Settings) -> None:
+def test_each_photo_counts_for_rate_limit(make_app: Make, settings: Settings) -> None:
     config = settings.model_copy(update={"rate_limit": "4/hour"})
     client = make_app(config, FakePipeline(paint=paint_nothing)).test_client()
     post(client, GOOD[0])
@@ -217,9 +215,7 @@ def test_each_photo_counts_for_the_limit(make_app: Make, settings: Settings) -> 
     assert all("status" in entry for entry in standings(client, hashes))  # never limited
 
 
-def test_a_failure_of_ours_loses_nothing_of_the_others(
-    make_app: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_internal_error_keeps_other_photos(make_app: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     app = make_app(stages=FakePipeline(paint=paint_nothing))
     accept = service_of(app).engine.accept
 
@@ -236,7 +232,7 @@ def test_a_failure_of_ours_loses_nothing_of_the_others(
         wait(app.test_client(), entry["image_hash"])
 
 
-def test_batches_leave_room_for_others(
+def test_batches_leave_threads_for_others(
     make_app: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app(
@@ -263,7 +259,7 @@ def test_batches_leave_room_for_others(
     assert entries(send(app.test_client(), [text(GOOD[1])]))
 
 
-def test_few_decoded_photos_are_in_memory(
+def test_decoded_photos_in_memory_are_limited(
     make_app: Make, settings: Settings, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[weakref.ref[NDArray[np.uint8]]] = []
@@ -325,7 +321,7 @@ def test_bad_batches(
     assert client.get("/").get_json() == []
 
 
-def test_a_batch_of_just_the_size_is_taken(make_app: Make, settings: Settings) -> None:
+def test_batch_of_exactly_the_limit(make_app: Make, settings: Settings) -> None:
     limit = settings.model_copy(update={"batch_mb": 0.001, "max_upload_mb": 1.0})
     client = make_app(limit, FakePipeline(paint=paint_nothing)).test_client()
     data = encoded(np.zeros((4, 4), np.uint8))
@@ -334,7 +330,7 @@ def test_a_batch_of_just_the_size_is_taken(make_app: Make, settings: Settings) -
     assert send(client, [text(data + b"more")]).status_code == 413
 
 
-def test_the_limits_of_the_real_server(start_server: Callable[..., Server], tmp_path: Path) -> None:
+def test_limits_of_real_server(start_server: Callable[..., Server], tmp_path: Path) -> None:
     server = start_server(tmp_path / "data", CARSEG_MAX_UPLOAD_MB="1", CARSEG_BATCH_MB="4")
     large = [encoded(noise(500, 550, seed)) for seed in range(4)]  # 0.8 MB each
     images = [text(data) for data in large]
@@ -360,7 +356,7 @@ def test_the_limits_of_the_real_server(start_server: Callable[..., Server], tmp_
 # --- where many stand
 
 
-def test_where_many_stand(make_app: Make, settings: Settings, gate: Gate) -> None:
+def test_status_of_many_photos(make_app: Make, settings: Settings, gate: Gate) -> None:
     client = make_app(settings.model_copy(update={"workers": 1}), gate).test_client()
     sent = entries(send(client, [text(data) for data in photos(3)]))
     hashes = [entry["image_hash"] for entry in sent]
@@ -397,11 +393,11 @@ def test_where_many_stand(make_app: Make, settings: Settings, gate: Gate) -> Non
         ({"image_hashes": [UNKNOWN] * 1001}, 413),
     ],
 )
-def test_bad_questions(client: FlaskClient, document: Any, status: int) -> None:
+def test_bad_status_requests(client: FlaskClient, document: Any, status: int) -> None:
     answer = client.post("/status", json=document)
     assert answer.status_code == status
     assert set(answer.get_json()) == {"error"}
 
 
-def test_a_thousand_can_be_asked_for(client: FlaskClient) -> None:
+def test_thousand_hashes(client: FlaskClient) -> None:
     assert {entry["code"] for entry in standings(client, [UNKNOWN] * 1000)} == {404}

@@ -40,13 +40,13 @@ def requests_to(client: FlaskClient) -> list[tuple[str, str]]:
     return [*every_request(client.application), *wrong]
 
 
-def test_every_answer_has_them(client: FlaskClient) -> None:
+def test_every_response_has_headers(client: FlaskClient) -> None:
     for method, path in requests_to(client):
         with client.open(path, method=method) as answer:
             check(dict(answer.headers), path, method)
 
 
-def test_refusals_have_them(make_app: Callable[..., OpenApiApp], settings: Settings) -> None:
+def test_refusals_have_headers(make_app: Callable[..., OpenApiApp], settings: Settings) -> None:
     key = (SecretStr("0123456789abcdef"),)
     client = make_app(settings.model_copy(update={"api_keys": key})).test_client()
     for method, path in requests_to(client):
@@ -56,7 +56,7 @@ def test_refusals_have_them(make_app: Callable[..., OpenApiApp], settings: Setti
             assert {"Authorization", "X-API-Key"} <= vary
 
 
-def test_results_have_them(client: FlaskClient, sample: bytes) -> None:
+def test_results_have_headers(client: FlaskClient, sample: bytes) -> None:
     image_hash = post(client, sample)
     wait(client, image_hash)
     for method, path in every_request(client.application):
@@ -70,7 +70,7 @@ def test_results_have_them(client: FlaskClient, sample: bytes) -> None:
     assert "<style" not in picture.text  # which the policy would forbid where it is opened alone
 
 
-def test_a_failure_has_them(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_errors_have_headers(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ValueError
 
@@ -80,7 +80,7 @@ def test_a_failure_has_them(client: FlaskClient, monkeypatch: pytest.MonkeyPatch
     check(dict(answer.headers), "/", "GET")
 
 
-def test_whoever_lets_everybody_read_lets_everybody_show(
+def test_cors_for_all_allows_embedding(
     make_app: Callable[..., OpenApiApp], settings: Settings
 ) -> None:
     client = make_app(settings.model_copy(update={"cors_origins": ("*",)})).test_client()
@@ -98,7 +98,7 @@ def test_whoever_lets_everybody_read_lets_everybody_show(
         b"GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     ],
 )
-def test_what_the_server_refuses_has_them(server: Server, request_: bytes) -> None:
+def test_server_refusals_have_headers(server: Server, request_: bytes) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(request_)

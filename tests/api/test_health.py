@@ -24,6 +24,7 @@ from settings import Settings
 from tests.support.fakes import Gate
 from tests.support.http import post, wait
 from tests.support.pictures import encoded, noise
+from tests.support.waiting import wait_until
 
 Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
 
@@ -47,10 +48,7 @@ def labels(**pairs: str) -> tuple[tuple[str, str], ...]:
 
 
 def until_ready(client: FlaskClient) -> None:
-    deadline = time.monotonic() + 120
-    while client.get("/ready").status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: client.get("/ready").status_code == 200, 120)
 
 
 def test_health(client: FlaskClient) -> None:
@@ -59,7 +57,7 @@ def test_health(client: FlaskClient) -> None:
     assert client.head("/health").status_code == 200
 
 
-def test_ready_when_the_models_are_loaded(client: FlaskClient) -> None:
+def test_ready_when_models_are_loaded(client: FlaskClient) -> None:
     until_ready(client)
     assert client.get("/ready").get_json() == {"status": "ready"}
 
@@ -75,7 +73,7 @@ def reason(client: FlaskClient) -> str:
     return document["error"]
 
 
-def test_not_ready_while_the_models_load(
+def test_not_ready_while_models_load(
     make_app: Callable[..., OpenApiApp], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Pipeline] = []
@@ -91,7 +89,7 @@ def test_not_ready_while_the_models_load(
     assert reason(client) == MODELS_FAILED
 
 
-def test_not_ready_while_the_queue_is_full(
+def test_not_ready_while_queue_is_full(
     make_app: Callable[..., OpenApiApp], tmp_path: Path, gate: Gate
 ) -> None:
     client = make_app(Settings(data_dir=tmp_path, workers=1, queue=2), gate).test_client()
@@ -110,7 +108,7 @@ def test_not_ready_while_the_queue_is_full(
     assert metrics(client)["carseg_queue_length"][()] == 0
 
 
-def test_not_ready_while_the_uploads_cannot_be_written(
+def test_not_ready_while_uploads_cannot_be_written(
     client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until_ready(client)
@@ -127,7 +125,7 @@ def test_not_ready_while_the_uploads_cannot_be_written(
     until_ready(client)
 
 
-def test_not_ready_while_the_service_stops(client: FlaskClient) -> None:
+def test_not_ready_while_service_stops(client: FlaskClient) -> None:
     service_of(client.application).engine.close()
     assert reason(client) == "The service is stopping."
 
@@ -183,10 +181,7 @@ def test_metrics_of_jobs(make_app: Callable[..., OpenApiApp], settings: Settings
         wait(client, good := post(client, sample))
         gate.error = RuntimeError("the network broke")
         wait(client, bad := post(client, encoded(noise(30, 30))), "Error")
-        wait_for = time.monotonic() + 60
-        while len([r for r in caplog.records if r.getMessage() == "Job ended"]) < 2:
-            assert time.monotonic() < wait_for
-            time.sleep(0.01)
+        wait_until(lambda: [r.getMessage() for r in caplog.records].count("Job ended") >= 2)
     now = metrics(client)
     assert now["carseg_jobs_total"] == {
         labels(outcome="ready"): 1,
@@ -209,7 +204,7 @@ def test_metrics_of_jobs(make_app: Callable[..., OpenApiApp], settings: Settings
     json.dumps(list(lines.values()))
 
 
-def test_metrics_of_the_process(client: FlaskClient) -> None:
+def test_metrics_of_process(client: FlaskClient) -> None:
     now = metrics(client)
     assert now["carseg_info"] == {labels(version=VERSION): 1}
     if not os.path.exists("/proc/self/statm"):
@@ -220,7 +215,7 @@ def test_metrics_of_the_process(client: FlaskClient) -> None:
     assert 0 < now["process_start_time_seconds"][()] < time.time()
 
 
-def test_two_apps_count_for_themselves(
+def test_two_apps_have_separate_metrics(
     make_app: Callable[..., OpenApiApp], settings: Settings
 ) -> None:
     first, second = (

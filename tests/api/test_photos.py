@@ -36,7 +36,7 @@ from tests.support.pictures import SAMPLE, encoded, noise
 UNKNOWN = "0" * 64
 
 
-def test_a_car_from_post_to_result(client: FlaskClient, pipeline: Pipeline, sample: bytes) -> None:
+def test_car_from_post_to_result(client: FlaskClient, pipeline: Pipeline, sample: bytes) -> None:
     answer = client.post("/", json=body(sample))
     image_hash = hashlib.sha256(sample).hexdigest()
     assert answer.status_code == 200
@@ -61,7 +61,7 @@ def test_a_car_from_post_to_result(client: FlaskClient, pipeline: Pipeline, samp
     assert result["message"] == status["message"]
 
 
-def test_segments_and_parts_say_the_same(client: FlaskClient, sample: bytes) -> None:
+def test_segments_and_parts_agree(client: FlaskClient, sample: bytes) -> None:
     result = segments(client, sample)
     assert list(result["segments"]) == [part["name"] for part in result["parts"]]
     assert list(result["segments"]) == [name for name in PART_NAMES if name in result["segments"]]
@@ -78,7 +78,7 @@ def test_segments_and_parts_say_the_same(client: FlaskClient, sample: bytes) -> 
         assert 0 < part["confidence"] <= 1
 
 
-def test_the_public_dicts_are_filled(settings: Settings, pipeline: Pipeline, sample: bytes) -> None:
+def test_public_dicts_are_filled(settings: Settings, pipeline: Pipeline, sample: bytes) -> None:
     status: dict[str, str] = {}
     polygons: dict[str, Any] = {}
     app = app_module.create_app(settings, pipeline=pipeline, status=status, segments=polygons)
@@ -91,7 +91,7 @@ def test_the_public_dicts_are_filled(settings: Settings, pipeline: Pipeline, sam
     assert type(app_module.processed_segments) is dict
 
 
-def test_the_public_dicts_have_what_is_given_by_default(settings: Settings) -> None:
+def test_public_dicts_have_default_result(settings: Settings) -> None:
     polygons: dict[str, Any] = {}
     app = app_module.create_app(
         settings, pipeline=FakePipeline(paint=paint_unsure), status={}, segments=polygons
@@ -102,7 +102,7 @@ def test_the_public_dicts_have_what_is_given_by_default(settings: Settings) -> N
     assert list(result["segments"]) == [SURE]
 
 
-def test_states_on_the_way(
+def test_states_in_order(
     make_app: Callable[..., OpenApiApp], settings: Settings, gate: Gate, sample: bytes
 ) -> None:
     one_worker = settings.model_copy(update={"workers": 1})
@@ -131,7 +131,7 @@ def test_states_on_the_way(
         (ModelsNotLoadedError(MODELS_FAILED), MODELS_FAILED),
     ],
 )
-def test_a_failed_photo_says_so_and_is_tried_again(
+def test_failed_photo_can_be_retried(
     make_app: Callable[..., OpenApiApp], gate: Gate, sample: bytes, error: Exception, message: str
 ) -> None:
     client = make_app(stages=gate).test_client()
@@ -164,7 +164,7 @@ def test_odd_pictures_are_ready(client: FlaskClient, size: tuple[int, int], mode
     assert (result["width"], result["height"]) == size
 
 
-def test_a_turned_photo_gives_the_same_parts(client: FlaskClient, sample: bytes) -> None:
+def test_turned_photo_has_same_parts(client: FlaskClient, sample: bytes) -> None:
     with Image.open(SAMPLE) as picture:
         upright = picture.convert("RGB")
     exif = Image.Exif()
@@ -176,7 +176,7 @@ def test_a_turned_photo_gives_the_same_parts(client: FlaskClient, sample: bytes)
         assert result[key] == plain[key]
 
 
-def test_the_same_photo_is_worked_on_once(
+def test_duplicate_photo_is_processed_once(
     make_app: Callable[..., OpenApiApp], gate: Gate, sample: bytes
 ) -> None:
     client = make_app(stages=gate).test_client()
@@ -190,7 +190,7 @@ def test_the_same_photo_is_worked_on_once(
     assert gate.calls == 1
 
 
-def test_identical_posts_at_the_same_instant(
+def test_concurrent_identical_posts(
     make_app: Callable[..., OpenApiApp], gate: Gate, sample: bytes
 ) -> None:
     app = make_app(stages=gate)
@@ -282,13 +282,13 @@ def test_bad_posts(strict: FlaskClient, request_: dict[str, Any], status: int, w
         re.sub("(.{76})", "\\1\r\n", PNG),
     ],
 )
-def test_base64_as_front_ends_send_it(client: FlaskClient, image: str) -> None:
+def test_base64_of_front_ends(client: FlaskClient, image: str) -> None:
     answer = client.post("/", json={"image": image})
     assert answer.status_code == 200
     assert answer.get_json()["image_hash"] == hashlib.sha256(base64.b64decode(PNG)).hexdigest()
 
 
-def test_bare_line_breaks_in_the_json(client: FlaskClient) -> None:
+def test_bare_line_breaks_in_json(client: FlaskClient) -> None:
     """Return base64 with line breaks, as the shell's `base64` prints it."""
     text = '{"image": "' + base64.encodebytes(base64.b64decode(PNG)).decode() + '"}'
     assert client.post("/", data=text, content_type="application/json").status_code == 200
@@ -319,7 +319,7 @@ def test_unknown_hashes(client: FlaskClient, image_hash: str, route: str) -> Non
         ("PATCH", "/openapi.json", 405),
     ],
 )
-def test_one_shape_of_errors(client: FlaskClient, method: str, path: str, status: int) -> None:
+def test_errors_have_one_shape(client: FlaskClient, method: str, path: str, status: int) -> None:
     answer = client.open(path, method=method)
     assert answer.status_code == status
     assert answer.content_type == "application/json"
@@ -327,7 +327,7 @@ def test_one_shape_of_errors(client: FlaskClient, method: str, path: str, status
     assert ("Allow" in answer.headers) == (status == 405)
 
 
-def test_our_own_failures_show_no_internals(
+def test_internal_errors_show_no_internals(
     app: OpenApiApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
@@ -379,7 +379,7 @@ def test_cors(
         assert granted in ((origin, "*") if allowed else (None,))
 
 
-def test_the_openapi_document(client: FlaskClient) -> None:
+def test_openapi_document(client: FlaskClient) -> None:
     document = client.get("/openapi.json").get_json()
     assert document["openapi"].startswith("3.")
     assert set(document["paths"]) == {
@@ -410,7 +410,7 @@ def test_the_openapi_document(client: FlaskClient) -> None:
             assert operation["summary"]
 
 
-def test_the_page_to_try_it_is_all_ours(client: FlaskClient) -> None:
+def test_docs_page_loads_nothing_from_other_hosts(client: FlaskClient) -> None:
     with client.get("/docs") as page:
         assert page.status_code == 200
         links = re.findall(r'(?:src|href)="([^"]+)"', page.data.decode())
@@ -422,7 +422,7 @@ def test_the_page_to_try_it_is_all_ours(client: FlaskClient) -> None:
             assert len(file.data) > 100
 
 
-def test_networks_do_not_exceed_the_cores(pipeline: Pipeline) -> None:
+def test_networks_do_not_exceed_cores(pipeline: Pipeline) -> None:
     assert 1 <= pipeline.runtime.threads <= usable_cores()
 
 
@@ -431,7 +431,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
 
 @pytest.mark.parametrize("accept", [BROWSER, "text/html", "application/json;q=0.5,text/html"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_list_in_a_browser(client: FlaskClient, accept: str, method: str) -> None:
+def test_list_in_browser(client: FlaskClient, accept: str, method: str) -> None:
     answer = client.open("/", method=method, headers={"Accept": accept})
     assert answer.status_code == 302
     assert answer.headers["Location"] == "ui"
@@ -454,7 +454,7 @@ def test_list_in_a_browser(client: FlaskClient, accept: str, method: str) -> Non
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_list_in_a_program(client: FlaskClient, accept: str | None, method: str) -> None:
+def test_list_in_program(client: FlaskClient, accept: str | None, method: str) -> None:
     headers = {} if accept is None else {"Accept": accept}
     answer = client.open("/", method=method, headers=headers)
     assert answer.status_code == 200
@@ -463,7 +463,7 @@ def test_list_in_a_program(client: FlaskClient, accept: str | None, method: str)
     assert "Accept" in answer.vary
 
 
-def test_list_below_the_prefix_of_a_proxy(client: FlaskClient) -> None:
+def test_list_below_prefix_of_proxy(client: FlaskClient) -> None:
     prefixed = "http://localhost/cars/"
     answer = client.get("/", base_url=prefixed, headers={"Accept": BROWSER})
     assert urljoin(prefixed, answer.headers["Location"]) == "http://localhost/cars/ui"

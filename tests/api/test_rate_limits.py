@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from api.openapi import OpenApiApp
 from settings import Settings
 from tests.support.server import Server
+from tests.support.waiting import wait_until
 
 UNKNOWN = "0" * 64
 
@@ -44,7 +45,7 @@ def test_photos_are_limited(make_app: Callable[..., OpenApiApp], limited: Settin
     assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
 
 
-def test_results_are_limited_at_ten_times_as_many(
+def test_results_have_ten_times_the_limit(
     make_app: Callable[..., OpenApiApp], limited: Settings
 ) -> None:
     client = make_app(limited).test_client()
@@ -54,9 +55,7 @@ def test_results_are_limited_at_ten_times_as_many(
     assert status(client, "POST", "/") == 415  # that is counted apart
 
 
-def test_asking_where_a_photo_stands_is_never_limited(
-    make_app: Callable[..., OpenApiApp], limited: Settings
-) -> None:
+def test_status_is_not_limited(make_app: Callable[..., OpenApiApp], limited: Settings) -> None:
     client = make_app(limited).test_client()
     for method, path, expected in (
         ("GET", f"/{UNKNOWN}/status", 404),
@@ -70,7 +69,7 @@ def test_asking_where_a_photo_stands_is_never_limited(
         assert {status(client, method, path) for _ in range(45)} == {expected}, path
 
 
-def test_addresses_are_counted_apart(
+def test_addresses_are_counted_separately(
     make_app: Callable[..., OpenApiApp], limited: Settings
 ) -> None:
     client = make_app(limited).test_client()
@@ -82,7 +81,9 @@ def test_addresses_are_counted_apart(
     assert posts(client, "::ffff:10.0.0.3") == posts(client, "::ffff:10.0.0.4")
 
 
-def test_keys_are_counted_apart(make_app: Callable[..., OpenApiApp], limited: Settings) -> None:
+def test_keys_are_counted_separately(
+    make_app: Callable[..., OpenApiApp], limited: Settings
+) -> None:
     keys = ("first-key-0123456789", "second-key-0123456789")
     config = limited.model_copy(update={"api_keys": tuple(map(SecretStr, keys))})
     client = make_app(config).test_client()
@@ -93,7 +94,7 @@ def test_keys_are_counted_apart(make_app: Callable[..., OpenApiApp], limited: Se
 
 
 @pytest.mark.parametrize(("proxies", "expected"), [(0, [415, 415, 429]), (1, [415, 415, 415])])
-def test_forwarded_addresses_count_only_from_a_trusted_proxy(
+def test_forwarded_addresses_count_only_from_trusted_proxy(
     make_app: Callable[..., OpenApiApp], limited: Settings, proxies: int, expected: list[int]
 ) -> None:
     client = make_app(limited.model_copy(update={"trusted_proxies": proxies})).test_client()
@@ -110,7 +111,7 @@ def test_forwarded_addresses_count_only_from_a_trusted_proxy(
     assert seen[-1] == 429
 
 
-def test_forwarded_addresses_get_through_the_real_server(
+def test_forwarded_addresses_on_real_server(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = start_server(tmp_path / "data", CARSEG_TRUSTED_PROXIES="1", CARSEG_RATE_LIMIT="1/hour")
@@ -122,7 +123,7 @@ def test_forwarded_addresses_get_through_the_real_server(
     assert server.stop(signal.SIGTERM) == 0
 
 
-def test_two_apps_have_nothing_in_common(
+def test_two_apps_have_separate_limits(
     make_app: Callable[..., OpenApiApp], limited: Settings
 ) -> None:
     for name in ("one", "two"):
@@ -130,13 +131,11 @@ def test_two_apps_have_nothing_in_common(
         assert posts(make_app(config).test_client(), "10.0.0.1") == [415, 415, 429]
 
 
-def test_there_is_no_limit_on_loopback(app: OpenApiApp) -> None:
+def test_no_limit_on_loopback(app: OpenApiApp) -> None:
     assert posts(app.test_client(), "127.0.0.1", 80) == [415] * 80
 
 
-def test_what_is_counted_is_forgotten(
-    make_app: Callable[..., OpenApiApp], settings: Settings
-) -> None:
+def test_counts_expire(make_app: Callable[..., OpenApiApp], settings: Settings) -> None:
     app = make_app(settings.model_copy(update={"rate_limit": "5/second"}))
     client = app.test_client()
     for number in range(300):
@@ -146,13 +145,10 @@ def test_what_is_counted_is_forgotten(
     assert counted
     time.sleep(1.2)
     posts(client, "10.1.0.0", 1)
-    while len(counted) > 1:  # else the test's time limit ends it
-        time.sleep(0.05)
+    wait_until(lambda: len(counted) == 1)
 
 
-def test_the_document_names_the_limit(
-    make_app: Callable[..., OpenApiApp], limited: Settings
-) -> None:
+def test_document_names_limit(make_app: Callable[..., OpenApiApp], limited: Settings) -> None:
     paths = make_app(limited).api_doc["paths"]
     assert "429" in paths["/"]["post"]["responses"]
     assert "429" in paths["/batch"]["post"]["responses"]

@@ -44,7 +44,7 @@ def test_any_bytes(data: bytes) -> None:
 
 
 @given(st.lists(PIECES, max_size=6).map(b"".join), st.lists(PIECES, max_size=4).map(b"".join))
-def test_nearly_a_photo(text: bytes, rest: bytes) -> None:
+def test_nearly_valid_photo(text: bytes, rest: bytes) -> None:
     for data in (b'{"image":"' + text + b'"}' + rest, rest + b'{"image":"' + text + b'"}'):
         assert read(data) == expected(data)
 
@@ -56,6 +56,6 @@ def test_objects_of_texts(document: dict[str, str], ascii_only: bool, indent: in
 
 
 @pytest.mark.parametrize("form", ['{"image":"%s"}', ' {\n"image" :\t"%s"\r\n} \n'])
-def test_a_photo_with_line_breaks(form: str) -> None:
+def test_photo_with_line_breaks(form: str) -> None:
     text = "data:image/png;base64,AAAA\r\nBBBB\n"
     assert read((form % text).encode()) == {"image": text}

@@ -56,7 +56,7 @@ def car(service: FlaskClient) -> str:
         f"min_area=0&min_confidence={DEFAULT_CONFIDENCE}",
     ],
 )
-def test_defaults_give_the_plain_answer(service: FlaskClient, car: str, query: str) -> None:
+def test_defaults_give_plain_answer(service: FlaskClient, car: str, query: str) -> None:
     plain = service.get(f"{car}/segments")
     assert plain.content_type == "application/json"
     assert service.get(f"{car}/segments?{query}").data == plain.data
@@ -94,7 +94,7 @@ def test_json_unless_something_else_is_preferred(
     assert answer.get_json()["parts"]
 
 
-def test_options_change_the_answer(service: FlaskClient, car: str) -> None:
+def test_options_change_answer(service: FlaskClient, car: str) -> None:
     def ask(query: str) -> list[dict[str, object]]:
         parts: list[dict[str, object]] = service.get(f"{car}/segments?{query}").get_json()["parts"]
         return parts
@@ -111,7 +111,7 @@ def test_options_change_the_answer(service: FlaskClient, car: str) -> None:
     assert ask("topology=shared")
 
 
-def test_other_answers_need_no_network(
+def test_other_formats_need_no_network(
     make_app: Callable[..., OpenApiApp], gate: Gate, sample: bytes
 ) -> None:
     client = make_app(stages=gate).test_client()
@@ -139,14 +139,14 @@ def test_other_answers_need_no_network(
         ("format=coco&normalized=true", "normalized works only with json and geojson"),
     ],
 )
-def test_bad_questions(service: FlaskClient, car: str, query: str, words: str) -> None:
+def test_bad_queries(service: FlaskClient, car: str, query: str, words: str) -> None:
     answer = service.get(f"{car}/segments?{query}")
     assert answer.status_code == 400
     assert list(answer.get_json()) == ["error"]
     assert words in answer.get_json()["error"]
 
 
-def test_the_file_name_is_written_where_a_format_has_one(service: FlaskClient, car: str) -> None:
+def test_file_name_in_formats_that_have_one(service: FlaskClient, car: str) -> None:
     name = "a%26b%20%3C%22.png"
     for form in ("coco", "geojson", "labelme", "labelstudio", "cvat"):
         document = service.get(f"{car}/segments?format={form}&file_name={name}").get_data(True)
@@ -174,7 +174,7 @@ def test_pictures(service: FlaskClient, car: str, pipeline: Pipeline, sample: by
     assert colours == {PART_COLOURS[name] for name in found}
 
 
-def test_masks_that_are_not_there(service: FlaskClient, car: str) -> None:
+def test_missing_masks(service: FlaskClient, car: str) -> None:
     found = [part["name"] for part in service.get(f"{car}/segments").get_json()["parts"]]
     missing = next(name for name in PART_NAMES if name not in found)
     answer = service.get(f"{car}/masks/{missing}.png")
@@ -196,7 +196,7 @@ def doubtful(make_app: Callable[..., OpenApiApp]) -> tuple[FlaskClient, str]:
     return client, f"/{image_hash}"
 
 
-def test_everything_leaves_unsure_parts_out(doubtful: tuple[FlaskClient, str]) -> None:
+def test_every_route_leaves_unsure_parts_out(doubtful: tuple[FlaskClient, str]) -> None:
     client, photo = doubtful
     for query, found in (("", [SURE]), ("?min_confidence=0", [SURE, UNSURE])):
         document = client.get(f"{photo}/segments{query}").get_json()
@@ -219,7 +219,7 @@ def test_everything_leaves_unsure_parts_out(doubtful: tuple[FlaskClient, str]) -
                 assert answer.get_json() == {"error": f"No {name} was found in this photo."}
 
 
-def test_the_status_counts_what_is_given(doubtful: tuple[FlaskClient, str]) -> None:
+def test_status_counts_parts_of_default_result(doubtful: tuple[FlaskClient, str]) -> None:
     client, photo = doubtful
     status = client.get(f"{photo}/status").get_json()
     assert status["message"] == client.get(f"{photo}/segments").get_json()["message"]
@@ -268,7 +268,7 @@ def test_pictures_follow_their_options(service: FlaskClient, car: str) -> None:
         ("overlay.png?topology=none", "topology must be independent or shared"),
     ],
 )
-def test_bad_questions_for_pictures(service: FlaskClient, car: str, name: str, words: str) -> None:
+def test_bad_queries_for_pictures(service: FlaskClient, car: str, name: str, words: str) -> None:
     answer = service.get(f"{car}/{name}")
     assert answer.status_code == 400
     assert list(answer.get_json()) == ["error"]
@@ -279,9 +279,7 @@ PICTURES = ["mask.png", "masks/hood.png", "overlay.png", "segments?format=svg"]
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_photos_that_are_not_ready(
-    make_app: Callable[..., OpenApiApp], gate: Gate, name: str
-) -> None:
+def test_unfinished_photos(make_app: Callable[..., OpenApiApp], gate: Gate, name: str) -> None:
     client = make_app(stages=gate).test_client()
     assert client.get(f"/{'0' * 64}/{name}").status_code == 404
     image_hash = post(client, encoded(noise(40, 40)))
@@ -291,7 +289,7 @@ def test_photos_that_are_not_ready(
 
 
 @pytest.mark.parametrize("name", ["mask.png", "overlay.png"])
-def test_pictures_of_a_photo_without_a_car(client: FlaskClient, name: str) -> None:
+def test_pictures_of_photo_without_car(client: FlaskClient, name: str) -> None:
     image_hash = post(client, encoded(np.full((60, 80, 3), 200, np.uint8)))
     wait(client, image_hash)
     pixels = np.asarray(Image.open(BytesIO(client.get(f"/{image_hash}/{name}").data)))
@@ -299,7 +297,7 @@ def test_pictures_of_a_photo_without_a_car(client: FlaskClient, name: str) -> No
     assert not pixels.any()
 
 
-def test_the_document_has_every_option_and_format(app: OpenApiApp) -> None:
+def test_document_has_every_option_and_format(app: OpenApiApp) -> None:
     document = app.test_client().get("/openapi.json").get_json()
 
     def parameters_of(name: str) -> dict[str, Any]:
@@ -322,7 +320,7 @@ def test_the_document_has_every_option_and_format(app: OpenApiApp) -> None:
     assert set(content) == {entry.media_type for entry in FORMATS.values()}
 
 
-def test_the_options_of_the_route_are_those_of_python(service: FlaskClient, car: str) -> None:
+def test_route_options_equal_python_options(service: FlaskClient, car: str) -> None:
     options = Options(tolerance=3, min_area=20, topology="shared", file_name="x.png")
     answer = service.get(f"{car}/segments", query_string={"format": "coco", **options.query()})
     by_hand = service.get(

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.support.fakes import Gate, Steps
 from tests.support.http import post, wait
 from tests.support.pictures import encoded, noise
 from tests.support.server import Server
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def events(text: str) -> list[dict[str, Any]]:
     return [json.loads(line[6:]) for line in text.split("\n") if line.startswith("data: ")]
 
 
-def test_the_place_in_the_queue(
+def test_queue_position(
     make_app: Callable[..., OpenApiApp], one_worker: Settings, gate: Gate
 ) -> None:
     client = make_app(one_worker, gate).test_client()
@@ -52,7 +54,11 @@ def test_the_place_in_the_queue(
         assert set(wait(client, name)) == {"status", "message"}
 
 
-def test_the_stages(
+def _has_reached(steps: Steps, count: int) -> bool:
+    return len(steps.reached) >= count
+
+
+def test_stages(
     make_app: Callable[..., OpenApiApp], one_worker: Settings, pipeline: Pipeline, sample: bytes
 ) -> None:
     steps = Steps(pipeline)
@@ -60,15 +66,14 @@ def test_the_stages(
     name = post(client, sample)
     seen = []
     for count in (1, 2, 3):
-        while len(steps.reached) < count:
-            time.sleep(0.01)
+        wait_until(partial(_has_reached, steps, count))
         seen.append(client.get(f"/{name}/status").get_json()["stage"])
         steps.go.release()
     wait(client, name)
     assert seen == ["parts", "type", "polygons"]
 
 
-def test_a_question_waits_for_the_end(
+def test_status_waits_for_end(
     make_app: Callable[..., OpenApiApp], one_worker: Settings, gate: Gate
 ) -> None:
     app = make_app(one_worker, gate)
@@ -89,7 +94,7 @@ def test_a_question_waits_for_the_end(
 
 
 @pytest.mark.parametrize("given", ["wait=-1", "wait=31", "wait=nan", "wait=x", "wait=1&wait=2"])
-def test_a_wait_that_can_not_be(client: FlaskClient, given: str) -> None:
+def test_invalid_wait(client: FlaskClient, given: str) -> None:
     answer = client.get(f"/{'0' * 64}/status?{given}")
     assert answer.status_code == 400
     assert answer.get_json() == {"error": "wait must be a number of seconds from 0 to 30."}
@@ -102,7 +107,7 @@ def test_unknown_photos(client: FlaskClient) -> None:
         assert set(answer.get_json()) == {"error"}
 
 
-def test_events_tell_each_change(
+def test_events_report_each_change(
     make_app: Callable[..., OpenApiApp], one_worker: Settings, pipeline: Pipeline, sample: bytes
 ) -> None:
     steps = Steps(pipeline)
@@ -123,7 +128,7 @@ def test_events_tell_each_change(
     assert all(seen[i] != seen[i + 1] for i in range(len(seen) - 1))
 
 
-def test_events_of_a_photo_that_is_ready(client: FlaskClient, sample: bytes) -> None:
+def test_events_of_photo_that_is_ready(client: FlaskClient, sample: bytes) -> None:
     name = post(client, sample)
     wait(client, name)
     answer = client.get(f"/{name}/events")
@@ -148,7 +153,7 @@ def test_stream_keeps_alive_and_ends(
     assert last == ": still there\n\n"
 
 
-def test_all_seats_are_taken(
+def test_all_slots_in_use(
     make_app: Callable[..., OpenApiApp], one_worker: Settings, gate: Gate
 ) -> None:
     app = make_app(one_worker, gate)  # 6 threads: 2 may wait
@@ -179,7 +184,7 @@ def test_all_seats_are_taken(
         room.stream(name, str)
 
 
-def test_listeners_leave_when_the_service_stops(
+def test_waiters_leave_when_service_stops(
     make_app: Callable[..., OpenApiApp], one_worker: Settings, gate: Gate
 ) -> None:
     app = make_app(one_worker, gate)
@@ -196,7 +201,7 @@ def test_listeners_leave_when_the_service_stops(
         closing.result(timeout=60)
 
 
-def test_many_listeners_starve_nobody(server: Server) -> None:
+def test_many_waiters_leave_threads_for_others(server: Server) -> None:
     """On the real server, with as many threads as it has by default."""
     names = [server.post(encoded(noise(700, 900, seed=seed + 600))) for seed in range(3)]
     answers = []

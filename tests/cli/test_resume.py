@@ -33,6 +33,7 @@ from settings import REPOSITORY
 from tests.support.fakes import Gate
 from tests.support.pictures import encoded, noise
 from tests.support.server import Server, clean_environment
+from tests.support.waiting import wait_until
 
 COUNT = 40
 
@@ -352,8 +353,12 @@ def test_service_stops_during_run(start_server: Callable[..., Server], tmp_path:
     service = start_server(tmp_path / "data")
     photos, out = many(tmp_path / "photos", 4000), tmp_path / "out"
     process = start(photos, "--out", out, "--server", service.url, "--at-once", "8")
-    while not (out / FOLDER / "done.jsonl").exists() or len(lines(out)) < 3:
+
+    def some_are_done() -> bool:
         assert process.poll() is None
+        return (out / FOLDER / "done.jsonl").exists() and len(lines(out)) >= 3
+
+    wait_until(some_are_done)
     service.process.kill()
     service.process.wait()
     _, errors = process.communicate(timeout=100)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -114,10 +115,8 @@ def test_results_while_service_stops(
 ) -> None:
     server = start_server(tmp_path / "data", CARSEG_WORKERS="1")
     image_hash = server.post(sample)  # runs, or waits for the models
-    while (
-        requests.get(f"{server.url}/{image_hash}/status", timeout=60).json()["status"] == "Uploaded"
-    ):
-        time.sleep(0.01)
+    status = f"{server.url}/{image_hash}/status"
+    wait_until(lambda: requests.get(status, timeout=60).json()["status"] != "Uploaded")
     server.process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + 60
     refused = None
@@ -134,6 +133,14 @@ def test_results_while_service_stops(
     assert server.stop(signal.SIGTERM) == 0
 
 
+def _answers(server: Server) -> bool:
+    try:
+        requests.get(server.url, timeout=60)
+    except requests.ConnectionError:
+        return False
+    return True
+
+
 def test_flask_run(tmp_path: Path, sample: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -147,13 +154,7 @@ def test_flask_run(tmp_path: Path, sample: bytes) -> None:
     )
     server = Server(process, f"http://127.0.0.1:{port}")
     try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                requests.get(server.url, timeout=60)
-                break
-            except requests.ConnectionError:
-                time.sleep(0.1)
+        wait_until(partial(_answers, server), 120)
         server.wait(server.post(sample))
     finally:
         server.stop(signal.SIGINT)
@@ -167,6 +168,7 @@ from app import create_app
 from server.serve import listen, serve
 from settings import Settings
 from tests.support.fakes import FakePipeline
+from tests.support.waiting import wait_until
 
 stages = FakePipeline(Path(sys.argv[2]))
 stages.hang(40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -162,7 +163,9 @@ def test_label_maps_can_be_read_during_rewrite(tmp_path: Path) -> None:
 
     writer = threading.Thread(target=write_again)
     writer.start()
+    deadline = time.monotonic() + 120
     while not ended.is_set():
+        assert time.monotonic() < deadline
         assert all(read_labels(path, (0, 0)).any() for path in maps)
     writer.join()
     assert {path.name for path in (tmp_path / "cache" / "labels").iterdir()} == {

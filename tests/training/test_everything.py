@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from settings import REPOSITORY
 from tests.support.server import clean_environment
+from tests.support.waiting import wait_until
 from tests.training.tiny import write_data
 from training.everything import RUNS, Knobs, OtherKnobsError, plan, run_plan
 from vision.model_files import read_description
@@ -27,9 +27,11 @@ def command(data: Path, folder: Path) -> list[str]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
-    while not path.exists():
+    def is_written() -> bool:
         assert process.poll() is None, "it ended before"
-        time.sleep(0.01)
+        return path.exists()
+
+    wait_until(is_written, 900)
 
 
 @pytest.mark.timeout(1800)  # half a minute of work, but the machine may have other work, too

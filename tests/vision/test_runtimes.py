@@ -118,16 +118,16 @@ def test_active_calls() -> None:
 
 
 SERVE_ONE = """
-import base64, json, sys, time
+import base64, json, sys
 from api.service import service_of
 from app import create_app
 from settings import Settings
+from tests.support.http import wait
 app = create_app(Settings(data_dir=sys.argv[1], runtime=sys.argv[2]))
 client = app.test_client()
 image = base64.b64encode(open("sample/car.png", "rb").read()).decode()
 digest = client.post("/", json={"image": image}).get_json()["image_hash"]
-while (status := client.get(f"/{digest}/status").get_json())["status"] not in ("Ready", "Error"):
-    time.sleep(0.01)
+status = wait(client, digest)
 service_of(app).engine.close()
 heavy = {"onnx", "onnxruntime", "openvino", "timm", "torch", "torchvision"}
 print(status["status"], *sorted(heavy & {*sys.modules}))
