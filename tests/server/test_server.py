@@ -25,6 +25,7 @@ from settings import REPOSITORY
 from tests.support.http import body
 from tests.support.pictures import encoded, noise
 from tests.support.server import Server, clean_environment
+from tests.support.waiting import wait_until
 
 
 def test_photo_end_to_end(server: Server, pipeline: Pipeline, sample: bytes) -> None:
@@ -168,7 +169,6 @@ from app import create_app
 from server.serve import listen, serve
 from settings import Settings
 from tests.support.fakes import FakePipeline
-from tests.support.waiting import wait_until
 
 stages = FakePipeline(Path(sys.argv[2]))
 stages.hang(40)
