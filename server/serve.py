@@ -147,12 +147,14 @@ def _announce(listener: socket.socket, *, with_key: bool) -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(
         f"The service is at {url}, its page at {url}/ui, its API at {url}/docs. "
-        "Ctrl-C stops it. Try:"
+        "Ctrl-C stops it. Try, in another terminal:"
     )
-    header = '-H "X-API-Key: $CARSEG_API_KEY" ' if with_key else ""
+    curl = 'curl -s -H "X-API-Key: $CARSEG_API_KEY"' if with_key else "curl -s"
     print(
         """  (printf '{"image": "'; base64 < sample/car.png | tr -d '\\n'; printf '"}') | """
-        f"curl -H 'Content-Type: application/json' {header}--data-binary @- {url}/",
+        f"{curl} -H 'Content-Type: application/json' --data-binary @- '{url}/' | "
+        "tee /dev/stderr | grep -oE '[0-9a-f]{64}' | "
+        f"xargs -I HASH {curl} '{url}/HASH/status?wait=30' '{url}/HASH/segments'",
         flush=True,
     )
 

@@ -205,3 +205,24 @@ def test_port_in_use(server: Server) -> None:
     assert "the port is taken" in ended.stderr
     assert "CARSEG_PORT=8080 make run" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("key", ["", "key-of-a-client-0123"])
+def test_printed_example(start_server: Callable[..., Server], tmp_path: Path, key: str) -> None:
+    server = start_server(tmp_path / "data", CARSEG_API_KEYS=key)
+    assert server.process.stdout is not None
+    example = server.process.stdout.readline()
+    ended = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", example],
+        cwd=REPOSITORY,
+        env=clean_environment() | {"CARSEG_API_KEY": key},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    status, result = ended.stdout.splitlines()
+    assert json.loads(status)["status"] == "Ready"
+    assert ResultAnswer.model_validate_json(result).segments["hood"]
+    assert server.stop(signal.SIGTERM) == 0
