@@ -153,7 +153,7 @@ def _announce(listener: socket.socket, *, with_key: bool) -> None:
     print(
         """  (printf '{"image": "'; base64 < sample/car.png | tr -d '\\n'; printf '"}') | """
         f"{curl} -H 'Content-Type: application/json' --data-binary @- '{url}/' | "
-        "tee /dev/stderr | grep -oE '[0-9a-f]{64}' | "
+        "tee -a /dev/stderr | grep -oE '[0-9a-f]{64}' | "
         f"xargs -I HASH {curl} '{url}/HASH/status?wait=30' '{url}/HASH/segments'",
         flush=True,
     )
