@@ -2,7 +2,7 @@
 
 `python -m benchmarks.cluster_kills --minutes 10` runs a Redis, two web processes and two workers,
 one of them behind a `Cable`. Again and again it kills one target with `kill -9` and starts it
-anew, or cuts the cable for a minute. Targets are a worker with all its processes, one process of a
+again, or cuts the cable for a minute. Targets are a worker with all its processes, one process of a
 worker, a web process, and Redis. At the end each accepted photo must have ended exactly once, with
 the same result as from the networks alone.
 """

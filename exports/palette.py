@@ -5,7 +5,7 @@ limits on the CIEDE2000 distance. Parts that touch each other on a car, and the 
 variant of a part, differ by at least NEIGHBOURS_APART. Any two parts differ by at least ANY_APART.
 Each part differs from the background by at least BACKGROUND_APART. The limits hold for normal
 colour vision and for protanopia, deuteranopia and tritanopia. A distance of 2 is just visible side
-by side. `tests/test_palette.py` measures it.
+by side. `tests/exports/test_palette.py` measures it.
 """
 
 from __future__ import annotations

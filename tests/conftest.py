@@ -1,4 +1,4 @@
-"""Fixtures: the real models, loaded once for all tests; an app on a folder of its own; a server."""
+"""Fixtures: the real models, loaded once for all tests; apps on new folders; a server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORKERS = min(2, usable_cores())
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of whoever runs the tests must not change them."""
+    """Remove the settings of the environment, which would change the tests."""
     for name in [name for name in os.environ if name.startswith("CARSEG_")]:
         monkeypatch.delenv(name)
 

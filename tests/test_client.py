@@ -132,7 +132,7 @@ def test_options_formats_and_pictures(service: CarSeg, server: Server) -> None:
 
 
 def result_json(**fields: Any) -> dict[str, Any]:
-    """An answer as services gave it before they told of turned photos and of models."""
+    """An answer of a service from before turned photos and model versions were reported."""
     plain = {"image_hash": HASH, "width": 9, "height": 6, "message": "No car.", "type": None}
     return plain | {"segments": {}, "parts": []} | fields
 

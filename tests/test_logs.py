@@ -112,7 +112,7 @@ def raw(server: Server, head: bytes, content: bytes = b"") -> None:
 def test_log_of_a_real_server(
     start_server: Callable[..., Server], tmp_path: Path, form: str
 ) -> None:
-    """All that a client can send, with whatever the libraries log of it."""
+    """Every log line stays whole for any request, lines of libraries included."""
     keys = {"CARSEG_API_KEYS": f"{KEY}-1,{KEY}-2", "CARSEG_HOST": "127.0.0.1"}
     server = start_server(
         tmp_path / "data", CARSEG_LOG_LEVEL="debug", CARSEG_LOG_FORMAT=form, **keys

@@ -90,7 +90,7 @@ def test_stages_of_turned_photo(picture: str, count: int) -> None:
 
 
 def test_labels_are_as_large_as_photo(pipeline: Pipeline, sample: bytes) -> None:
-    """Whatever copy of it there is, parts stand in its own pixels, at the same places."""
+    """For any smaller copy, parts are in the photo's own pixels, at the same places."""
     rgb = decode_image(sample, 50_000_000)
     whole = pipeline.analyse(rgb)
     half = np.asarray(cv2.resize(rgb, None, fx=0.5, fy=0.5), np.uint8)

@@ -149,7 +149,7 @@ def test_islands_in_holes_are_separate_polygons() -> None:
     assert [len(p.holes) for p in (outer, middle, inner)] == [1, 1, 0]
 
 
-# What holds for every mask and every option
+# --- properties of every mask and every option
 
 
 @given(masks, tolerances, st.none() | st.integers(3, 12))

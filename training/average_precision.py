@@ -31,10 +31,10 @@ class MaskPrecision:
     """
 
     def __init__(self, answers: Sequence[Judged]) -> None:
-        images, annotations, results = _documents(answers)
-        truth = _indexed(images, annotations)
+        images, annotations, results = coco_documents(answers)
+        truth = index_documents(images, annotations)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-            found = truth.loadRes(results) if results else _indexed(images, [])
+            found = truth.loadRes(results) if results else index_documents(images, [])
             self._evaluation = COCOeval(truth, found, "segm")
             self._evaluation.params.areaRng = [[0, 1e10]]
             self._evaluation.params.areaRngLbl = ["all"]
@@ -90,7 +90,7 @@ def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
     return rle
 
 
-def _documents(
+def coco_documents(
     answers: Sequence[Judged],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Return images, annotations and results in COCO's form."""
@@ -124,7 +124,8 @@ def _documents(
     return images, annotations, results
 
 
-def _indexed(images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> COCO:
+def index_documents(images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> COCO:
+    """Return an index of images and annotations in COCO's form."""
     coco = COCO()
     coco.dataset = {
         "images": images,

@@ -105,7 +105,7 @@ def test_keys_in_address_or_cookies_are_ignored(client: FlaskClient) -> None:
 
 
 def test_x_api_key_takes_precedence(client: FlaskClient) -> None:
-    """A page that sends a key of its own is not let in with the one that the browser keeps."""
+    """A key that a page sends takes precedence over the one that the browser keeps."""
     assert client.get("/", headers={**basic(FIRST), "X-API-Key": "wrong"}).status_code == 401
 
 

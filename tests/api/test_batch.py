@@ -186,7 +186,7 @@ def test_queue_fills_during_batch(make_app: Make, settings: Settings, gate: Gate
     assert [entry.get("code") for entry in found] == [None, None, None, 400, 503, 503]
     assert found[4]["error"].startswith("The queue is full (2 photos wait)")
     assert 1 <= found[4]["retry_after"] == int(answer.headers["Retry-After"]) <= 300
-    # Where all must wait, the whole answer says so, as clients and proxies know it.
+    # If all photos are refused, the whole answer is a 503, which clients and proxies know.
     answer = send(client, images[3:5])
     assert answer.status_code == 503
     assert set(answer.get_json()) == {"error"}

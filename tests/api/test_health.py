@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,17 +77,17 @@ def reason(client: FlaskClient) -> str:
 def test_not_ready_while_models_load(
     make_app: Callable[..., OpenApiApp], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[Pipeline] = []
-    load = Pipeline._load
-    monkeypatch.setattr(Pipeline, "_load", lambda self, *rest: started.append(self))
-    slow = Pipeline()
-    client = make_app(settings, slow).test_client()
-    assert reason(client) == "The models are still being loaded."
-    monkeypatch.setattr("pipeline.PartSegmenter", lambda *a, **k: 1 / 0)
-    from vision.model_files import MODELS
+    load = threading.Event()
 
-    load(slow, MODELS)
-    assert reason(client) == MODELS_FAILED
+    def fail_slowly(**_: object) -> None:
+        assert load.wait(60)
+        raise OSError("broken")
+
+    monkeypatch.setattr("pipeline.PartSegmenter", fail_slowly)
+    client = make_app(settings, Pipeline()).test_client()
+    assert reason(client) == "The models are still being loaded."
+    load.set()
+    wait_until(lambda: reason(client) == MODELS_FAILED)
 
 
 def test_not_ready_while_queue_is_full(
@@ -200,7 +201,7 @@ def test_metrics_of_jobs(make_app: Callable[..., OpenApiApp], settings: Settings
     assert lines[good]["seconds"] >= lines[good]["parts_seconds"] > 0
     assert "reason" not in lines[good]
     assert lines[bad]["outcome"] == "error"
-    assert "broke" not in lines[bad]["reason"]  # the cause stands in the traceback before
+    assert "broke" not in lines[bad]["reason"]  # the cause is in the traceback before
     json.dumps(list(lines.values()))
 
 

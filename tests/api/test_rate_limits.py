@@ -26,7 +26,7 @@ def limited(settings: Settings) -> Settings:
 
 
 def status(client: FlaskClient, method: str, path: str, address: str = "10.0.0.1") -> int:
-    """Ask from an address; gives the HTTP status."""
+    """Send a request from an address, and return the HTTP status."""
     with client.open(path, method=method, environ_overrides={"REMOTE_ADDR": address}) as answer:
         return answer.status_code
 
@@ -103,7 +103,7 @@ def test_forwarded_addresses_count_only_from_trusted_proxy(
         for number in range(3)
     ]
     assert seen == expected
-    # What the client itself wrote, left of what the proxy added, never counts.
+    # The part written by the client, left of the proxy's addition, never counts.
     seen = [
         client.post("/", headers={"X-Forwarded-For": f"7.7.7.{number}, 10.9.9.9"}).status_code
         for number in range(3)

@@ -172,7 +172,7 @@ def test_all_slots_in_use(
     assert again.status_code == 200
     for stream in (streams[1], again):
         stream.close()
-        stream.close()  # gives back one seat, however often
+        stream.close()  # frees one slot, however often
     room = StatusWaiters(service_of(app).engine, threading.Semaphore(1))
     _, leave = room.stream(name, str)
     with pytest.raises(TooManyWaitingError):

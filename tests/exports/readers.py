@@ -66,7 +66,7 @@ def from_labelstudio(folder: Path) -> Masks:
         for prediction in task["predictions"]:
             problems = interface.validate_prediction(prediction, return_errors=True)
             assert not problems, problems
-        # What the program makes of a prediction that a person accepts.
+        # The program's own form of a prediction that a person accepts.
         task |= {"id": number, "annotations": [{"id": 1, **task["predictions"][0]}]}
     with tempfile.TemporaryDirectory() as place:
         source, target = Path(place, "in"), Path(place, "out")

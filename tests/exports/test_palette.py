@@ -1,4 +1,4 @@
-"""Parts that touch each other can be told apart with any kind of colour vision."""
+"""Test that parts that touch differ in colour for any kind of colour vision."""
 
 from __future__ import annotations
 

@@ -264,7 +264,7 @@ def flat(size: Size, kind: str, mode: str = "RGB", **options: object) -> bytes:
 
 
 def speckled_alpha(size: Size) -> bytes:
-    """A picture with transparency, which has to be laid on white."""
+    """A picture with transparency, which is drawn on white."""
     picture = np.zeros((size[1], size[0], 4), np.uint8)
     picture[::7, ::5, 3] = 200
     return encoded(picture, "PNG", compress_level=1)

@@ -194,7 +194,7 @@ def test_unfinished_uploads_stay_within_budget(impatient: Server) -> None:
         for _ in range(40):
             stack.enter_context(connect(impatient, posting(2_000_001, 2_000_000)))
         works(impatient, 8)
-        # What was given up is read on, and gets an answer that says so.
+        # A refused body is still read to its end, and gets an answer.
         victim = stack.enter_context(connect(impatient, posting(2_000_001, 2_000_000)))
         victim.sendall(b" ")
         victim.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""One photo gives the same bytes, whatever else the service does and however it is set."""
+"""Test that one photo has the same result bytes under any load and any settings."""
 
 from __future__ import annotations
 

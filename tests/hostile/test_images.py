@@ -41,7 +41,7 @@ def blank(make_app: Callable[..., OpenApiApp]) -> FlaskClient:
 
 
 def decoded_apart(folder: Path, builders: Mapping[str, Callable[[], bytes]]) -> dict[str, Any]:
-    """Decode in a process of its own that may use 60 s of a processor and 4 GB."""
+    """Decode in a separate process, which may use 60 s of a processor and 4 GB."""
     for name, build in builders.items():
         (folder / name).write_bytes(build())
     done = subprocess.run(
@@ -211,7 +211,7 @@ def test_orientation_among_other_entries(order: str, kind: int, letter: str) -> 
 
 
 def test_metadata_does_not_change_picture() -> None:
-    """Whatever is left out of a file before it is decoded."""
+    """Profiles, comments and thumbnails are left out before a file is decoded."""
     picture = noise(40, 50)
     plain = decode_image(encoded(picture, "JPEG"), LIMIT)
     data = encoded(picture, "JPEG", icc_profile=b"x" * 70_000, comment=b"hello")

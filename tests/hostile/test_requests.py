@@ -1,4 +1,4 @@
-"""Requests that nobody sends in good faith: JSON, addresses, methods and queries."""
+"""Malicious and malformed requests: JSON, addresses, methods and queries."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_refused_json(client: FlaskClient, data: bytes) -> None:
 )
 @pytest.mark.parametrize("coding", ["utf-8", "utf-16", "utf-16-le", "utf-32-be"])
 def test_json_in_every_encoding(client: FlaskClient, text: str, coding: str) -> None:
-    """RFC 8259 wants UTF-8; other Unicode is told by its first bytes, and a mark is ignored."""
+    """RFC 8259 wants UTF-8; other Unicode is found by its first bytes, and a mark is ignored."""
     assert send(client, (text % PNG).encode(coding)).status_code in (200, 400)
     if coding == "utf-8" and not text.startswith("\ufeff"):
         assert send(client, (text % PNG).encode(coding)).status_code == 200

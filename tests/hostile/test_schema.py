@@ -51,7 +51,7 @@ def test_api_matches_openapi_document(
     # Data that fits the document may still be no picture, and a hash may be unknown.
     excluded: list[Any] = [positive_data_acceptance]
     if hash_is_known:
-        excluded.append(negative_data_rejection)  # what was wrong may have been the hash
+        excluded.append(negative_data_rejection)  # the error may have been in the hash
     for operation in operations(described):
         if mode is GenerationMode.NEGATIVE and not (len(operation.query) or len(operation.body)):
             continue  # nothing could be wrong: any text may be a hash

@@ -39,7 +39,7 @@ def test_page_without_a_key(chromium: Browser, locked: Server) -> None:
     for path in ("/ui", "/docs"):
         with chromium.new_context() as context:
             page = context.new_page()
-            # Chromium's name for: it asked for name and password, and nobody gave them.
+            # Chromium's error after it asked for name and password, and got none.
             with pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"):
                 page.goto(locked.url + path)
 

@@ -30,7 +30,7 @@ def result(server: Server, ready: str) -> dict[str, Any]:
 
 
 def download(visit: Visit, selector: str, text: str) -> tuple[str, bytes]:
-    """Click on a download; gives its name and content."""
+    """Click on a download, and return its name and content."""
     with visit.page.expect_download() as caught:
         visit.page.locator(f"{selector} .file").get_by_text(text, exact=True).click()
     return caught.value.suggested_filename, Path(caught.value.path()).read_bytes()

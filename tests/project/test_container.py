@@ -1,7 +1,7 @@
 """`Dockerfile` and `compose.yaml`, as far as they can be checked where no Docker engine is.
 
-hadolint and Docker Compose itself read them. What the image has is put together here by
-.dockerignore, and its commands are run as written: the service, its health check, and with
+hadolint and Docker Compose itself read them. The files of the image are put together here
+by .dockerignore, and its commands are run as written: the service, its health check, and with
 TEST_SLIM=1 also what makes the environment, as a user without rights.
 """
 

@@ -31,7 +31,7 @@ echo "$*" >> "$(dirname "$0")/asked"
 
 
 class Project:
-    """A copy of the Makefile and the lists of packages, with an environment of its own."""
+    """A copy of the Makefile and the lists of packages, with a separate environment."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

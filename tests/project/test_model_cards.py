@@ -104,7 +104,7 @@ def card(name: str) -> str:
 
 
 def same(told: str, value: float, *, percent: bool = False) -> bool:
-    """Return True if a figure is told as it is, to the digits that are told."""
+    """Return True if a printed figure is correct to its last digit."""
     digits = len(told.partition(".")[2])
     step = 10.0**-digits
     # The metrics are rounded themselves, to four digits.

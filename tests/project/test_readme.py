@@ -47,7 +47,7 @@ def section(name: str, title: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """Return the anchors that GitHub gives to the headings of a document."""
+    """Return GitHub's anchors of the headings of a document."""
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     titles = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
@@ -117,7 +117,7 @@ def test_json() -> None:
 
 
 def make(*words: str) -> list[str]:
-    # The environment that runs the tests stands in for .venv; all else is as written.
+    # The environment that runs the tests replaces .venv; all else is as written.
     return ["make", *words, f"VENV={sys.prefix}", f"PYTHON={sys.executable}"]
 
 

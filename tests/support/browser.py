@@ -21,7 +21,7 @@ from settings import Settings
 from tests.support.fakes import Gate
 from tests.support.server import Server
 
-REQUIRED = "REQUIRE_BROWSER"  # where it is set, a missing Chromium is a failure
+REQUIRED = "REQUIRE_BROWSER"  # if it is set, a missing Chromium is a failure
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE = 90_000  # milliseconds that the networks may take on a busy machine
 
@@ -91,7 +91,7 @@ class Visit:
         self.page.set_input_files("#choose", list(files))
 
     def result(self) -> str:
-        """Wait for a result; gives its hash."""
+        """Wait for a result, and return its hash."""
         expect(self.page.locator("#result-body")).to_be_visible(timeout=PATIENCE)
         found = re.search("#([0-9a-f]{64})$", self.page.url)
         assert found, self.page.url

@@ -14,7 +14,13 @@ from pycocotools.cocoeval import COCOeval
 from img_to_segments import PART_NAMES
 from photo_result import Part, outline
 from poligons_from_seg import rasterize
-from training.average_precision import Judged, MaskPrecision, _documents, _indexed, encode
+from training.average_precision import (
+    Judged,
+    MaskPrecision,
+    coco_documents,
+    encode,
+    index_documents,
+)
 from training.parts_metrics import PartScores
 from vision.labels import label_of, name_of
 
@@ -104,9 +110,9 @@ def random_answers(count: int) -> list[Judged]:
 
 def test_mean_over_parts_equals_pycocotools() -> None:
     answers = random_answers(12)
-    images, annotations, results = _documents(answers)
+    images, annotations, results = coco_documents(answers)
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _indexed(images, annotations)
+        truth = index_documents(images, annotations)
         reference = COCOeval(truth, truth.loadRes(results), "segm")
         reference.evaluate()
         reference.accumulate()

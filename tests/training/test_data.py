@@ -137,7 +137,7 @@ def test_teacher_labels_sure_pixels(tmp_path: Path) -> None:
     assert {label_of("hood"), label_of("wheel"), 0} <= set(np.unique(labels))
     assert label_of("tailgate") not in labels  # a sedan has a trunk
 
-    # What was labelled is not labelled again; a note that is missing is made again.
+    # Finished photos are not labelled again; a missing note is written again.
     before = {path: path.stat().st_mtime_ns for path in (run.out / "labels").iterdir()}
     removed = run.out / "labels" / (Path(row["labels"]).stem + ".json")
     removed.unlink()

@@ -1,4 +1,4 @@
-"""Intervals of proportions, and of photos drawn anew."""
+"""Intervals of proportions, and of resampled photos."""
 
 from __future__ import annotations
 

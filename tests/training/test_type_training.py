@@ -19,7 +19,7 @@ MARGIN = {"side": 0.0, "top": 0.0, "bottom": 0.0}
 
 
 class Fixed(nn.Module):
-    """A network that gives the same logits for all inputs."""
+    """A network that returns the same logits for all inputs."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def test_box_turns_with_parts(quarters: int) -> None:
 
 
 def test_turns_are_labelled_also_in_mirrored_photos() -> None:
-    """What is seen of a lone part that is up or down, left or right of the middle is its turn."""
+    """The position of a lone part, up, down, left or right of the middle, shows the turn."""
     labels = np.zeros((12, 12), np.uint8)
     labels[0:3, 4:8] = 13  # the top of the car
     probabilities = (np.arange(19)[:, None, None] == labels).astype(np.uint8) * 255

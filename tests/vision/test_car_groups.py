@@ -76,7 +76,7 @@ def test_part_behind_pole() -> None:
 
 
 def test_cars_that_touch() -> None:
-    """They can't be told apart, but the answer says that there are others."""
+    """They can't be separated, but the answer says that there are others."""
     both = np.hstack([car(42), car()])
     both[24:32, 38:50] = label_of("wheel")  # no gap
     found = largest_car(both)

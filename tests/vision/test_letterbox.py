@@ -1,4 +1,4 @@
-"""The input of the part network: as large a photo as its arithmetic allows, little grey beside."""
+"""The input of the part network: a photo as large as its arithmetic allows, little grey border."""
 
 from __future__ import annotations
 

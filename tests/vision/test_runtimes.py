@@ -277,7 +277,7 @@ def test_slim_environment_returns_same_bytes(slim: Path, tmp_path: Path) -> None
     assert ready.stdout == b"Ready onnxruntime\n", ready.stderr.decode()
 
 
-# Prints what is chosen here, and the share of pixels with the label that ONNX Runtime gives.
+# Prints the chosen runtime, and the share of pixels with the same label as ONNX Runtime's.
 COMPARE = """
 from img_to_segments import PartSegmenter
 from vision.runtimes.choose import RuntimeConfig, choose
