@@ -14,7 +14,7 @@ from flask import Flask, Response, current_app, g, request
 
 from api.errors import AWAY_SECONDS, ApiError, error_response
 from api.openapi import OpenApiApp, add_error, each_operation
-from jobs.store import AWAY
+from jobs.messages import REDIS_AWAY
 
 if TYPE_CHECKING:
     from flask_limiter import Limiter
@@ -86,7 +86,7 @@ def register_limits(app: OpenApiApp, rate: str, storage: Mapping[str, Any] = MEM
 
     @app.errorhandler(StorageError)
     def away(error: StorageError) -> Response:
-        return error_response(503, AWAY, retry_after=AWAY_SECONDS)
+        return error_response(503, REDIS_AWAY, retry_after=AWAY_SECONDS)
 
     @app.errorhandler(RateLimitExceeded)
     def exceeded(error: RateLimitExceeded) -> Response:
@@ -122,7 +122,7 @@ def _hit_photo_limit(limiter: Limiter, rate: str) -> None:
             left = limiter.limiter.get_window_stats(photos, *who).reset_time - time.time()
             raise ApiError(429, _TOO_MANY.format(photos), max(1, math.ceil(left)))
     except StorageError:
-        raise ApiError(503, AWAY, AWAY_SECONDS) from None
+        raise ApiError(503, REDIS_AWAY, AWAY_SECONDS) from None
 
 
 def _describe_limits(document: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ import click
 
 from cli.plan import Task
 from exports import Format, export
-from jobs.outcome import UNEXPECTED
+from jobs.messages import UNEXPECTED
 from options import OptionError, Options
 from photo_result import Result
 from pipeline import ModelsNotLoadedError, open_pipeline

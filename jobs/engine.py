@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from jobs.messages import QUEUE_FULL
 from jobs.store import State
 from photo_result import Result, Stage
 
@@ -27,9 +28,7 @@ class QueueFullError(Exception):
     """
 
     def __init__(self, limit: int, retry_after: int) -> None:
-        super().__init__(
-            f"The queue is full ({limit} photos wait); try again in {retry_after} seconds."
-        )
+        super().__init__(QUEUE_FULL.format(limit, retry_after))
         self.retry_after = retry_after
 
     @classmethod

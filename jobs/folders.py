@@ -34,10 +34,10 @@ class Uploads:
         self.folder = folder
 
     @contextmanager
-    def draft(self, data: bytes) -> Iterator[Path]:
-        """Write the bytes to a temporary file, and yield its path for `keep`.
+    def write_temporary(self, data: bytes) -> Iterator[Path]:
+        """Write the bytes to a temporary file, and yield its path for `commit`.
 
-        The file is removed at the end of the context unless `keep` renamed it.
+        The file is removed at the end of the context unless `commit` renamed it.
         """
         with tempfile.NamedTemporaryFile(dir=self.folder, prefix=_TEMPORARY, delete=False) as file:
             temporary = Path(file.name)
@@ -48,9 +48,9 @@ class Uploads:
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def keep(self, draft: Path, digest: str) -> None:
-        """Rename a draft to the final name of its photo."""
-        draft.replace(self._path(digest))
+    def commit(self, temporary: Path, digest: str) -> None:
+        """Rename a temporary file to the final name of its photo."""
+        temporary.replace(self._path(digest))
 
     def has(self, digest: str) -> bool:
         """Return True if the upload of a photo exists."""
@@ -71,7 +71,7 @@ class Uploads:
         except OSError:
             log.exception("The upload of job %s could not be removed", digest)
 
-    def tidy(self) -> list[str]:
+    def recover(self) -> list[str]:
         """Remove temporary and damaged files that a crash left.
 
         Returns:
@@ -130,7 +130,7 @@ class Masks:
         """Remove the masks of a photo, if any."""
         shutil.rmtree(self.folder / digest, ignore_errors=True)
 
-    def tidy(self) -> None:
+    def recover(self) -> None:
         """Remove incomplete folders that a crash left."""
         for leftover in self.folder.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(leftover, ignore_errors=True)

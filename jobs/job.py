@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from jobs.messages import WAITING
 from jobs.store import State
 from photo_result import Result, Stage
 from segment_interface import Photo
@@ -14,11 +15,6 @@ from segment_interface import Photo
 log = logging.getLogger("carseg.jobs")
 
 Outcome = Literal["ready", "error", "timeout", "cancelled"]
-
-WAITING = "Waiting for a free worker."
-RUNNING = "Being processed."
-LOST = "The photo was lost before work on it began; post it again."
-TWICE = "The service stopped twice while it worked on this photo; post it to try once more."
 
 ATTEMPTS = 2  # starts of a job before it is given up as one that crashes the service
 
@@ -45,17 +41,17 @@ class JobReport:
 class Job:
     """Mutable state of one try to process a photo.
 
-    `jobs.thread_engine.ThreadEngine` reads and writes its jobs under its lock only.
+    A `jobs.job_table.JobTable` reads and writes its jobs under its lock only.
 
     Attributes:
         number: number of the job in the store.
         ticket: ticket of the job in the `jobs.worker_pool.WorkerPool`.
-        waiting: decoded photo until a worker takes it; None if the worker has to decode it.
-        claimed: True once the worker, the timeout or a cancellation has begun to end the job.
+        decoded: decoded photo until a worker takes it; None if the worker has to decode it.
+        is_ending: True once the worker, the timeout or a cancellation has begun to end the job.
         unsaved: True if the job has ended but the store does not have its outcome yet.
         accepted: time at which the job was queued, of `time.monotonic`.
         started: time at which a worker took the job; None while it waits.
-        marks: each stage that was started, with its start time.
+        stage_starts: each stage that was started, with its start time.
     """
 
     digest: str
@@ -65,24 +61,25 @@ class Job:
     message: str = WAITING
     stage: Stage | None = None
     result: Result | None = None
-    waiting: Photo | None = field(default=None, repr=False)
-    claimed: bool = False
+    decoded: Photo | None = field(default=None, repr=False)
+    is_ending: bool = False
     unsaved: bool = False
     accepted: float = field(default_factory=time.monotonic)
     started: float | None = None
-    marks: list[tuple[str, float]] = field(default_factory=list)
+    stage_starts: list[tuple[str, float]] = field(default_factory=list)
 
     def report(self, outcome: Outcome, message: str) -> JobReport:
         """Return the report of a job that ends now."""
         now = time.monotonic()
         begun = now if self.started is None else self.started
-        ends = [*(when for _, when in self.marks[1:]), now]
+        starts = self.stage_starts
+        ends = [*(when for _, when in starts[1:]), now]
         return JobReport(
             digest=self.digest,
             outcome=outcome,
             waited=begun - self.accepted,
             seconds=now - begun,
-            stages={name: end - when for (name, when), end in zip(self.marks, ends, strict=False)},
+            stages={name: end - when for (name, when), end in zip(starts, ends, strict=False)},
             message=message,
         )
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from jobs.job import Outcome
+from jobs.messages import OUT_OF_MEMORY, UNEXPECTED
 from photo_result import Result
 from pipeline import ModelsNotLoadedError
 from segment_interface import ImageError
 
 log = logging.getLogger("carseg.jobs")
 
-UNEXPECTED = "The photo could not be processed because of an error in the service."
-OUT_OF_MEMORY = "The photo could not be processed: the service has too little memory for it."
-TOO_SLOW = "The photo took longer than {:g} seconds; work on it was given up."
-
 
 class CancelledError(Exception):
     """The result of the running job is no longer needed."""
 
 
-def attempt(digest: str, work: Callable[[], Result]) -> tuple[Outcome, str, Result | None] | None:
+class Ended(NamedTuple):
+    """The end of the work on one photo: its outcome, the message for clients, and any result."""
+
+    outcome: Outcome
+    message: str
+    result: Result | None
+
+
+def run_guarded(digest: str, work: Callable[[], Result]) -> Ended | None:
     """Run the work on one photo without letting an exception escape.
 
     Args:
@@ -29,19 +35,18 @@ def attempt(digest: str, work: Callable[[], Result]) -> tuple[Outcome, str, Resu
         work: function that returns the result of the photo.
 
     Returns:
-        The outcome, the message for clients, and the result or None. None instead of the tuple
-        if the work raised `CancelledError`.
+        The end of the work; None if it raised `CancelledError`.
     """
     try:
         result = work()
     except CancelledError:
         return None
     except (ImageError, ModelsNotLoadedError) as error:
-        return "error", str(error), None
+        return Ended("error", str(error), None)
     except MemoryError:
         log.exception("Job %s failed", digest)
-        return "error", OUT_OF_MEMORY, None
+        return Ended("error", OUT_OF_MEMORY, None)
     except BaseException:  # a model may raise anything, even SystemExit
         log.exception("Job %s failed", digest)
-        return "error", UNEXPECTED, None
-    return "ready", result.message(), result
+        return Ended("error", UNEXPECTED, None)
+    return Ended("ready", result.message(), result)

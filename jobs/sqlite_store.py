@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.store import Ending, PendingJob, StoreError
+from jobs.messages import CLOSING, DISK_FULL, STORE_FAILED
+from jobs.store import PendingJob, StoredOutcome, StoreError
 
 _VERSION = 2
 _SCHEMA = """
@@ -39,10 +40,6 @@ CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), time REAL NOT NULL);
 """
 # SQL that migrates a file to the next version, by the version of the file.
 _MIGRATIONS = {1: "ALTER TABLE photos ADD COLUMN model_version TEXT NOT NULL DEFAULT '';"}
-
-_FULL = "The disk of the service is full; nothing was stored. Try again later."
-_CLOSED = "The service is stopping; try again in a moment."
-_BROKEN = "The service can't write its results; its log says why."
 
 
 class SqliteStore:
@@ -94,12 +91,12 @@ class SqliteStore:
                 self._db.execute("COMMIT")
             except BaseException as error:
                 if isinstance(error, sqlite3.ProgrammingError):
-                    raise StoreError(_CLOSED) from error
+                    raise StoreError(CLOSING) from error
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
                     full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-                    raise StoreError(_FULL if full else _BROKEN, full=full) from error
+                    raise StoreError(DISK_FULL if full else STORE_FAILED, full=full) from error
                 raise
 
     def add(self, digest: str, owner: str) -> int:
@@ -114,7 +111,7 @@ class SqliteStore:
         assert number is not None  # noqa: S101 - an INSERT always has one
         return number
 
-    def share(self, digest: str, owner: str) -> bool:
+    def add_owner(self, digest: str, owner: str) -> bool:
         with self._transaction() as db:
             known = db.execute("SELECT 1 FROM photos WHERE digest = ?", (digest,)).fetchone()
             if known is None:
@@ -122,49 +119,49 @@ class SqliteStore:
             added = db.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (owner, digest))
             return added.rowcount > 0
 
-    def owns(self, digest: str, owner: str) -> bool:
+    def has_owner(self, digest: str, owner: str) -> bool:
         with self._transaction() as db:
             query = "SELECT 1 FROM owners WHERE digest = ? AND owner = ?"
             return db.execute(query, (digest, owner)).fetchone() is not None
 
-    def disown(self, digest: str, owner: str) -> int:
+    def remove_owner(self, digest: str, owner: str) -> int:
         with self._transaction() as db:
             db.execute("DELETE FROM owners WHERE digest = ? AND owner = ?", (digest, owner))
             query = "SELECT count(*) FROM owners WHERE digest = ?"
             return int(db.execute(query, (digest,)).fetchone()[0])
 
-    def begin(self, number: int) -> None:
+    def count_attempt(self, number: int) -> None:
         with self._transaction() as db:
             db.execute("UPDATE photos SET attempts = attempts + 1 WHERE number = ?", (number,))
 
-    def end(self, number: int, ending: Ending) -> bool:
+    def finish(self, number: int, outcome: StoredOutcome) -> bool:
         with self._transaction() as db:
             changed = db.execute(
                 "UPDATE photos SET state = ?, ended = ?, message = ?, result = ?, "
                 "model_version = ? WHERE number = ?",
                 (
-                    ending.state,
+                    outcome.state,
                     time.time(),
-                    ending.message,
-                    ending.result,
-                    ending.model_version,
+                    outcome.message,
+                    outcome.result,
+                    outcome.model_version,
                     number,
                 ),
             )
             return changed.rowcount > 0
 
-    def load(self, digest: str) -> Ending | None:
+    def load(self, digest: str) -> StoredOutcome | None:
         with self._transaction() as db:
             row = db.execute(
                 "SELECT state, message, result, model_version FROM photos "
                 "WHERE digest = ? AND state NOT NULL",
                 (digest,),
             ).fetchone()
-        return None if row is None else Ending(*row)
+        return None if row is None else StoredOutcome(*row)
 
-    def outcomes(
+    def summaries(
         self, digests: Sequence[str], owner: str | None = None
-    ) -> dict[str, Ending | None]:
+    ) -> dict[str, StoredOutcome | None]:
         with self._transaction() as db:
             rows = db.execute(
                 "SELECT digest, state, message, NULL, model_version FROM photos "
@@ -173,9 +170,9 @@ class SqliteStore:
                 "AND owner = :owner))",
                 {"digests": json.dumps(digests), "owner": owner},
             ).fetchall()
-        return {row[0]: None if row[1] is None else Ending(*row[1:]) for row in rows}
+        return {row[0]: None if row[1] is None else StoredOutcome(*row[1:]) for row in rows}
 
-    def drop(self, digest: str) -> None:
+    def delete(self, digest: str) -> None:
         with self._transaction() as db:
             db.execute("DELETE FROM photos WHERE digest = ?", (digest,))
 
@@ -189,15 +186,15 @@ class SqliteStore:
             ).fetchall()
         return [row[0] for row in rows]
 
-    def ended(self) -> dict[str, Ending]:
+    def final_states(self) -> dict[str, StoredOutcome]:
         with self._transaction() as db:
             rows = db.execute(
                 "SELECT digest, state, message, NULL, model_version FROM photos "
                 "WHERE state NOT NULL ORDER BY number"
             ).fetchall()
-        return {row[0]: Ending(*row[1:]) for row in rows}
+        return {row[0]: StoredOutcome(*row[1:]) for row in rows}
 
-    def unfinished(self) -> list[PendingJob]:
+    def pending(self) -> list[PendingJob]:
         with self._transaction() as db:
             query = "SELECT digest, number, attempts FROM photos WHERE state IS NULL"
             rows = db.execute(f"{query} ORDER BY number").fetchall()

@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 State = Literal["Uploaded", "Processing", "Ready", "Error"]
-Ended = Literal["Ready", "Error"]
-
-AWAY = "The service can't reach Redis at the moment; try again in a few seconds."
+FinalState = Literal["Ready", "Error"]
 
 
 class StoreError(Exception):
@@ -31,7 +29,7 @@ class StoreError(Exception):
 
 
 @dataclass(frozen=True)
-class Ending:
+class StoredOutcome:
     """Stored outcome of a photo: Ready with its packed result, or Error without a result.
 
     Attributes:
@@ -40,7 +38,7 @@ class Ending:
             results of releases that did not store a version.
     """
 
-    state: Ended
+    state: FinalState
     message: str
     result: bytes | None = field(default=None, repr=False)
     model_version: str = ""
@@ -80,7 +78,7 @@ class Store(Protocol):
         """
         ...
 
-    def share(self, digest: str, owner: str) -> bool:
+    def add_owner(self, digest: str, owner: str) -> bool:
         """Add an owner to a known photo.
 
         Returns:
@@ -88,33 +86,33 @@ class Store(Protocol):
         """
         ...
 
-    def owns(self, digest: str, owner: str) -> bool:
+    def has_owner(self, digest: str, owner: str) -> bool:
         """Return True if a photo is known and belongs to `owner`."""
         ...
 
-    def disown(self, digest: str, owner: str) -> int:
+    def remove_owner(self, digest: str, owner: str) -> int:
         """Remove an owner from a photo, and return the number of owners left."""
         ...
 
-    def begin(self, number: int) -> None:
+    def count_attempt(self, number: int) -> None:
         """Count one start of a job."""
         ...
 
-    def end(self, number: int, ending: Ending) -> bool:
+    def finish(self, number: int, outcome: StoredOutcome) -> bool:
         """Store the outcome of a job.
 
         Returns:
-            True if it was stored; False if the photo was dropped or added again since.
+            True if it was stored; False if the photo was deleted or added again since.
         """
         ...
 
-    def load(self, digest: str) -> Ending | None:
+    def load(self, digest: str) -> StoredOutcome | None:
         """Return the outcome of a photo; None if it is unknown or has not ended."""
         ...
 
-    def outcomes(
+    def summaries(
         self, digests: Sequence[str], owner: str | None = None
-    ) -> dict[str, Ending | None]:
+    ) -> dict[str, StoredOutcome | None]:
         """Return the outcomes of many photos without their results.
 
         This costs much less than `load`, which reads the results.
@@ -128,7 +126,7 @@ class Store(Protocol):
         """
         ...
 
-    def drop(self, digest: str) -> None:
+    def delete(self, digest: str) -> None:
         """Delete a photo."""
         ...
 
@@ -140,14 +138,14 @@ class Store(Protocol):
         """
         ...
 
-    def ended(self) -> dict[str, Ending]:
+    def final_states(self) -> dict[str, StoredOutcome]:
         """Return the outcomes of all ended photos, in the order of their numbers.
 
         They come without results.
         """
         ...
 
-    def unfinished(self) -> list[PendingJob]:
+    def pending(self) -> list[PendingJob]:
         """Return the photos that have not ended, in the order of their numbers."""
         ...
 

@@ -36,7 +36,7 @@ class WorkerPool(Generic[Task]):
 
     Args:
         run: runs a task in a worker thread; exceptions from it are only logged.
-        overrun: called from another thread for a task that exceeded its timeout.
+        on_timeout: called from another thread for a task that exceeded its timeout.
         count: number of tasks that run concurrently.
         seconds: timeout of one task, in seconds.
     """
@@ -44,12 +44,12 @@ class WorkerPool(Generic[Task]):
     def __init__(
         self,
         run: Callable[[Task], None],
-        overrun: Callable[[Task], None],
+        on_timeout: Callable[[Task], None],
         *,
         count: int,
         seconds: float,
     ) -> None:
-        self._run, self._overrun = run, overrun
+        self._run, self._on_timeout = run, on_timeout
         self._count, self._seconds = count, seconds
         self._changed = threading.Condition()
         self._last_ticket = 0
@@ -61,7 +61,7 @@ class WorkerPool(Generic[Task]):
         self._executor = ThreadPoolExecutor(count + SPARE_THREADS, thread_name_prefix="worker")
         threading.Thread(target=self._watch, name="watch-workers", daemon=True).start()
 
-    def put(self, task: Task) -> int:
+    def submit(self, task: Task) -> int:
         """Add a task to the end of the queue, and return its ticket."""
         with self._changed:
             self._last_ticket += 1
@@ -155,4 +155,4 @@ class WorkerPool(Generic[Task]):
                     self._changed.wait(min(ends) - now if ends else None)
             for entry in late:
                 log.error("A job is given up after %g seconds; its thread goes on", self._seconds)
-                self._overrun(entry.task)
+                self._on_timeout(entry.task)

@@ -6,7 +6,7 @@ Modules, in order of use:
     maintenance.py   lapsed leases, missing tasks, old results
     celery_tasks.py  the Celery app and the publisher of its tasks
     queue.py         waiting and running photos, claims and leases
-    result_store.py  the `jobs.store.Store` in Redis
+    result_store.py  outcomes and results in Redis
     redis_client.py  the connections to Redis, and the meaning of its errors
     scripts.py       the Lua scripts and the key layout
     worker.py        the parent and child processes of one worker, started by `celery_app.py`

@@ -5,7 +5,7 @@ harm. `jobs.cluster.maintenance` publishes a task for each waiting photo that la
 that finds no photo ends, and the claim script drops all tasks that no worker has taken.
 
 A task costs Celery more time than a photo costs us. A task therefore claims photo after photo for
-one turn (see `turn`) before its worker takes the next task.
+one time slice (see `time_slice`) before its worker takes the next task.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import socket
 from celery import Celery
 
 from jobs.cluster.redis_client import TIMEOUT
-from jobs.cluster.result_store import PREFIX
+from jobs.cluster.result_store import KEY_PREFIX
 from settings import Settings
 
 log = logging.getLogger("carseg.cluster")
 
 TASK = "carseg.work"
-_TURN = 5.0  # seconds; enough for some twenty photos
+_TIME_SLICE = 5.0  # seconds; enough for some twenty photos
 _QUEUE = "photos"  # with the key prefix, a list that `scripts` uses too
 _PUBLISH = {"queue": _QUEUE, "ignore_result": True, "retry": False}
 
@@ -34,12 +34,12 @@ _KEEPALIVE = {
 }
 
 
-def turn(settings: Settings) -> float:
+def time_slice(settings: Settings) -> float:
     """Return the seconds during which a task may start photos.
 
     The last photo that it starts may still take its full time limit.
     """
-    return min(_TURN, settings.job_seconds / 10)
+    return min(_TIME_SLICE, settings.job_seconds / 10)
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -52,7 +52,7 @@ def make_celery(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
-        task_time_limit=turn(settings) + settings.job_seconds,
+        task_time_limit=time_slice(settings) + settings.job_seconds,
         worker_concurrency=settings.worker_count,
         worker_prefetch_multiplier=1,  # with late acknowledgement: no task is reserved ahead
         worker_lost_wait=1.0,
@@ -63,7 +63,7 @@ def make_celery(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_connection_timeout=TIMEOUT,
         broker_transport_options={
-            "global_keyprefix": f"{PREFIX}celery:",
+            "global_keyprefix": f"{KEY_PREFIX}celery:",
             "socket_timeout": TIMEOUT,
             "socket_connect_timeout": TIMEOUT,
             "socket_keepalive": True,
@@ -79,7 +79,7 @@ class TaskPublisher:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def put(self, count: int = 1) -> None:
+    def publish(self, count: int = 1) -> None:
         """Publish tasks. A failure is only logged: `Maintenance` publishes missing tasks later."""
         try:
             with self._app.producer_pool.acquire(block=True) as producer:

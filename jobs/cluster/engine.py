@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 
 from jobs.cluster.celery_tasks import TaskPublisher, make_celery
 from jobs.cluster.maintenance import Maintenance
-from jobs.cluster.queue import Forgotten, RedisQueue, Row
+from jobs.cluster.queue import Cancelled, PhotoRow, RedisQueue
 from jobs.cluster.redis_client import RedisClient
 from jobs.cluster.result_store import RedisResultStore
 from jobs.engine import ClosingError, EngineHealth, PhotoStatus
 from jobs.job import JobReport, log_job
+from jobs.messages import CANCELLED, NO_WORKER, RESULT_GONE
 from jobs.store import StoreError
 from photo_result import Result
 from segment_interface import decode_photo
@@ -29,15 +30,12 @@ from vision.model_files import ModelFileError, models_version
 
 log = logging.getLogger("carseg.cluster")
 
-NO_WORKER = "No worker is running."
-NO_RESULT = "The result of this photo is gone from Redis; delete the photo and post it again."
-
 _POLL = 0.05  # seconds between two polls of a photo that a client waits for
 _RECENT = 100  # unpacked results kept in memory
 _SLACK = 3600  # seconds after `keep_days` at which Redis itself expires a key
 
 
-def connect(settings: Settings) -> tuple[RedisClient, RedisResultStore, RedisQueue]:
+def open_redis(settings: Settings) -> tuple[RedisClient, RedisResultStore, RedisQueue]:
     """Build the Redis client, the result store and the queue. Nothing is sent to Redis yet.
 
     Raises:
@@ -50,9 +48,9 @@ def connect(settings: Settings) -> tuple[RedisClient, RedisResultStore, RedisQue
             f"{PREFIX}WRITE_MASKS: workers of {PREFIX}BROKER_URL write no files; masks are at "
             "/<image_hash>/mask.png."
         )
-    calls = RedisClient(settings.broker_url.get_secret_value())
+    redis = RedisClient(settings.broker_url.get_secret_value())
     keep = settings.keep_days * 86_400 + _SLACK
-    return calls, RedisResultStore(calls, keep), RedisQueue(calls, settings.lease_seconds, keep)
+    return redis, RedisResultStore(redis, keep), RedisQueue(redis, settings.lease_seconds, keep)
 
 
 class RedisEngine:
@@ -81,7 +79,7 @@ class RedisEngine:
         self._closing = threading.Event()
         self._results: OrderedDict[tuple[str, int], Result] = OrderedDict()
         self._lock = threading.Lock()
-        self._upkeep = Maintenance(store, queue, tasks, settings)
+        self._maintenance = Maintenance(store, queue, tasks, settings)
 
     def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
         """See `Engine.accept`."""
@@ -96,13 +94,13 @@ class RedisEngine:
         with self._decoding:
             decode_photo(data, settings.max_pixels)  # refuse broken files before queueing
         is_new = bool(self._queue.accept(*where, data))
-        self._tasks.put()
+        self._tasks.publish()
         return digest, is_new
 
     def find(self, digest: str, owner: str = "") -> PhotoStatus | None:
         """See `Engine.find`."""
         for _ in range(3):  # it may be deleted or posted again between the two reads
-            row = self._queue.standing(digest, owner)
+            row = self._queue.status(digest, owner)
             if row is None:
                 return None
             if row.state != "Ready":
@@ -110,25 +108,25 @@ class RedisEngine:
             result = self._result(digest, row)
             if result is not None:
                 return PhotoStatus(row.state, row.message, result)
-        raise StoreError(NO_RESULT)
+        raise StoreError(RESULT_GONE)
 
     def find_many(self, digests: Sequence[str], owner: str = "") -> list[PhotoStatus | None]:
         """See `Engine.find_many`."""
         return [
             row and PhotoStatus(row.state, row.message, None, row.position, row.stage)
-            for row in self._queue.standings(digests, owner)
+            for row in self._queue.statuses(digests, owner)
         ]
 
-    def _result(self, digest: str, row: Row) -> Result | None:
+    def _result(self, digest: str, row: PhotoRow) -> Result | None:
         key = (digest, row.number)
         with self._lock:
             if key in self._results:
                 self._results.move_to_end(key)
                 return self._results[key]
-        ending = self._store.load(digest)
-        if ending is None or ending.result is None:
+        outcome = self._store.load(digest)
+        if outcome is None or outcome.result is None:
             return None
-        result = Result.unpack(ending.result)
+        result = Result.unpack(outcome.result)
         with self._lock:
             self._results[key] = result
             while len(self._results) > _RECENT:
@@ -146,13 +144,13 @@ class RedisEngine:
         return self._wait(digest, lambda now: False, seconds, owner)
 
     def _wait(
-        self, digest: str, enough: Callable[[PhotoStatus], bool], seconds: float, owner: str
+        self, digest: str, is_enough: Callable[[PhotoStatus], bool], seconds: float, owner: str
     ) -> PhotoStatus | None:
-        """Poll Redis until the photo has ended, `enough` returns True or the time is over."""
+        """Poll Redis until the photo has ended, `is_enough` returns True or the time is over."""
         deadline = time.monotonic() + seconds
         while True:
             now = self.find(digest, owner)
-            if now is None or now.has_ended or enough(now):
+            if now is None or now.has_ended or is_enough(now):
                 return now
             left = deadline - time.monotonic()
             if left <= 0 or self._closing.wait(min(left, _POLL)):
@@ -165,8 +163,8 @@ class RedisEngine:
     def forget(self, digest: str, owner: str = "") -> bool:
         """See `Engine.forget`."""
         done = self._queue.forget(digest, owner)
-        if isinstance(done, Forgotten):
-            log_job(JobReport(digest, "cancelled", done.waited, done.worked, {}, "Cancelled."))
+        if isinstance(done, Cancelled):
+            log_job(JobReport(digest, "cancelled", done.waited, done.worked, {}, CANCELLED))
         return bool(done)
 
     def counts(self) -> dict[str, float]:
@@ -207,7 +205,7 @@ class RedisEngine:
     def close(self) -> None:
         """See `Engine.close`. No photo is processed here, and statuses can still be read."""
         self._closing.set()
-        self._upkeep.close()
+        self._maintenance.close()
         self._tasks.close()
 
 
@@ -225,20 +223,20 @@ def open_redis_engine(settings: Settings, model_version: str | None = None) -> R
         version = models_version() if model_version is None else model_version
     except ModelFileError as error:
         raise SettingsError(f"{error}.") from None
-    calls, store, queue = connect(settings)
-    require(calls)
+    redis, store, queue = open_redis(settings)
+    check_redis(redis)
     tasks = TaskPublisher(make_celery(settings))
     return RedisEngine(store, queue, tasks, settings, model_version=version)
 
 
-def require(calls: RedisClient) -> None:
+def check_redis(redis: RedisClient) -> None:
     """Check that Redis can be used, and log a warning for each unsafe setting of it.
 
     Raises:
         SettingsError: Redis can't be used.
     """
-    reason = calls.trouble()
+    reason = redis.problem()
     if reason is not None:
         raise SettingsError(f"{PREFIX}BROKER_URL: {reason}.")
-    for line in calls.advice():
+    for line in redis.warnings():
         log.warning("%s", line)

@@ -9,7 +9,8 @@ import time
 from jobs.cluster.celery_tasks import TaskPublisher
 from jobs.cluster.queue import RedisQueue
 from jobs.cluster.result_store import RedisResultStore
-from jobs.job import TWICE, JobReport, log_job
+from jobs.job import JobReport, log_job
+from jobs.messages import STOPPED_TWICE
 from jobs.store import StoreError
 from settings import Settings
 
@@ -38,7 +39,7 @@ class Maintenance:
         self._settings, self._worker = settings, worker
         self._pause = queue.lease / 3
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -49,30 +50,30 @@ class Maintenance:
             try:
                 self._queue.leave(self._worker)
             except StoreError as error:
-                log.warning("It is not told that this worker leaves: %s", error)
+                log.warning("The list of workers still holds this one: %s", error)
 
     def _run(self) -> None:
         while True:
             try:
                 self._once()
             except StoreError as error:
-                log.warning("Upkeep failed; it is tried again: %s", error)
+                log.warning("Maintenance failed; it is tried again: %s", error)
             except Exception:
-                log.exception("Upkeep failed; it is tried again")
+                log.exception("Maintenance failed; it is tried again")
             if self._stop.wait(self._pause):
                 return
 
     def _once(self) -> None:
         if self._worker is not None:
-            self._queue.beat(self._worker)
-        swept = self._queue.sweep(self._pause)
-        if swept is None:
+            self._queue.heartbeat(self._worker)
+        report = self._queue.sweep(self._pause)
+        if report is None:
             return
-        for digest in swept.lapsed:
+        for digest in report.lapsed:
             log.warning("Nobody works on job %s any more; it waits again", digest)
-        for digest in swept.given_up:
-            log_job(JobReport(digest, "error", 0.0, 0.0, {}, TWICE))
-        if swept.missing:
-            self._tasks.put(swept.missing)
+        for digest in report.given_up:
+            log_job(JobReport(digest, "error", 0.0, 0.0, {}, STOPPED_TWICE))
+        if report.missing:
+            self._tasks.publish(report.missing)
         oldest = time.time() - self._settings.keep_days * 86_400
         self._store.expire(oldest, self._settings.keep_results)

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jobs.cluster import scripts
-from jobs.cluster.redis_client import FULL, RedisClient
-from jobs.cluster.result_store import PREFIX
+from jobs.cluster.redis_client import RedisClient
+from jobs.cluster.result_store import KEY_PREFIX
 from jobs.engine import QueueFullError
-from jobs.job import ATTEMPTS, LOST, RUNNING, TWICE, WAITING
+from jobs.job import ATTEMPTS
+from jobs.messages import LOST, REDIS_FULL, RUNNING, STOPPED_TWICE, WAITING
 from jobs.store import State, StoreError
 from photo_result import Stage
 
 
-class Row(NamedTuple):
+class PhotoRow(NamedTuple):
     """The status of a photo; `stage` and `position` as in `jobs.engine.PhotoStatus`."""
 
     number: int
@@ -45,14 +46,14 @@ class Claim(NamedTuple):
     upload: bytes = b""
 
 
-class Forgotten(NamedTuple):
+class Cancelled(NamedTuple):
     """The seconds of waiting and of work on a photo that was deleted before it ended."""
 
     waited: float
     worked: float
 
 
-class Swept(NamedTuple):
+class SweepReport(NamedTuple):
     """The result of a sweep over all leases.
 
     Attributes:
@@ -66,7 +67,7 @@ class Swept(NamedTuple):
     given_up: list[str]
 
 
-class Load(NamedTuple):
+class QueueLoad(NamedTuple):
     """The numbers of waiting photos, of running photos and of workers seen lately."""
 
     waiting: int
@@ -78,13 +79,13 @@ class RedisQueue:
     """The photos of a cluster from their acceptance to their outcome.
 
     Args:
-        calls: the Redis client.
+        redis: the Redis client.
         lease: seconds after which a claim lapses unless it is renewed.
         keep_seconds: seconds after which Redis expires a photo that has ended.
     """
 
-    def __init__(self, calls: RedisClient, lease: float, keep_seconds: float) -> None:
-        self._calls, self.lease = calls, lease
+    def __init__(self, redis: RedisClient, lease: float, keep_seconds: float) -> None:
+        self._redis, self.lease = redis, lease
         self._keep_seconds = max(1, int(keep_seconds))
 
     def accept(
@@ -116,35 +117,35 @@ class RedisQueue:
         Raises:
             QueueFullError: `limit` photos wait already.
         """
-        became, *figures = self._calls.run(
+        became, *figures = self._redis.run_script(
             scripts.ACCEPT, digest, owner, limit, WAITING, model_version, upload
         )
         if became == b"crowded":
             waiting, running, seconds = int(figures[0]), int(figures[1]), float(figures[2])
             raise QueueFullError.until_half(limit, waiting, seconds, running or workers)
         if became == b"full":
-            raise StoreError(FULL, full=True)
+            raise StoreError(REDIS_FULL, full=True)
         if became == b"open":
             return None
         return became == b"taken" or bool(figures[0])
 
-    def standing(self, digest: str, owner: str) -> Row | None:
+    def status(self, digest: str, owner: str) -> PhotoRow | None:
         """Return the status of a photo, or None if it is unknown to this owner."""
-        return self.standings([digest], owner)[0]
+        return self.statuses([digest], owner)[0]
 
-    def standings(self, digests: Sequence[str], owner: str) -> list[Row | None]:
+    def statuses(self, digests: Sequence[str], owner: str) -> list[PhotoRow | None]:
         """Return the statuses of photos at one moment, None for each unknown to this owner."""
-        return [_row(found) for found in self._calls.run(scripts.STANDINGS, owner, *digests)]
+        return [_row(found) for found in self._redis.run_script(scripts.STATUSES, owner, *digests)]
 
-    def forget(self, digest: str, owner: str) -> bool | Forgotten:
+    def forget(self, digest: str, owner: str) -> bool | Cancelled:
         """Remove an owner from a photo, and delete the photo with its last owner.
 
         Returns:
-            False if the photo was unknown to this owner; a `Forgotten` if it was deleted before
+            False if the photo was unknown to this owner; a `Cancelled` if it was deleted before
             it ended; else True.
         """
-        done, *seconds = self._calls.run(scripts.FORGET, owner, digest)
-        return Forgotten(*map(float, seconds)) if seconds else bool(done)
+        done, *seconds = self._redis.run_script(scripts.FORGET, owner, digest)
+        return Cancelled(*map(float, seconds)) if seconds else bool(done)
 
     def claim(self, name: str) -> tuple[Claim | None, list[str]]:
         """Claim the photo that has waited longest.
@@ -156,7 +157,7 @@ class RedisQueue:
             The claim, or None if no photo waits; and the hashes of photos that ended in Error
             because their uploads were gone.
         """
-        lost, *found = self._calls.run(
+        lost, *found = self._redis.run_script(
             scripts.CLAIM, name, self.lease, RUNNING, LOST, self._keep_seconds
         )
         gone = [digest.decode() for digest in lost]
@@ -167,15 +168,15 @@ class RedisQueue:
 
     def renew(self, claim: Claim) -> bool:
         """Renew the lease. Return False if it has lapsed or the photo was deleted."""
-        return bool(self._calls.run(scripts.RENEW, claim.digest, claim.name, self.lease))
+        return bool(self._redis.run_script(scripts.RENEW, claim.digest, claim.name, self.lease))
 
-    def stage(self, claim: Claim, stage: Stage) -> bool:
+    def advance(self, claim: Claim, stage: Stage) -> bool:
         """Record the current stage. Return False if the result is no longer wanted."""
-        return bool(self._calls.run(scripts.STAGE, claim.number, claim.name, stage))
+        return bool(self._redis.run_script(scripts.ADVANCE, claim.number, claim.name, stage))
 
-    def claimed(self, beginning: str) -> Claim | None:
+    def find_claim(self, beginning: str) -> Claim | None:
         """Return the running claim whose name starts with `beginning`, without its upload."""
-        found = self._calls.run(scripts.CLAIMED, beginning)
+        found = self._redis.run_script(scripts.FIND_CLAIM, beginning)
         if not found:
             return None
         name, digest, number, waited = found
@@ -183,10 +184,10 @@ class RedisQueue:
 
     def give_back(self, claim: Claim) -> bool:
         """Requeue a photo at once. Return True if it ended in Error after too many attempts."""
-        arguments = (ATTEMPTS, WAITING, TWICE, self._keep_seconds)
-        return bool(self._calls.run(scripts.GIVE_BACK, claim.digest, claim.name, *arguments))
+        arguments = (ATTEMPTS, WAITING, STOPPED_TWICE, self._keep_seconds)
+        return bool(self._redis.run_script(scripts.GIVE_BACK, claim.digest, claim.name, *arguments))
 
-    def sweep(self, pause: float) -> Swept | None:
+    def sweep(self, pause: float) -> SweepReport | None:
         """Requeue the photos whose leases have lapsed.
 
         Args:
@@ -195,34 +196,34 @@ class RedisQueue:
         Returns:
             The result of the sweep; None if the last sweep of any process is too recent.
         """
-        arguments = (pause, self.lease, ATTEMPTS, WAITING, TWICE, self._keep_seconds)
-        done, missing, lapsed, given_up = self._calls.run(scripts.SWEEP, *arguments)
+        arguments = (pause, self.lease, ATTEMPTS, WAITING, STOPPED_TWICE, self._keep_seconds)
+        done, missing, lapsed, given_up = self._redis.run_script(scripts.SWEEP, *arguments)
         if not done:
             return None
-        return Swept(missing, [d.decode() for d in lapsed], [d.decode() for d in given_up])
+        return SweepReport(missing, [d.decode() for d in lapsed], [d.decode() for d in given_up])
 
-    def beat(self, worker: str) -> None:
+    def heartbeat(self, worker: str) -> None:
         """Record a heartbeat of a worker."""
-        self._calls.run(scripts.BEAT, worker)
+        self._redis.run_script(scripts.HEARTBEAT, worker)
 
     def leave(self, worker: str) -> None:
         """Remove a worker from the list of workers."""
-        self._calls.ask(lambda redis: redis.zrem(f"{PREFIX}workers", worker))
+        self._redis.call(lambda redis: redis.zrem(f"{KEY_PREFIX}workers", worker))
 
-    def load(self) -> Load:
+    def load(self) -> QueueLoad:
         """Return the numbers of waiting photos, running photos and workers."""
-        return Load(*self._calls.run(scripts.HEALTH, self.lease))
+        return QueueLoad(*self._redis.run_script(scripts.LOAD, self.lease))
 
     def counts(self) -> dict[str, float]:
-        """Return the counters of ended jobs that `RedisResultStore.end` has added up."""
-        found = self._calls.ask(lambda redis: redis.hgetall(f"{PREFIX}counts"))
+        """Return the counters of ended jobs that `RedisResultStore.finish` has added up."""
+        found = self._redis.call(lambda redis: redis.hgetall(f"{KEY_PREFIX}counts"))
         return {name.decode(): float(value) for name, value in found.items()}  # type: ignore[union-attr]
 
 
-def _row(found: list[Any] | None) -> Row | None:
+def _row(found: list[Any] | None) -> PhotoRow | None:
     if not found:
         return None
     number, state, message, stage, position = found
-    return Row(
+    return PhotoRow(
         int(number), state.decode(), message.decode(), stage.decode() or None, position or None
     )

@@ -16,15 +16,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from jobs.cluster.scripts import PRELUDE
-from jobs.store import AWAY, StoreError
+from jobs.messages import REDIS_AWAY, REDIS_FAILED, REDIS_FULL
+from jobs.store import StoreError
 
 log = logging.getLogger("carseg.cluster")
 
 Value = str | bytes | int | float
 Answer = TypeVar("Answer")
-
-FULL = "The Redis of the service is full; nothing was stored. Try again later."
-_BROKEN = "The service can't use its Redis; its log says why."
 
 TIMEOUT = 3.0  # seconds to wait for an answer of Redis
 _LOADING = 60.0  # seconds to wait while Redis loads its data
@@ -53,26 +51,26 @@ class RedisClient:
         self._lock = threading.Lock()
         self._silent_until = 0.0
 
-    def run(self, script: str, *arguments: Value) -> Any:
+    def run_script(self, script: str, *arguments: Value) -> Any:
         """Run a script of `jobs.cluster.scripts` and return its answer. Raises StoreError."""
         with self._lock:
             if script not in self._scripts:
                 self._scripts[script] = self._client.register_script(PRELUDE + script)
             registered = self._scripts[script]
-        return self.ask(lambda redis: registered(args=arguments, client=redis))
+        return self.call(lambda redis: registered(args=arguments, client=redis))
 
-    def ask(self, question: Callable[[Redis], Answer]) -> Answer:
-        """Call `question` with the Redis client and return its answer. Raises StoreError."""
+    def call(self, command: Callable[[Redis], Answer]) -> Answer:
+        """Call `command` with the Redis client and return its answer. Raises StoreError."""
         if time.monotonic() < self._silent_until:  # fail at once after a timeout
-            raise StoreError(AWAY, away=True)
+            raise StoreError(REDIS_AWAY, away=True)
         try:
-            return question(self._client)
+            return command(self._client)
         except exceptions.RedisError as error:
             if isinstance(error, exceptions.TimeoutError):
                 self._silent_until = time.monotonic() + _PAUSE
             raise _explained(error) from error
 
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Return the reason why this Redis can't be used, or None if it can.
 
         The reason is the end of a sentence. Waits up to a minute while Redis loads its data.
@@ -97,9 +95,9 @@ class RedisClient:
             found = tuple(int(number) for number in version.split(".")[:2])
             return None if found >= _OLDEST else f"Redis 6.2 or later is needed, it is {version}"
 
-    def advice(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Return a warning for each setting of Redis that could lose photos."""
-        info: Any = self.ask(lambda redis: redis.info())
+        info: Any = self.call(lambda redis: redis.info())
         found = []
         if not info.get("aof_enabled"):
             found.append("Redis has appendonly off: photos that were accepted end with it")
@@ -115,8 +113,8 @@ class RedisClient:
 def _explained(error: exceptions.RedisError) -> StoreError:
     text = str(error)
     if "OOM " in text or "MISCONF" in text:  # no memory, or its disk is full
-        return StoreError(FULL, full=True)
+        return StoreError(REDIS_FULL, full=True)
     gone = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ReadOnlyError)
     if isinstance(error, gone):
-        return StoreError(AWAY, away=True)
-    return StoreError(_BROKEN)
+        return StoreError(REDIS_AWAY, away=True)
+    return StoreError(REDIS_FAILED)

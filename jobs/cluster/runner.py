@@ -11,9 +11,10 @@ from itertools import count
 from jobs.cluster.queue import Claim, RedisQueue
 from jobs.cluster.result_store import RedisResultStore
 from jobs.counts import counted
-from jobs.job import LOST, TWICE, Job, JobReport, Outcome, log_job
-from jobs.outcome import TOO_SLOW, CancelledError, attempt
-from jobs.store import Ending, StoreError
+from jobs.job import Job, JobReport, Outcome, log_job
+from jobs.messages import LOST, STOPPED_TWICE, TIMED_OUT
+from jobs.outcome import CancelledError, run_guarded
+from jobs.store import StoredOutcome, StoreError
 from photo_result import Result, Stage
 from pipeline import Analyser
 from segment_interface import decode_photo
@@ -45,10 +46,10 @@ class RedisJobRunner:
         self._lease = LeaseRenewer(queue)
 
     def run(self, name: str, seconds: float, is_stopping: Callable[[], bool]) -> None:
-        """Process waiting photos, the longest wait first, until none waits or the turn is over.
+        """Process waiting photos in their order, until none waits or the time slice is over.
 
         Args:
-            name: name of this turn; the names of its attempts start with it.
+            name: name of this time slice; the names of its attempts start with it.
             seconds: seconds after which no further photo is started.
             is_stopping: returns True if no further photo may be started.
 
@@ -72,41 +73,46 @@ class RedisJobRunner:
         job.accepted = job.started - claim.waited
         self._lease.claim = claim
         try:
-            ended = attempt(claim.digest, lambda: self._work(claim, job))
+            ended = run_guarded(claim.digest, lambda: self._process(claim, job))
             if ended is not None:
                 self._end(job, *ended)
         finally:
             self._lease.claim = None
         return True
 
-    def _work(self, claim: Claim, job: Job) -> Result:
-        def at(stage: Stage) -> None:
-            job.marks.append((stage, time.monotonic()))
+    def _process(self, claim: Claim, job: Job) -> Result:
+        def on_stage(stage: Stage) -> None:
+            job.stage_starts.append((stage, time.monotonic()))
             try:
-                wanted = self._queue.stage(claim, stage)
+                wanted = self._queue.advance(claim, stage)
             except StoreError as error:  # the work can go on without Redis
-                log.warning("Stage %s of job %s is not told: %s", stage, claim.digest, error)
+                log.warning("A stage of job %s could not be recorded: %s", claim.digest, error)
                 return
             if not wanted:
                 raise CancelledError
 
-        analysis = self._stages.analyse(decode_photo(claim.upload, self._settings.max_pixels), at)
+        photo = decode_photo(claim.upload, self._settings.max_pixels)
+        analysis = self._stages.analyse(photo, on_stage)
         return Result.of(analysis, self._stages.version)
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> None:
         """Store an outcome. Retry while Redis is away; the task's time limit ends the retries."""
         if result is None:
-            ending = Ending("Error", message)
+            stored = StoredOutcome("Error", message)
         else:
-            ending = Ending("Ready", message, result.pack(), result.model_version)
+            stored = StoredOutcome("Ready", message, result.pack(), result.model_version)
         while True:
             report = job.report(outcome, message)
             try:
-                if self._store.end(job.number, ending, counted(report)):
+                if self._store.finish(job.number, stored, counted(report)):
                     log_job(report)
                 return
             except StoreError as error:
-                log.warning("The end of job %s is not told: %s", job.digest, error)
+                log.warning(
+                    "The outcome of job %s could not be stored; it is tried again: %s",
+                    job.digest,
+                    error,
+                )
             time.sleep(_RETRY)
 
 
@@ -130,9 +136,9 @@ class LeaseRenewer:
                 if claim is not None:  # it may have ended since: then this does nothing
                     self._queue.renew(claim)
             except StoreError as error:
-                log.warning("A lease is not renewed: %s", error)
+                log.warning("A lease could not be renewed: %s", error)
             except Exception:
-                log.exception("A lease is not renewed")
+                log.exception("A lease could not be renewed")
 
 
 class ParentMonitor:
@@ -150,29 +156,29 @@ class ParentMonitor:
     ) -> None:
         self._store, self._queue, self._settings = store, queue, settings
 
-    def overrun(self, name: str) -> None:
-        """End the current photo of a turn with a timeout; Celery then kills the process.
+    def expire(self, name: str) -> None:
+        """End the current photo of a time slice with a timeout; Celery then kills the process.
 
         Raises:
             StoreError: Redis failed.
         """
-        claim = self._queue.claimed(name)
+        claim = self._queue.find_claim(name)
         if claim is None:
             return
-        message = TOO_SLOW.format(self._settings.job_seconds)
+        message = TIMED_OUT.format(self._settings.job_seconds)
         job = Job(claim.digest, claim.number)
         job.started = time.monotonic() - self._settings.job_seconds
         job.accepted = job.started - claim.waited
         report = job.report("timeout", message)
-        if self._store.end(claim.number, Ending("Error", message), counted(report)):
+        if self._store.finish(claim.number, StoredOutcome("Error", message), counted(report)):
             log_job(report)
 
-    def lost(self, name: str) -> None:
-        """Requeue the current photo of a turn whose process has died.
+    def requeue(self, name: str) -> None:
+        """Requeue the current photo of a time slice whose process has died.
 
         Raises:
             StoreError: Redis failed.
         """
-        claim = self._queue.claimed(name)
+        claim = self._queue.find_claim(name)
         if claim is not None and self._queue.give_back(claim):
-            log_job(JobReport(claim.digest, "error", claim.waited, 0.0, {}, TWICE))
+            log_job(JobReport(claim.digest, "error", claim.waited, 0.0, {}, STOPPED_TWICE))

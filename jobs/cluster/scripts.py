@@ -137,11 +137,6 @@ local function lapse(digest, attempts, message, twice, seconds)
 end
 """
 
-# digest, owner, message -> number
-ADD = """
-return add(ARGV[1], ARGV[2], ARGV[3])
-"""
-
 # digest, owner, limit, message, model version, upload
 # -> `known`, `crowded`, `full`, `open` or `taken`, and the figures for it. Without an upload no
 # photo is queued, and `open` means that the photo would be taken.
@@ -163,29 +158,9 @@ call('SET', P .. 'upload:' .. digest, upload)
 return {'taken', add(digest, owner, ARGV[4])}
 """
 
-# digest, owner -> 1 if the owner is new to the photo
-SHARE = """
-if call('EXISTS', P .. 'photo:' .. ARGV[1]) == 0 then return 0 end
-return share(ARGV[1], ARGV[2])
-"""
-
-# digest, owner -> number of owners left
-DISOWN = """
-call('SREM', P .. 'owners:' .. ARGV[1], ARGV[2])
-call('SREM', P .. 'owned:' .. ARGV[2], ARGV[1])
-return call('SCARD', P .. 'owners:' .. ARGV[1])
-"""
-
-# number
-BEGIN = """
-begin()
-local digest = unfinished(ARGV[1])
-if digest then call('HINCRBY', P .. 'photo:' .. digest, 'attempts', 1) end
-"""
-
 # number, state, message, result, seconds to keep it, model version, [name, by]...
 # -> 1 if the outcome is stored, 0 if the job has ended or was replaced before
-END = """
+FINISH = """
 begin()
 local digest = unfinished(ARGV[1])
 if not digest then return 0 end
@@ -199,11 +174,6 @@ for i = 7, #ARGV, 2 do
   end
 end
 return 1
-"""
-
-# digest
-DROP = """
-drop(ARGV[1])
 """
 
 # owner ('' for all), digest
@@ -228,7 +198,7 @@ return {2, exact((started or time) - accepted), exact(time - (started or time))}
 
 # owner, digest...
 # -> for each: number, state, message, stage, position; false if it is unknown to the owner
-STANDINGS = """
+STATUSES = """
 local function standing(digest, owner)
   local number, state, message, stage = unpack(
     call('HMGET', P .. 'photo:' .. digest, 'number', 'state', 'message', 'stage'))
@@ -300,7 +270,7 @@ return 1
 """
 
 # number, claim, stage -> 1 if the result is still wanted
-STAGE = """
+ADVANCE = """
 begin()
 local digest = unfinished(ARGV[1])
 if not digest then return 0 end
@@ -310,7 +280,7 @@ return 1
 """
 
 # start of a claim -> the whole claim, digest, number, seconds it waited
-CLAIMED = """
+FIND_CLAIM = """
 for _, digest in ipairs(call('ZRANGE', P .. 'running', 0, -1)) do
   local claim, number, accepted, started = unpack(
     call('HMGET', P .. 'photo:' .. digest, 'claim', 'number', 'accepted', 'started'))
@@ -355,13 +325,13 @@ return {1, math.max(missing, 0), back, given_up}
 """
 
 # name
-BEAT = """
+HEARTBEAT = """
 begin()
 call('ZADD', P .. 'workers', exact(now()), ARGV[1])
 """
 
 # lease -> numbers of waiting photos, of running photos, and of workers seen within the lease
-HEALTH = """
+LOAD = """
 return {call('ZCARD', P .. 'waiting'), call('ZCARD', P .. 'running'),
         call('ZCOUNT', P .. 'workers', exact(now() - ARGV[1]), '+inf')}
 """

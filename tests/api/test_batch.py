@@ -26,8 +26,8 @@ from api.errors import UNEXPECTED
 from api.openapi import OpenApiApp
 from api.schema import BatchAnswer, StatusesAnswer
 from api.service import service_of
-from jobs import job_table as known
 from jobs import thread_engine as jobs_module
+from jobs.job_table import DECODED_LIMIT
 from pipeline import Pipeline
 from segment_interface import Photo, decode_image, decode_photo
 from settings import Settings
@@ -279,7 +279,7 @@ def test_decoded_photos_in_memory_are_limited(
     flat = [encoded(np.full((1000, 1500), level, np.uint8)) for level in range(60)]
     assert all("image_hash" in entry for entry in entries(send(client, list(map(text, flat)))))
     assert len(decoded) == 60
-    assert size < most <= known._HANDOVER_BYTES + 4 * size < 60 * size
+    assert size < most <= DECODED_LIMIT + 4 * size < 60 * size
     for data in flat:
         client.delete(f"/{hashlib.sha256(data).hexdigest()}")
 

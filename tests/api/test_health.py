@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from api import VERSION
 from api.openapi import OpenApiApp
 from api.service import service_of
+from jobs.messages import UPLOADS_NOT_WRITABLE
 from pipeline import MODELS_FAILED, Pipeline
 from settings import Settings
 from tests.support.fakes import Gate
@@ -109,16 +110,17 @@ def test_not_ready_while_queue_is_full(
     assert metrics(client)["carseg_queue_length"][()] == 0
 
 
-def test_not_ready_while_uploads_cannot_be_written(
-    client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_not_ready_while_uploads_cannot_be_written(client: FlaskClient, settings: Settings) -> None:
     until_ready(client)
     jobs = service_of(client.application).engine
-    monkeypatch.setattr("jobs.thread_engine._CHECKED", 0.0)  # seconds that an answer is remembered
     moved = settings.uploads.rename(settings.data_dir / "moved")
     settings.uploads.write_text("in the way")  # a mode would not stop root
     try:
-        assert "upload" in reason(client)
+        deadline = time.monotonic() + 60
+        while client.get("/ready").status_code == 200:  # a check is cached for a few seconds
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert reason(client) == UPLOADS_NOT_WRITABLE
         assert jobs.health().problem == reason(client)
     finally:
         settings.uploads.unlink()

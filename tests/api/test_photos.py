@@ -23,7 +23,7 @@ from api.service import service_of
 from car_classification import TYPE_NAMES
 from exports import FORMATS, export
 from img_to_segments import PART_NAMES
-from jobs.outcome import UNEXPECTED
+from jobs.messages import UNEXPECTED
 from options import PLAIN
 from photo_result import NO_CAR, Result
 from pipeline import MODELS_FAILED, ModelsNotLoadedError, Pipeline

@@ -14,14 +14,12 @@ from flask.testing import FlaskClient
 
 from api.openapi import OpenApiApp
 from api.service import service_of
-from jobs import job_table as known
-from jobs import thread_engine as jobs_module
+from jobs import thread_engine
 from jobs.engine import QueueFullError
-from jobs.job import LOST, TWICE
-from jobs.outcome import UNEXPECTED
+from jobs.messages import DISK_FULL, JOBS_HANG, LOST, OUT_OF_MEMORY, STOPPED_TWICE, UNEXPECTED
 from jobs.sqlite_store import SqliteStore
-from jobs.store import Ending, Store, StoreError
-from jobs.thread_engine import NO_ROOM, ThreadEngine
+from jobs.store import Store, StoredOutcome, StoreError
+from jobs.thread_engine import ThreadEngine, Tuning
 from jobs.worker_pool import SPARE_THREADS
 from photo_result import Segments
 from settings import Settings
@@ -30,13 +28,20 @@ from tests.support.http import body, post, wait
 from tests.support.job_log import JobLog
 from tests.support.pictures import encoded, noise
 
+DEFAULTS = Tuning()
+
 
 class Service:
     """Jobs on a folder of their own, with all they report."""
 
     def __init__(
-        self, settings: Settings, stages: FakePipeline | Gate, store: Store, **limits: float
-    ):
+        self,
+        settings: Settings,
+        stages: FakePipeline | Gate,
+        store: Store,
+        tuning: Tuning = DEFAULTS,
+        **limits: float,
+    ) -> None:
         settings.prepare_folders()
         self.status: dict[str, str] = {}
         self.segments: dict[str, Segments] = {}
@@ -47,6 +52,7 @@ class Service:
             settings.model_copy(update={"workers": 1, **limits}),
             processing_status=self.status,
             processed_segments=self.segments,
+            tuning=tuning,
         )
 
     def close(self) -> None:
@@ -85,8 +91,8 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakePipeline]:
 def make(settings: Settings, stages: FakePipeline) -> Iterator[Make]:
     made: list[Service] = []
 
-    def make(store: Store | None = None, **limits: float) -> Service:
-        made.append(Service(settings, stages, store or SqliteStore(None), **limits))
+    def make(store: Store | None = None, tuning: Tuning = DEFAULTS, **limits: float) -> Service:
+        made.append(Service(settings, stages, store or SqliteStore(None), tuning, **limits))
         return made[-1]
 
     yield make
@@ -131,7 +137,7 @@ def test_a_full_queue_decodes_nothing(
     service = make(queue=1)
     service.wait(service.post(30), "Processing")
     service.post(31)
-    monkeypatch.setattr(jobs_module, "decode_photo", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(thread_engine, "decode_photo", lambda *_: pytest.fail("decoded"))
     with pytest.raises(QueueFullError):
         service.post(32)
 
@@ -197,7 +203,7 @@ def test_a_waiting_photo_is_cancelled(make: Make, stages: FakePipeline, settings
     assert service.log.outcomes() == [
         (cancelled, "cancelled"), (running, "ready"), (last, "ready")
     ]  # fmt: skip
-    assert service.jobs._known.held == 0
+    assert service.jobs.decoded_bytes == 0
 
 
 def test_a_running_photo_is_cancelled_and_can_come_again(
@@ -266,9 +272,7 @@ def test_when_all_threads_hang_the_service_says_so(make: Make, stages: FakePipel
         service.wait(digest, "Error")
     last = service.post(49)
     assert service.state(last) == "Uploaded"
-    problem = service.jobs.health().problem
-    assert problem is not None
-    assert "started anew" in problem
+    assert service.jobs.health().problem == JOBS_HANG
     stages.go_on()
     service.wait(last)
 
@@ -291,7 +295,7 @@ def test_a_worker_that_dies_marks_its_job_and_the_next_one_works(
 def test_too_little_memory_is_named(make: Make, stages: FakePipeline) -> None:
     stages.throw(30, "MemoryError")
     service = make()
-    assert "too little memory" in service.wait(service.post(30), "Error")
+    assert service.wait(service.post(30), "Error") == OUT_OF_MEMORY
 
 
 def test_a_poison_photo_is_tried_twice(
@@ -305,12 +309,12 @@ def test_a_poison_photo_is_tried_twice(
         (settings.uploads / f"{digest}.png").write_bytes(photo)
     store = SqliteStore(tmp_path / "results.sqlite")
     number = store.add(poison, "")
-    store.begin(number)
-    store.begin(number)
-    store.begin(store.add(good, ""))
+    store.count_attempt(number)
+    store.count_attempt(number)
+    store.count_attempt(store.add(good, ""))
     service = make(store)
     assert service.jobs.resume() == 1
-    assert service.wait(poison, "Error") == TWICE
+    assert service.wait(poison, "Error") == STOPPED_TWICE
     service.wait(good)
     assert len(stages.calls()) == 1
     assert files(settings) == set()
@@ -335,7 +339,7 @@ def test_what_ended_before_its_upload_was_removed_is_not_done_again(
     (settings.uploads / f"{digest}.png").write_bytes(photo)
     (settings.masks / ".masks-half").mkdir()
     store = SqliteStore(tmp_path / "results.sqlite")
-    store.end(store.add(digest, ""), Ending("Error", "broken"))
+    store.finish(store.add(digest, ""), StoredOutcome("Error", "broken"))
     service = make(store)
     assert service.jobs.resume() == 0
     assert service.wait(digest, "Error") == "broken"
@@ -356,11 +360,8 @@ def test_a_store_in_memory_takes_nothing_up(make: Make, settings: Settings) -> N
 # --- age and number
 
 
-def test_results_beyond_the_number_are_forgotten(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs_module, "_UPKEEP", 0.02)
-    service = make(keep_results=3)
+def test_results_beyond_the_number_are_forgotten(make: Make) -> None:
+    service = make(tuning=Tuning(maintenance_seconds=0.02), keep_results=3)
     digests = [service.post(width) for width in range(30, 36)]
     for digest in digests[-3:]:
         service.wait(digest)
@@ -373,10 +374,7 @@ def test_results_beyond_the_number_are_forgotten(
     assert set(service.segments) == set(digests[-3:])
 
 
-def test_old_results_are_forgotten(
-    make_app: Callable[..., OpenApiApp], settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs_module, "_UPKEEP", 0.02)
+def test_old_results_are_forgotten(make_app: Callable[..., OpenApiApp], settings: Settings) -> None:
     second = 1 / 86_400
     config = settings.model_copy(update={"keep_days": second, "write_masks": True})
     client = make_app(config).test_client()
@@ -389,15 +387,11 @@ def test_old_results_are_forgotten(
     assert list(settings.masks.iterdir()) == []
 
 
-def test_few_results_stay_in_memory_and_all_can_be_fetched(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(known, "_RECENT", 2)
-    service = make(SqliteStore(tmp_path / "results.sqlite"))
+def test_few_results_stay_in_memory_and_all_can_be_fetched(make: Make, tmp_path: Path) -> None:
+    service = make(SqliteStore(tmp_path / "results.sqlite"), tuning=Tuning(recent_jobs=2))
     digests = [service.post(width) for width in range(30, 36)]
     service.wait(digests[-1])
     assert set(service.segments) == set(digests[-2:])
-    assert set(service.jobs._known._jobs) == set(digests[-2:])
     assert set(service.status) == set(digests)
     for width, digest in zip(range(30, 36), digests, strict=True):
         standing = service.jobs.find(digest)
@@ -417,19 +411,16 @@ class FullStore(SqliteStore):
 
     full = False
 
-    def end(self, number: int, ending: Ending) -> bool:
+    def finish(self, number: int, outcome: StoredOutcome) -> bool:
         if self.full:
             raise StoreError("full", full=True)
-        return super().end(number, ending)
+        return super().finish(number, outcome)
 
 
-def test_a_result_that_finds_no_room_is_kept_until_there_is(
-    make: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs_module, "_UPKEEP", 0.02)
+def test_a_result_that_finds_no_room_is_kept_until_there_is(make: Make, settings: Settings) -> None:
     store = FullStore(None)
     store.full = True
-    service = make(store)
+    service = make(store, tuning=Tuning(maintenance_seconds=0.02))
     digest = service.post(30)
     service.wait(digest)
     assert files(settings) == {f"{digest}.png"}  # a restart now would do it again
@@ -472,10 +463,10 @@ def test_a_full_disk_is_told_and_survived(
                 pass
     refused = client.post("/", json=body(encoded(noise(30, 40, 2))))
     assert refused.status_code == 507
-    assert refused.get_json() == {"error": NO_ROOM}
+    assert refused.get_json() == {"error": DISK_FULL}
     assert list((small_disk / "img").iterdir()) == []
     assert client.get("/").get_json() == [hashlib.sha256(first).hexdigest()]
-    assert service_of(app).engine.health().problem == NO_ROOM
+    assert service_of(app).engine.health().problem == DISK_FULL
     filler.unlink()
     wait(client, post(client, encoded(noise(30, 40, 2))))
     service_of(app).engine.close()

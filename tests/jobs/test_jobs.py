@@ -17,10 +17,9 @@ from flask.testing import FlaskClient
 from api.openapi import OpenApiApp
 from api.service import service_of
 from img_to_segments import PART_NAMES
-from jobs import job_table as known
 from jobs.engine import ClosingError
 from jobs.sqlite_store import SqliteStore
-from jobs.thread_engine import ThreadEngine
+from jobs.thread_engine import ThreadEngine, Tuning
 from photo_result import Analysis, Result
 from pipeline import Pipeline
 from segment_interface import decode_photo
@@ -29,6 +28,8 @@ from tests.support.fakes import FakePipeline, Gate
 from tests.support.http import body, post, segments, wait
 from tests.support.pictures import encoded, noise
 from vision.labels import label_of
+
+DEFAULTS = Tuning()
 
 
 def uploads(settings: Settings) -> list[str]:
@@ -148,7 +149,9 @@ def test_only_whole_uploads_are_taken_up(
     assert uploads(settings) == ["mine.png"]
 
 
-def _jobs(settings: Settings, stages: FakePipeline | Gate, workers: int = 1) -> ThreadEngine:
+def _jobs(
+    settings: Settings, stages: FakePipeline | Gate, workers: int = 1, tuning: Tuning = DEFAULTS
+) -> ThreadEngine:
     settings.prepare_folders()
     return ThreadEngine(
         stages,
@@ -156,24 +159,23 @@ def _jobs(settings: Settings, stages: FakePipeline | Gate, workers: int = 1) -> 
         settings.model_copy(update={"workers": workers}),
         processing_status={},
         processed_segments={},
+        tuning=tuning,
     )
 
 
-def test_few_decoded_photos_wait_in_memory(
-    settings: Settings, gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(known, "_HANDOVER_BYTES", 3 * 30 * 40 * 3)
-    jobs = _jobs(settings, gate)
+def test_few_decoded_photos_wait_in_memory(settings: Settings, gate: Gate) -> None:
+    size = 30 * 40 * 3
+    jobs = _jobs(settings, gate, tuning=Tuning(decoded_limit=3 * size))
     hashes = [jobs.accept(encoded(noise(30, 40, 0)))[0]]
     assert gate.entered.wait(60)
     hashes += [jobs.accept(encoded(noise(30, 40, seed)))[0] for seed in range(1, 8)]
-    assert sum(job.waiting is not None for job in jobs._known._jobs.values()) == 3
+    assert jobs.decoded_bytes == 3 * size
     gate.open.set()
     while len(jobs.ready()) < 8:
         pass
     jobs.close()
     assert jobs.ready() == hashes
-    assert jobs._known.held == 0
+    assert jobs.decoded_bytes == 0
 
 
 def test_a_closed_service_takes_nothing(settings: Settings) -> None:

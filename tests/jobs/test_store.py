@@ -1,4 +1,4 @@
-"""Test the contract of stores on each kind of store, and the file of SQLite."""
+"""The store of photos, in memory and in a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,154 +21,142 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from car_classification import CarType
-from jobs.cluster.redis_client import RedisClient
-from jobs.cluster.result_store import RedisResultStore
 from jobs.sqlite_store import SqliteStore
-from jobs.store import Ending, PendingJob, Store, StoreError
+from jobs.store import PendingJob, Store, StoredOutcome, StoreError
 from photo_result import Analysis, Result
 from settings import REPOSITORY
-from tests.support.redis_cluster import RedisServer
 from vision.labels import label_of
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
-READY = Ending("Ready", "1 part was found.", b"packed", "1a2b")
-ERROR = Ending("Error", "broken")
-
-Open = Callable[[], Store]
+READY = StoredOutcome("Ready", "1 part was found.", b"packed", "1a2b")
+ERROR = StoredOutcome("Error", "broken")
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made: Store
-    if request.param == "memory":
-        made = SqliteStore(None)
-    elif request.param == "sqlite":
-        made = SqliteStore(tmp_path / "results.sqlite")
-    else:
-        server: RedisServer = request.getfixturevalue("empty_redis")
-        made = RedisResultStore(RedisClient(server.url), keep_seconds=100)
+    made = SqliteStore(None if request.param == "memory" else tmp_path / "results.sqlite")
     yield made
     made.close()
 
 
 def test_a_photo_is_unfinished_until_it_ends(store: Store) -> None:
     number = store.add(A, "")
-    assert store.unfinished() == [PendingJob(A, number, 0)]
-    store.begin(number)
-    assert store.unfinished() == [PendingJob(A, number, 1)]
+    assert store.pending() == [PendingJob(A, number, 0)]
+    store.count_attempt(number)
+    assert store.pending() == [PendingJob(A, number, 1)]
     assert store.load(A) is None
-    assert store.end(number, READY)
-    assert store.unfinished() == []
+    assert store.finish(number, READY)
+    assert store.pending() == []
     assert store.load(A) == READY
-    assert store.ended() == {A: replace(READY, result=None)}
+    assert store.final_states() == {A: replace(READY, result=None)}
 
 
 def test_ready_lists_in_the_order_of_posting(store: Store) -> None:
     numbers = {digest: store.add(digest, "") for digest in (B, A, C)}
     for digest in (C, B, A):
-        store.end(numbers[digest], ERROR if digest == A else READY)
+        store.finish(numbers[digest], ERROR if digest == A else READY)
     assert store.ready() == [B, C]
-    assert [(digest, ending.state) for digest, ending in store.ended().items()] == [
+    assert [(digest, ending.state) for digest, ending in store.final_states().items()] == [
         (B, "Ready"), (A, "Error"), (C, "Ready")
     ]  # fmt: skip
 
 
 def test_an_earlier_try_changes_nothing(store: Store) -> None:
     first = store.add(A, "")
-    store.end(first, ERROR)
+    store.finish(first, ERROR)
     second = store.add(A, "")
     assert second != first
     assert store.load(A) is None
-    assert not store.end(first, READY)
+    assert not store.finish(first, READY)
     assert store.load(A) is None
-    store.begin(first)
-    assert store.unfinished() == [PendingJob(A, second, 0)]
+    store.count_attempt(first)
+    assert store.pending() == [PendingJob(A, second, 0)]
 
 
 def test_what_is_dropped_stays_dropped(store: Store) -> None:
     number = store.add(A, "")
-    store.drop(A)
-    assert not store.end(number, READY)
+    store.delete(A)
+    assert not store.finish(number, READY)
     assert store.load(A) is None
-    assert store.unfinished() == []
+    assert store.pending() == []
     assert store.add(A, "") > number
 
 
 def test_outcomes_of_many_come_without_results(store: Store) -> None:
-    store.end(store.add(A, "ann"), READY)
-    store.end(store.add(B, "bob"), ERROR)
-    store.share(A, "bob")
+    store.finish(store.add(A, "ann"), READY)
+    store.finish(store.add(B, "bob"), ERROR)
+    store.add_owner(A, "bob")
     store.add(C, "ann")
     ready = replace(READY, result=None)
-    assert store.outcomes([C, "d" * 64, B, A, A]) == {A: ready, B: ERROR, C: None}
-    assert store.outcomes([A, B, C, "d" * 64], "ann") == {A: ready, C: None}
-    assert store.outcomes([A, B, C], "bob") == {A: ready, B: ERROR}
-    assert store.outcomes([]) == store.outcomes([A, B, C], "eve") == {}
+    assert store.summaries([C, "d" * 64, B, A, A]) == {A: ready, B: ERROR, C: None}
+    assert store.summaries([A, B, C, "d" * 64], "ann") == {A: ready, C: None}
+    assert store.summaries([A, B, C], "bob") == {A: ready, B: ERROR}
+    assert store.summaries([]) == store.summaries([A, B, C], "eve") == {}
     assert store.load(A) == READY
 
 
 def test_each_result_has_the_version_of_its_models(store: Store) -> None:
-    store.end(store.add(A, ""), READY)
-    store.end(store.add(B, ""), replace(READY, model_version="3c4d"))
-    store.end(store.add(C, ""), ERROR)
+    store.finish(store.add(A, ""), READY)
+    store.finish(store.add(B, ""), replace(READY, model_version="3c4d"))
+    store.finish(store.add(C, ""), ERROR)
     versions = {A: "1a2b", B: "3c4d", C: ""}
-    for endings in (store.ended(), store.outcomes([A, B, C])):
+    for endings in (store.final_states(), store.summaries([A, B, C])):
         assert {
             name: ending and ending.model_version for name, ending in endings.items()
         } == versions
     number = store.add(A, "")
     assert store.load(A) is None
-    assert A not in store.ended()
-    store.end(number, replace(READY, model_version="3c4d"))
+    assert A not in store.final_states()
+    store.finish(number, replace(READY, model_version="3c4d"))
     assert store.load(A) == replace(READY, model_version="3c4d")
 
 
 def test_owners(store: Store) -> None:
     number = store.add(A, "ann")
     store.add(B, "bob")
-    assert store.owns(A, "ann")
-    assert not store.owns(A, "bob")
-    assert not store.owns(C, "ann")
-    assert store.share(A, "bob")
-    assert not store.share(A, "bob")
-    assert not store.share(C, "bob")
-    store.end(number, READY)
+    assert store.has_owner(A, "ann")
+    assert not store.has_owner(A, "bob")
+    assert not store.has_owner(C, "ann")
+    assert store.add_owner(A, "bob")
+    assert not store.add_owner(A, "bob")
+    assert not store.add_owner(C, "bob")
+    store.finish(number, READY)
     assert store.ready("ann") == store.ready("bob") == store.ready() == [A]
-    assert store.disown(A, "ann") == 1
-    assert not store.owns(A, "ann")
+    assert store.remove_owner(A, "ann") == 1
+    assert not store.has_owner(A, "ann")
     assert store.ready("ann") == []
-    assert store.disown(A, "bob") == 0
-    store.drop(A)
-    assert not store.share(A, "ann")
+    assert store.remove_owner(A, "bob") == 0
+    store.delete(A)
+    assert not store.add_owner(A, "ann")
 
 
 @pytest.mark.parametrize("ending", [READY, ERROR])
-def test_a_new_try_keeps_its_owners(store: Store, ending: Ending) -> None:
-    store.end(store.add(A, "ann"), ending)
+def test_a_new_try_keeps_its_owners(store: Store, ending: StoredOutcome) -> None:
+    store.finish(store.add(A, "ann"), ending)
     store.add(A, "bob")
-    assert store.owns(A, "ann")
-    assert store.owns(A, "bob")
+    assert store.has_owner(A, "ann")
+    assert store.has_owner(A, "bob")
     assert store.ready() == []
 
 
 def test_old_and_surplus_photos_expire(store: Store) -> None:
     for digest in (C, A, B):
-        store.end(store.add(digest, "ann"), READY)
+        store.finish(store.add(digest, "ann"), READY)
         time.sleep(0.01)
     waiting = store.add("d" * 64, "ann")
     assert store.expire(before=0, keep=3) == []
     assert store.expire(before=0, keep=2) == [C]
-    assert not store.owns(C, "ann")
+    assert not store.has_owner(C, "ann")
     assert sorted(store.expire(before=time.time() + 1, keep=100)) == [A, B]
-    assert store.unfinished() == [PendingJob("d" * 64, waiting, 0)]
+    assert store.pending() == [PendingJob("d" * 64, waiting, 0)]
 
 
 def test_threads_share_a_store(store: Store) -> None:
     def work(name: str) -> None:
         for i in range(30):
             number = store.add(f"{name}{i}", name)
-            store.begin(number)
-            assert store.end(number, Ending("Ready", name, name.encode()))
+            store.count_attempt(number)
+            assert store.finish(number, StoredOutcome("Ready", name, name.encode()))
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "wxyz"]
     for thread in threads:
@@ -177,7 +165,7 @@ def test_threads_share_a_store(store: Store) -> None:
         thread.join()
     assert len(store.ready()) == 120
     assert len(store.ready("x")) == 30
-    assert store.load("y7") == Ending("Ready", "y", b"y")
+    assert store.load("y7") == StoredOutcome("Ready", "y", b"y")
 
 
 # --- the file
@@ -186,14 +174,14 @@ def test_threads_share_a_store(store: Store) -> None:
 def test_the_file_remembers(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     first = SqliteStore(path)
-    first.end(first.add(A, "ann"), READY)
+    first.finish(first.add(A, "ann"), READY)
     number = first.add(B, "ann")
-    first.begin(number)
+    first.count_attempt(number)
     first.close()
     second = SqliteStore(path)
     assert second.load(A) == READY
-    assert second.owns(A, "ann")
-    assert second.unfinished() == [PendingJob(B, number, 1)]
+    assert second.has_owner(A, "ann")
+    assert second.pending() == [PendingJob(B, number, 1)]
     assert second.add(C, "") > number
     second.close()
 
@@ -203,12 +191,12 @@ def test_a_kill_leaves_whole_transactions(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     script = (
         "import sys; from pathlib import Path; from jobs.sqlite_store import SqliteStore\n"
-        "from jobs.store import Ending\n"
+        "from jobs.store import StoredOutcome\n"
         "store = SqliteStore(Path(sys.argv[1]))\n"
         "i = 0\n"
         "while True:\n"
         "    number = store.add(f'{i:064x}', 'ann')\n"
-        "    store.end(number, Ending('Ready', str(i), bytes([i % 256]) * 20_000))\n"
+        "    store.finish(number, StoredOutcome('Ready', str(i), bytes([i % 256]) * 20_000))\n"
         "    print(i, flush=True); i += 1\n"
     )
     writer = subprocess.Popen(
@@ -226,7 +214,7 @@ def test_a_kill_leaves_whole_transactions(tmp_path: Path) -> None:
     assert ready[: len(said)] == [f"{i:064x}" for i in said]
     assert len(ready) <= len(said) + 1
     for i, digest in enumerate(ready):
-        assert store.load(digest) == Ending("Ready", str(i), bytes([i % 256]) * 20_000)
+        assert store.load(digest) == StoredOutcome("Ready", str(i), bytes([i % 256]) * 20_000)
     store.close()
 
 
@@ -295,17 +283,17 @@ def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         db.executemany("INSERT INTO owners VALUES (?, ?)", [("ann", A), ("bob", A), ("ann", C)])
     db.close()
     store = SqliteStore(path)
-    old = Ending("Ready", "1 part was found.", b"packed")
+    old = StoredOutcome("Ready", "1 part was found.", b"packed")
     for _ in range(2):  # taken over once
         assert store.load(A) == old
         assert store.load(B) == ERROR
-        assert store.ended() == {A: replace(old, result=None), B: ERROR}
-        assert store.unfinished() == [PendingJob(C, 8, 1)]
+        assert store.final_states() == {A: replace(old, result=None), B: ERROR}
+        assert store.pending() == [PendingJob(C, 8, 1)]
         assert store.ready("ann") == store.ready("bob") == [A]
-        assert store.owns(C, "ann")
+        assert store.has_owner(C, "ann")
         store.close()
         store = SqliteStore(path)
-    assert store.end(8, READY)
+    assert store.finish(8, READY)
     assert store.load(C) == READY
     assert store.add("d" * 64, "") == 9
     assert store.expire(before=1e9 + 2, keep=10) == [A, B]

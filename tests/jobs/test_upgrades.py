@@ -17,7 +17,7 @@ from api.service import service_of
 from app import create_app
 from jobs.folders import Masks
 from jobs.sqlite_store import SqliteStore
-from jobs.store import Ending, StoreError
+from jobs.store import StoredOutcome, StoreError
 from photo_result import Segments
 from pipeline import Pipeline
 from settings import Settings
@@ -196,7 +196,7 @@ def test_without_models_the_earlier_result_stays(settings: Settings, tmp_path: P
     settings.prepare_folders()
     store = SqliteStore(settings.results)
     data = stored(drawn("trunk"), body_type("sedan"))
-    store.end(store.add(HASH, ""), Ending("Ready", "3 parts were found.", data, "older"))
+    store.finish(store.add(HASH, ""), StoredOutcome("Ready", "3 parts were found.", data, "older"))
     store.close()
     (tmp_path / "models").mkdir()
     pipeline = Pipeline(folder=tmp_path / "models")

@@ -19,7 +19,7 @@ from pathlib import Path
 import requests
 
 from exports import export, find_format
-from jobs.job import TWICE
+from jobs.messages import STOPPED_TWICE
 from options import PLAIN
 from photo_result import Result
 from pipeline import Pipeline
@@ -114,7 +114,7 @@ def count(address: str, load: Load, kills: int, early: int = 0) -> Report:
         while (state := _status(address, digest)).get("status") in ("Uploaded", "Processing"):
             time.sleep(0.05)
         states[digest] = state
-    given_up = [d for d, state in states.items() if state.get("message") == TWICE]
+    given_up = [d for d, state in states.items() if state.get("message") == STOPPED_TWICE]
     for digest in given_up:
         requests.post(address, json=body(car_photo(load.accepted[digest])), timeout=60)
         while (state := _status(address, digest)).get("status") in ("Uploaded", "Processing"):

@@ -20,9 +20,7 @@ from pydantic import SecretStr
 
 from api.openapi import OpenApiApp
 from exports import FORMATS
-from jobs.cluster.engine import NO_WORKER
-from jobs.job import TWICE
-from jobs.store import AWAY
+from jobs.messages import NO_WORKER, REDIS_AWAY, STOPPED_TWICE
 from settings import REPOSITORY, Settings, SettingsError
 from tests.support.fakes import FakePipeline
 from tests.support.http import body
@@ -266,7 +264,7 @@ def test_a_photo_that_kills_workers_is_given_up(cluster: Cluster) -> None:
     before = worker.children()
     cluster.stages.die(30, times=5)
     poison, good = cluster.post(30), cluster.post(31)
-    assert cluster.server.wait(poison, "Error")["message"] == TWICE
+    assert cluster.server.wait(poison, "Error")["message"] == STOPPED_TWICE
     cluster.server.wait(good)
     assert cluster.stages.calls().count(30) == 2
     assert metric(cluster.server, 'carseg_jobs_total{outcome="error"}') == 1
@@ -345,7 +343,7 @@ def test_redis_dies_and_comes_back(cluster: Cluster) -> None:
         answer = requests.request(
             method, cluster.server.url + path, json=body(encoded(noise(20, 40))), timeout=20
         )
-        assert (answer.status_code, answer.json()) == (503, {"error": AWAY}), path
+        assert (answer.status_code, answer.json()) == (503, {"error": REDIS_AWAY}), path
         assert int(answer.headers["Retry-After"]) > 0
     assert get(cluster.server, "/health").status_code == 200
     assert "carseg_requests_total" in get(cluster.server, "/metrics").text
@@ -382,7 +380,7 @@ def test_redis_that_does_not_answer_holds_up_nobody_for_long(cluster: Cluster) -
         with ThreadPoolExecutor(12) as pool:
             asked = list(pool.map(lambda _: get(cluster.server, "/"), range(24)))
             assert {answer.status_code for answer in asked} == {503}
-            assert {answer.json()["error"] for answer in asked} == {AWAY}
+            assert {answer.json()["error"] for answer in asked} == {REDIS_AWAY}
         assert get(cluster.server, "/health").status_code == 200
         assert max(answer.elapsed.total_seconds() for answer in asked) < 20
     finally:

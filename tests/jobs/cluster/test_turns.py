@@ -12,7 +12,8 @@ from jobs.cluster.queue import RedisQueue
 from jobs.cluster.redis_client import RedisClient
 from jobs.cluster.result_store import RedisResultStore
 from jobs.cluster.runner import ParentMonitor, RedisJobRunner
-from jobs.job import WAITING
+from jobs.messages import WAITING
+from jobs.outcome import Ended
 from photo_result import Result
 from settings import Settings
 from tests.support.fakes import FakePipeline, KilledError
@@ -33,7 +34,7 @@ class Turns:
         self.redis: Any = redis.client
         self.log = JobLog()
         self.work = RedisJobRunner(self.stages, self.store, self.queue, settings)
-        self.overseer = ParentMonitor(self.store, self.queue, settings)
+        self.monitor = ParentMonitor(self.store, self.queue, settings)
 
     def post(self, *widths: int) -> list[str]:
         """Let photos wait; gives names that serve as their hashes."""
@@ -53,7 +54,9 @@ class Turns:
         """Begin a turn in which the process ends when it comes to a photo."""
 
         with monkeypatch.context() as patch:
-            patch.setattr("jobs.cluster.runner.attempt", lambda digest, work: ("ready", "", work()))
+            patch.setattr(
+                "jobs.cluster.runner.run_guarded", lambda digest, work: Ended("ready", "", work())
+            )
             self.stages.throw(width, "KilledError")
             with pytest.raises(KilledError):
                 self.turn("first/")
@@ -102,10 +105,10 @@ def test_who_dies_in_a_turn_loses_the_last_photo_alone(
 ) -> None:
     names = turns.post(30, 31, 32)
     turns.dies_at(31, monkeypatch)
-    turns.overseer.lost("other/")
+    turns.monitor.requeue("other/")
     assert turns.queue.load()[:2] == (1, 1)
-    turns.overseer.lost("first/")
-    row = turns.queue.standing(names[1], "")
+    turns.monitor.requeue("first/")
+    row = turns.queue.status(names[1], "")
     assert row is not None
     assert (row.state, row.message, row.position) == ("Uploaded", WAITING, 1)
     turns.turn("second/")
@@ -117,26 +120,26 @@ def test_who_is_over_time_in_a_turn_ends_the_last_photo_alone(
 ) -> None:
     names = turns.post(30, 31, 32)
     turns.dies_at(31, monkeypatch)
-    turns.overseer.overrun("first/")
+    turns.monitor.expire("first/")
     turns.turn("second/")
     outcomes = [(names[0], "ready"), (names[1], "timeout"), (names[2], "ready")]
     assert turns.ended() == outcomes
-    ending = turns.store.load(names[1])
-    assert ending is not None
-    assert "longer than 4 seconds" in ending.message
+    outcome = turns.store.load(names[1])
+    assert outcome is not None
+    assert "longer than 4 seconds" in outcome.message
 
 
 def test_a_worker_of_another_version_names_it_in_its_results(turns: Turns) -> None:
     (name,) = turns.post(30)
     turns.turn("first/")
-    ending = turns.store.load(name)
-    assert ending is not None
-    assert ending.model_version == VERSION
-    assert ending.result is not None
-    assert Result.unpack(ending.result).model_version == VERSION
+    outcome = turns.store.load(name)
+    assert outcome is not None
+    assert outcome.model_version == VERSION
+    assert outcome.result is not None
+    assert Result.unpack(outcome.result).model_version == VERSION
     assert turns.accept(name, VERSION) is False
     assert turns.accept(name, "newer") is None  # it would be taken
-    assert turns.store.load(name) == ending
+    assert turns.store.load(name) == outcome
     assert turns.accept(name, "newer", encoded(noise(20, 30)))
     assert turns.store.load(name) is None
     assert turns.store.ready() == []
@@ -149,11 +152,11 @@ def test_what_has_not_ended_is_not_begun_anew_by_another_version(
 ) -> None:
     names = turns.post(30, 31)
     turns.dies_at(30, monkeypatch)
-    rows = [turns.queue.standing(name, "") for name in names]
+    rows = [turns.queue.status(name, "") for name in names]
     assert [row and row.state for row in rows] == ["Processing", "Uploaded"]
     for name in names:
         assert turns.accept(name, "newer", encoded(noise(20, 30))) is False
-    assert [turns.queue.standing(name, "") for name in names] == rows
+    assert [turns.queue.status(name, "") for name in names] == rows
 
 
 def test_a_result_without_a_version_is_made_anew(turns: Turns) -> None:
@@ -161,7 +164,7 @@ def test_a_result_without_a_version_is_made_anew(turns: Turns) -> None:
     (name,) = turns.post(30)
     turns.turn("first/")
     turns.redis.hdel(f"carseg:photo:{name}", "version")
-    ending = turns.store.load(name)
-    assert ending is not None
-    assert (ending.state, ending.model_version) == ("Ready", "")
+    outcome = turns.store.load(name)
+    assert outcome is not None
+    assert (outcome.state, outcome.model_version) == ("Ready", "")
     assert turns.accept(name, VERSION) is None

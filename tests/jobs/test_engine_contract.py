@@ -15,14 +15,13 @@ import pytest
 from api import photos
 from api.openapi import OpenApiApp
 from api.service import register_service
-from jobs import job_table as known
-from jobs import thread_engine as jobs_module
-from jobs.cluster import engine as cluster_module
+from jobs import thread_engine
+from jobs.cluster import engine as redis_engine
 from jobs.cluster.engine import open_redis_engine
 from jobs.engine import ClosingError, Engine, PhotoStatus, QueueFullError
-from jobs.outcome import OUT_OF_MEMORY, UNEXPECTED
+from jobs.messages import OUT_OF_MEMORY, UNEXPECTED
 from jobs.sqlite_store import SqliteStore
-from jobs.thread_engine import ThreadEngine
+from jobs.thread_engine import ThreadEngine, Tuning
 from segment_interface import ImageError
 from settings import Settings
 from tests.support.fakes import FakePipeline
@@ -124,9 +123,7 @@ def bench(
     request: pytest.FixtureRequest,
     settings: Settings,
     fake: FakePipeline,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Bench]:
-    monkeypatch.setattr(jobs_module, "_UPKEEP", 0.05)
     fake.clear()
 
     def threads(limits: dict[str, Any]) -> Engine:
@@ -137,6 +134,7 @@ def bench(
             settings.model_copy(update=limits),
             processing_status={},
             processed_segments={},
+            tuning=Tuning(maintenance_seconds=0.05, recent_jobs=1),
         )
 
     def celery(limits: dict[str, Any]) -> Engine:
@@ -324,7 +322,7 @@ def test_a_known_photo_is_not_decoded_again(bench: Bench, monkeypatch: pytest.Mo
     def decoded(data: bytes, max_pixels: int) -> None:
         raise AssertionError("decoded")
 
-    for module in (jobs_module, cluster_module):
+    for module in (thread_engine, redis_engine):
         monkeypatch.setattr(module, "decode_photo", decoded)
     assert bench.engine.accept(encoded(noise(20, 30)), "") == (digest, False)
     with pytest.raises(AssertionError, match="decoded"):  # what is new, is
@@ -337,8 +335,7 @@ def test_what_nobody_posted_is_unknown(bench: Bench) -> None:
     assert bench.engine.wait("0" * 64, None, 0.05) is None
 
 
-def test_where_many_stand(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known, "_RECENT", 1)  # the others come out of the store
+def test_where_many_stand(bench: Bench) -> None:
     bench.stages.throw(31, "RuntimeError")
     ended = [bench.post(width, "ann") for width in (30, 31, 32)]
     for digest, state in zip(ended, ("Ready", "Error", "Ready"), strict=True):
