@@ -28,8 +28,10 @@ from settings import network_threads
 from tests.support.http import body
 from tests.support.pictures import car_photo
 from tests.support.server import Server
+from tests.support.waiting import wait_until
 
 CLIENTS = 3
+PATIENCE = 600.0  # seconds for the queue that is left after the kills
 PAUSE = 0.25  # seconds between two posts of a client
 
 
@@ -111,15 +113,11 @@ def count(address: str, load: Load, kills: int, early: int = 0) -> Report:
     """Wait until all accepted photos have ended, and count their outcomes."""
     states: dict[str, dict[str, str]] = {}
     for digest in load.accepted:
-        while (state := _status(address, digest)).get("status") in ("Uploaded", "Processing"):
-            time.sleep(0.05)
-        states[digest] = state
+        states[digest] = _wait_for_end(address, digest)
     given_up = [d for d, state in states.items() if state.get("message") == STOPPED_TWICE]
     for digest in given_up:
         requests.post(address, json=body(car_photo(load.accepted[digest])), timeout=60)
-        while (state := _status(address, digest)).get("status") in ("Uploaded", "Processing"):
-            time.sleep(0.05)
-        states[digest] = state
+        states[digest] = _wait_for_end(address, digest)
     ready = [d for d, state in states.items() if state.get("status") == "Ready"]
     listed = requests.get(address, timeout=60).json()
     return Report(
@@ -135,9 +133,17 @@ def count(address: str, load: Load, kills: int, early: int = 0) -> Report:
     )
 
 
-def _status(address: str, digest: str) -> dict[str, str]:
-    answer: dict[str, str] = requests.get(f"{address}/{digest}/status", timeout=60).json()
-    return answer
+def _wait_for_end(address: str, digest: str) -> dict[str, str]:
+    """Return the status of a photo that has ended, also of an unknown one."""
+    status: dict[str, str] = {}
+
+    def has_ended() -> bool:
+        status.clear()
+        status.update(requests.get(f"{address}/{digest}/status", timeout=60).json())
+        return status.get("status") not in ("Uploaded", "Processing")
+
+    wait_until(has_ended, PATIENCE)
+    return status
 
 
 _alone: dict[str, Pipeline] = {}

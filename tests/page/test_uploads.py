@@ -1,4 +1,4 @@
-"""Test the page when something goes wrong."""
+"""Test the list of uploads, and the page when something goes wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test the files and texts that people take from the page. Each is read by what it is meant for."""
+"""Test the files and texts that the page offers, each read by a program it is meant for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a photo to its parts on the screen, and everything that changes how they look."""
+"""Test the parts of a photo on the screen, and all controls that change their look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page is for everyone: keyboard, screen reader, small screens, light, dark, languages."""
+"""Test keyboard, screen reader, small screens, contrast and languages of the page."""
 
 from __future__ import annotations
 
