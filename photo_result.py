@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from car_classification import CarType
 from img_to_segments import PART_NAMES
-from options import DEFAULT_CONFIDENCE
+from options import DEFAULT_CONFIDENCE, Topology
 from poligons_from_seg import (
     DEFAULT_TOLERANCE,
     Outline,
     Polygon,
     Ring,
-    Topology,
     label_map_to_outlines,
 )
 from vision.labels import TYPES_WITH_TRUNK, label_of
@@ -266,11 +265,6 @@ def _unpacked(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
     flat = np.repeat(labels, np.frombuffer(runs, "<u4", offset=count))
     flat.setflags(write=False)
     return flat.reshape(height, width)
-
-
-def rounded(ring: Ring, decimals: int = 2) -> list[list[float]]:
-    """Return the ring as [x, y] pairs, rounded to some decimals of a pixel."""
-    return [[round(x, decimals), round(y, decimals)] for x, y in ring]
 
 
 def _part(fields: dict[str, Any]) -> Part:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +22,10 @@ from numpy.typing import NDArray
 from geometry.arrays import FloatArray, IntArray, Outlines, ragged_ranges
 from geometry.regions import simplified
 from geometry.rings import Rings, label_boxes, large_rings, ring_areas, trace
+from options import Topology
 
 Point = tuple[float, float]
 Ring = list[Point]
-Topology = Literal["independent", "shared"]
 
 DEFAULT_TOLERANCE = 2.0
 """Pixels. On 3,073 car parts drawn by hand: 14 vertices per polygon at .983 IoU."""

@@ -16,20 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exports.annotation import ImageAnnotation
+from exports.coordinates import rounded, run_lengths
 from exports.json_answer import to_json_bytes
 from img_to_segments import PART_NAMES
-from photo_result import Part, rounded
+from photo_result import Part
 from vision.labels import label_of
 
 
-def write(scene: ImageAnnotation) -> bytes:
+def write(annotation: ImageAnnotation) -> bytes:
     """Return the dataset with polygons, and with masks for parts that have holes."""
-    return to_json_bytes(_dataset(scene, polygons=True))
+    return to_json_bytes(_dataset(annotation, polygons=True))
 
 
-def write_rle(scene: ImageAnnotation) -> bytes:
+def write_rle(annotation: ImageAnnotation) -> bytes:
     """Return the dataset with exact masks."""
-    return to_json_bytes(_dataset(scene, polygons=False))
+    return to_json_bytes(_dataset(annotation, polygons=False))
 
 
 def merge(documents: Sequence[bytes]) -> bytes:
@@ -45,13 +46,9 @@ def merge(documents: Sequence[bytes]) -> bytes:
     return to_json_bytes(merged)
 
 
-def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return COCO's uncompressed run lengths: column by column, starting with a run of zeros."""
-    flat = mask.ravel(order="F")
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    edges = np.concatenate(([0], changes, [flat.size]))
-    counts = np.diff(edges).tolist()
-    return {"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts}
+def encode_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return a mask in COCO's uncompressed run lengths, column by column."""
+    return {"size": list(mask.shape), "counts": run_lengths(mask.ravel(order="F"))}
 
 
 def _frame() -> dict[str, Any]:
@@ -67,25 +64,27 @@ def _frame() -> dict[str, Any]:
     }
 
 
-def _dataset(scene: ImageAnnotation, *, polygons: bool) -> dict[str, Any]:
+def _dataset(annotation: ImageAnnotation, *, polygons: bool) -> dict[str, Any]:
     image: dict[str, Any] = {
         "id": 1,
-        "file_name": scene.file_name,
-        "width": scene.width,
-        "height": scene.height,
-        "rotation": scene.rotation,
-        "model_version": scene.model_version,
+        "file_name": annotation.file_name,
+        "width": annotation.width,
+        "height": annotation.height,
+        "rotation": annotation.rotation,
+        "model_version": annotation.model_version,
     }
-    if scene.type is not None:
-        image["car_type"] = scene.type.name
+    if annotation.type is not None:
+        image["car_type"] = annotation.type.name
     annotations = [
-        _annotation(number, part, scene, polygons)
-        for number, part in enumerate(scene.parts, start=1)
+        _annotation(number, part, annotation, polygons)
+        for number, part in enumerate(annotation.parts, start=1)
     ]
     return _frame() | {"images": [image], "annotations": annotations}
 
 
-def _annotation(number: int, part: Part, scene: ImageAnnotation, polygons: bool) -> dict[str, Any]:
+def _annotation(
+    number: int, part: Part, annotation: ImageAnnotation, polygons: bool
+) -> dict[str, Any]:
     label = label_of(part.name)
     segmentation: Any
     if polygons and not any(polygon.holes for polygon in part.polygons):
@@ -94,7 +93,7 @@ def _annotation(number: int, part: Part, scene: ImageAnnotation, polygons: bool)
             for polygon in part.polygons
         ]
     else:
-        segmentation = run_lengths(scene.labels() == label)
+        segmentation = encode_mask(annotation.labels() == label)
     return {
         "id": number,
         "image_id": 1,

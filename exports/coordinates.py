@@ -1,4 +1,4 @@
-"""Convert the rings of polygons to the coordinates of the formats."""
+"""Convert rings, boxes and masks to the coordinates and run lengths of the formats."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from exports.annotation import ImageAnnotation
+from photo_result import Part
 from poligons_from_seg import Polygon, Ring
 
 _CLOSEST = 500  # pairs of vertices that are tried for a bridge
@@ -16,9 +18,48 @@ def scaled(ring: Ring, x_factor: float, y_factor: float) -> Ring:
     return [(x * x_factor, y * y_factor) for x, y in ring]
 
 
+def rounded(ring: Ring, decimals: int = 2) -> list[list[float]]:
+    """Return the ring as [x, y] pairs, rounded to some decimals of a pixel."""
+    return [[round(x, decimals), round(y, decimals)] for x, y in ring]
+
+
+def points(ring: Ring, annotation: ImageAnnotation) -> Ring | list[list[float]]:
+    """Return a ring in pixels, or from 0 to 1 if the annotation is normalized."""
+    if annotation.normalized:
+        return rounded(scaled(ring, 1 / annotation.width, 1 / annotation.height), 6)
+    return ring  # has at most two decimals, see `poligons_from_seg`
+
+
+def box(part: Part, annotation: ImageAnnotation) -> list[float]:
+    """Return a part's [x, y, width, height], in the unit of `points`."""
+    x, y, width, height = part.bbox
+    if annotation.normalized:
+        return [
+            round(value, 6)
+            for value in (
+                x / annotation.width,
+                y / annotation.height,
+                width / annotation.width,
+                height / annotation.height,
+            )
+        ]
+    return [x, y, width, height]
+
+
 def number(value: float) -> str:
     """Format a coordinate as short text: two decimals, no trailing zeros."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def run_lengths(pixels: NDArray[np.bool_]) -> list[int]:
+    """Return the lengths of the runs in a flat mask, starting with a run of zeros.
+
+    >>> run_lengths(np.array([True, True, False]))
+    [0, 2, 1]
+    """
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+    counts: list[int] = np.diff(np.concatenate(([0], changes, [pixels.size]))).tolist()
+    return [0, *counts] if pixels[0] else counts
 
 
 def keyhole(polygon: Polygon) -> Ring:

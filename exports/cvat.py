@@ -14,29 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exports.annotation import ImageAnnotation
-from exports.coordinates import number
+from exports.coordinates import number, run_lengths
 from exports.palette import PART_COLOURS, as_hex
 from img_to_segments import PART_NAMES
 from poligons_from_seg import Polygon, bounding_box, rasterize
 from vision.labels import label_of
 
 
-def write(scene: ImageAnnotation) -> bytes:
+def write(annotation: ImageAnnotation) -> bytes:
     """Return the annotations of one photo."""
     image = Element(
         "image",
         id="0",
-        name=scene.file_name,
-        width=str(scene.width),
-        height=str(scene.height),
+        name=annotation.file_name,
+        width=str(annotation.width),
+        height=str(annotation.height),
     )
-    for part in scene.parts:
+    for part in annotation.parts:
         common = {"label": part.name, "source": "auto", "occluded": "0"}
         group = str(label_of(part.name))
         for polygon in part.polygons:
             if polygon.holes:
                 SubElement(
-                    image, "mask", common | _mask(polygon, scene), z_order="0", group_id=group
+                    image, "mask", common | _mask(polygon, annotation), z_order="0", group_id=group
                 )
             else:
                 points = ";".join(f"{number(x)},{number(y)}" for x, y in polygon.exterior)
@@ -56,26 +56,23 @@ def merge(documents: Sequence[bytes]) -> bytes:
     return _document(images)
 
 
-def run_lengths(mask: NDArray[np.bool_]) -> str:
-    """Return CVAT's run lengths of a mask: row by row, starting with a run of zeros."""
-    flat = mask.ravel()
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    counts = np.diff(np.concatenate(([0], changes, [flat.size]))).tolist()
-    return ", ".join(map(str, [0, *counts] if flat[0] else counts))
+def encode_mask(mask: NDArray[np.bool_]) -> str:
+    """Return a mask in CVAT's run lengths, row by row."""
+    return ", ".join(map(str, run_lengths(mask.ravel())))
 
 
-def _mask(polygon: Polygon, scene: ImageAnnotation) -> dict[str, str]:
+def _mask(polygon: Polygon, annotation: ImageAnnotation) -> dict[str, str]:
     box = bounding_box([polygon])
     assert box is not None  # noqa: S101 (a polygon has points)
     left, top = (int(max(value, 0)) for value in box[:2])
-    right = int(min(np.ceil(box[2]), scene.width))
-    bottom = int(min(np.ceil(box[3]), scene.height))
+    right = int(min(np.ceil(box[2]), annotation.width))
+    bottom = int(min(np.ceil(box[3]), annotation.height))
     moved = Polygon(
         [(x - left, y - top) for x, y in polygon.exterior],
         [[(x - left, y - top) for x, y in hole] for hole in polygon.holes],
     )
     return {
-        "rle": run_lengths(rasterize([moved], bottom - top, right - left)),
+        "rle": encode_mask(rasterize([moved], bottom - top, right - left)),
         "left": str(left),
         "top": str(top),
         "width": str(right - left),

@@ -9,29 +9,30 @@ from __future__ import annotations
 from typing import Any
 
 from exports.annotation import ImageAnnotation
-from exports.json_answer import box, points, to_json_bytes
+from exports.coordinates import box, points
+from exports.json_answer import to_json_bytes
 from exports.palette import PART_COLOURS, as_hex
 from photo_result import Part
 from poligons_from_seg import Ring
 
 
-def write(scene: ImageAnnotation) -> bytes:
+def write(annotation: ImageAnnotation) -> bytes:
     """Return the FeatureCollection, with the facts about the photo in a member `photo`."""
     photo = {
-        "image_hash": scene.image_hash,
-        "file_name": scene.file_name,
-        "width": scene.width,
-        "height": scene.height,
-        "rotation": scene.rotation,
-        "model_version": scene.model_version,
-        "type": None if scene.type is None else scene.type.name,
+        "image_hash": annotation.image_hash,
+        "file_name": annotation.file_name,
+        "width": annotation.width,
+        "height": annotation.height,
+        "rotation": annotation.rotation,
+        "model_version": annotation.model_version,
+        "type": None if annotation.type is None else annotation.type.name,
     }
-    features = [_feature(part, scene) for part in scene.parts]
+    features = [_feature(part, annotation) for part in annotation.parts]
     return to_json_bytes({"type": "FeatureCollection", "photo": photo, "features": features})
 
 
-def _feature(part: Part, scene: ImageAnnotation) -> dict[str, Any]:
-    x, y, width, height = box(part, scene)
+def _feature(part: Part, annotation: ImageAnnotation) -> dict[str, Any]:
+    x, y, width, height = box(part, annotation)
     return {
         "type": "Feature",
         "id": part.name,
@@ -45,12 +46,12 @@ def _feature(part: Part, scene: ImageAnnotation) -> dict[str, Any]:
         "geometry": {
             "type": "MultiPolygon",
             "coordinates": [
-                [_closed(ring, scene) for ring in (polygon.exterior, *polygon.holes)]
+                [_closed(ring, annotation) for ring in (polygon.exterior, *polygon.holes)]
                 for polygon in part.polygons
             ],
         },
     }
 
 
-def _closed(ring: Ring, scene: ImageAnnotation) -> Ring | list[list[float]]:
-    return points([*ring, ring[0]], scene)
+def _closed(ring: Ring, annotation: ImageAnnotation) -> Ring | list[list[float]]:
+    return points([*ring, ring[0]], annotation)

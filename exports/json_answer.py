@@ -7,9 +7,8 @@ from typing import Any
 
 from car_classification import CarType
 from exports.annotation import ImageAnnotation
-from exports.coordinates import scaled
-from photo_result import Part, rounded
-from poligons_from_seg import Ring
+from exports.coordinates import box, points
+from photo_result import Part
 
 
 def to_json_bytes(document: Any) -> bytes:
@@ -17,19 +16,19 @@ def to_json_bytes(document: Any) -> bytes:
     return (json.dumps(document, separators=(",", ":")) + "\n").encode()
 
 
-def write(scene: ImageAnnotation) -> bytes:
+def write(annotation: ImageAnnotation) -> bytes:
     """Return the document that `schema.ResultAnswer` describes."""
-    parts = [_part(part, scene) for part in scene.parts]
+    parts = [_part(part, annotation) for part in annotation.parts]
     return to_json_bytes(
         {
-            "image_hash": scene.image_hash,
-            "width": scene.width,
-            "height": scene.height,
-            "message": scene.message,
-            "rotation": scene.rotation,
-            "other_cars": scene.other_cars,
-            "model_version": scene.model_version,
-            "type": None if scene.type is None else _type(scene.type),
+            "image_hash": annotation.image_hash,
+            "width": annotation.width,
+            "height": annotation.height,
+            "message": annotation.message,
+            "rotation": annotation.rotation,
+            "other_cars": annotation.other_cars,
+            "model_version": annotation.model_version,
+            "type": None if annotation.type is None else _type(annotation.type),
             "segments": {
                 part["name"]: [polygon["exterior"] for polygon in part["polygons"]]
                 for part in parts
@@ -39,39 +38,16 @@ def write(scene: ImageAnnotation) -> bytes:
     )
 
 
-def points(ring: Ring, scene: ImageAnnotation) -> Ring | list[list[float]]:
-    """Return a ring in pixels, or from 0 to 1 if the annotation is normalized."""
-    if scene.normalized:
-        return rounded(scaled(ring, 1 / scene.width, 1 / scene.height), 6)
-    return ring  # has at most two decimals, see `poligons_from_seg`
-
-
-def box(part: Part, scene: ImageAnnotation) -> list[float]:
-    """Return a part's [x, y, width, height], in the unit of `points`."""
-    x, y, width, height = part.bbox
-    if scene.normalized:
-        return [
-            round(value, 6)
-            for value in (
-                x / scene.width,
-                y / scene.height,
-                width / scene.width,
-                height / scene.height,
-            )
-        ]
-    return [x, y, width, height]
-
-
-def _part(part: Part, scene: ImageAnnotation) -> dict[str, Any]:
+def _part(part: Part, annotation: ImageAnnotation) -> dict[str, Any]:
     return {
         "name": part.name,
         "confidence": part.confidence,
         "area": part.area,
-        "bbox": box(part, scene),
+        "bbox": box(part, annotation),
         "polygons": [
             {
-                "exterior": points(polygon.exterior, scene),
-                "holes": [points(hole, scene) for hole in polygon.holes],
+                "exterior": points(polygon.exterior, annotation),
+                "holes": [points(hole, annotation) for hole in polygon.holes],
             }
             for polygon in part.polygons
         ],

@@ -7,13 +7,12 @@ a bridge of zero width. `imageData` is null, so Labelme reads the photo from `im
 from __future__ import annotations
 
 from exports.annotation import ImageAnnotation
-from exports.coordinates import keyhole
+from exports.coordinates import keyhole, rounded
 from exports.json_answer import to_json_bytes
-from photo_result import rounded
 from vision.labels import label_of
 
 
-def write(scene: ImageAnnotation) -> bytes:
+def write(annotation: ImageAnnotation) -> bytes:
     """Return the label file."""
     return to_json_bytes(
         {
@@ -29,12 +28,12 @@ def write(scene: ImageAnnotation) -> bytes:
                     "flags": {},
                     "mask": None,
                 }
-                for part in scene.parts
+                for part in annotation.parts
                 for polygon in part.polygons
             ],
-            "imagePath": scene.file_name,
+            "imagePath": annotation.file_name,
             "imageData": None,
-            "imageHeight": scene.height,
-            "imageWidth": scene.width,
+            "imageHeight": annotation.height,
+            "imageWidth": annotation.width,
         }
     )

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from exports.annotation import ImageAnnotation
-from exports.coordinates import keyhole, scaled
+from exports.coordinates import keyhole, rounded, scaled
 from exports.json_answer import to_json_bytes
 from exports.palette import PART_COLOURS, as_hex
 from img_to_segments import PART_NAMES
-from photo_result import Part, rounded
+from photo_result import Part
 from poligons_from_seg import Polygon
 
 LABELING_CONFIG = (
@@ -29,20 +29,20 @@ LABELING_CONFIG = (
 )
 
 
-def write(scene: ImageAnnotation) -> bytes:
+def write(annotation: ImageAnnotation) -> bytes:
     """Return a list of one task."""
     regions = [
-        _region(f"{part.name}-{number}", part, polygon, scene)
-        for part in scene.parts
+        _region(f"{part.name}-{number}", part, polygon, annotation)
+        for part in annotation.parts
         for number, polygon in enumerate(part.polygons, start=1)
     ]
-    confidences = [part.confidence for part in scene.parts]
+    confidences = [part.confidence for part in annotation.parts]
     prediction = {
-        "model_version": f"car-segmentation {scene.model_version}",
+        "model_version": f"car-segmentation {annotation.model_version}",
         "score": round(sum(confidences) / len(confidences), 4) if confidences else 0,
         "result": regions,
     }
-    return to_json_bytes([{"data": {"image": scene.file_name}, "predictions": [prediction]}])
+    return to_json_bytes([{"data": {"image": annotation.file_name}, "predictions": [prediction]}])
 
 
 def merge(documents: Sequence[bytes]) -> bytes:
@@ -51,16 +51,16 @@ def merge(documents: Sequence[bytes]) -> bytes:
 
 
 def _region(
-    identifier: str, part: Part, polygon: Polygon, scene: ImageAnnotation
+    identifier: str, part: Part, polygon: Polygon, annotation: ImageAnnotation
 ) -> dict[str, Any]:
-    percent = scaled(keyhole(polygon), 100 / scene.width, 100 / scene.height)
+    percent = scaled(keyhole(polygon), 100 / annotation.width, 100 / annotation.height)
     return {
         "id": identifier,
         "type": "polygonlabels",
         "from_name": "label",
         "to_name": "image",
-        "original_width": scene.width,
-        "original_height": scene.height,
+        "original_width": annotation.width,
+        "original_height": annotation.height,
         "image_rotation": 0,
         "score": part.confidence,
         "value": {

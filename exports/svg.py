@@ -21,12 +21,12 @@ _NAMESPACES = (
 )
 
 
-def write(scene: ImageAnnotation) -> bytes:
+def write(annotation: ImageAnnotation) -> bytes:
     """Return the drawing; one unit is one pixel of the photo."""
-    layers = "".join(_layer(part) for part in scene.parts)
+    layers = "".join(_layer(part) for part in annotation.parts)
     return (
-        f'<svg {_NAMESPACES} viewBox="0 0 {scene.width} {scene.height}" '
-        f'width="{scene.width}" height="{scene.height}" fill-opacity="0.5">\n'
+        f'<svg {_NAMESPACES} viewBox="0 0 {annotation.width} {annotation.height}" '
+        f'width="{annotation.width}" height="{annotation.height}" fill-opacity="0.5">\n'
         f"<title>Parts of a car</title>\n{layers}</svg>\n"
     ).encode()
 

@@ -11,12 +11,12 @@ from exports.coordinates import keyhole, scaled
 from img_to_segments import PART_NAMES
 
 
-def write(scene: ImageAnnotation) -> bytes:
+def write(annotation: ImageAnnotation) -> bytes:
     """Return the rows."""
     rows = []
-    for part in scene.parts:
+    for part in annotation.parts:
         for polygon in part.polygons:
-            ring = scaled(keyhole(polygon), 1 / scene.width, 1 / scene.height)
+            ring = scaled(keyhole(polygon), 1 / annotation.width, 1 / annotation.height)
             values = " ".join(f"{value:.6f}" for point in ring for value in point)
             rows.append(f"{PART_NAMES.index(part.name)} {values}\n")
     return "".join(rows).encode()

@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image
 
-from exports.overlay import draw_parts
+from exports.pictures import draw_parts
 from options import PLAIN
 from segment_interface import ImageError, decode_image
 from settings import REPOSITORY, Settings

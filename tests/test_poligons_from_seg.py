@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 import geometry.arrays
 import poligons_from_seg
+from options import Topology
 from poligons_from_seg import (
     DEFAULT_TOLERANCE,
     Polygon,
-    Topology,
     bounding_box,
     label_map_to_outlines,
     label_map_to_polygons,

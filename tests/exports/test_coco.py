@@ -12,7 +12,7 @@ from pycocotools import mask as coder
 from pycocotools.coco import COCO
 
 from exports.annotation import ImageAnnotation
-from exports.coco import merge, run_lengths, write, write_rle
+from exports.coco import encode_mask, merge, write, write_rle
 from img_to_segments import PART_NAMES
 from vision.labels import label_of
 
@@ -49,7 +49,7 @@ def test_polygons_without_holes(scene: ImageAnnotation) -> None:
         assert isinstance(annotation["segmentation"], dict if has_holes else list)
 
 
-def test_run_lengths_are_exact_masks(scene: ImageAnnotation, tmp_path: Path) -> None:
+def test_run_lengths_of_exact_masks(scene: ImageAnnotation, tmp_path: Path) -> None:
     dataset = read(write_rle(scene), tmp_path)
     labels = scene.labels()
     for name, mask in masks(dataset).items():
@@ -82,8 +82,7 @@ def test_merged_datasets_keep_photos_apart(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_run_lengths_of_any_mask(seed: int) -> None:
+def test_encode_mask(seed: int) -> None:
     mask = np.random.default_rng(seed).random((7, 5)) < seed / 4
-    lengths = run_lengths(mask)
-    packed = coder.frPyObjects(lengths, *mask.shape)
+    packed = coder.frPyObjects(encode_mask(mask), *mask.shape)
     assert np.array_equal(coder.decode(packed).astype(bool), mask)

@@ -11,7 +11,7 @@ import pytest
 import xmlschema
 
 from exports.annotation import ImageAnnotation
-from exports.cvat import merge, run_lengths, write
+from exports.cvat import encode_mask, merge, write
 from poligons_from_seg import Polygon, rasterize
 
 pytest_plugins = ["tests.exports.scenes"]
@@ -74,5 +74,5 @@ def test_merged_files_keep_photos_apart(scene: ImageAnnotation, empty: ImageAnno
     ("mask", "code"),
     [([[0, 0], [0, 0]], "4"), ([[1, 1], [1, 1]], "0, 4"), ([[0, 1], [1, 0]], "1, 2, 1")],
 )
-def test_run_lengths(mask: list[list[int]], code: str) -> None:
-    assert run_lengths(np.array(mask, bool)) == code
+def test_encode_mask(mask: list[list[int]], code: str) -> None:
+    assert encode_mask(np.array(mask, bool)) == code
