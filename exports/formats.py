@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from exports import coco, cvat, geojson, json_answer, labelme, labelstudio, svg, yolo
+import exports.coco as coco
+import exports.cvat as cvat
+import exports.geojson as geojson
+import exports.json_answer as json_answer
+import exports.labelme as labelme
+import exports.labelstudio as labelstudio
+import exports.svg as svg
+import exports.yolo as yolo
 from exports.annotation import ImageAnnotation, annotate
 from options import OptionError, Options
 from photo_result import Result
