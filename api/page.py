@@ -70,6 +70,7 @@ def config() -> Response:
             max_pixels=settings.max_pixels,
             formats=FORMATS,
             tolerance=DEFAULT_TOLERANCE,
+            keep_days=settings.keep_days,
             no_car=NO_CAR,
             sample=_sample_hash(),
             colours={name: f"#{bytes(rgb).hex()}" for name, rgb in PART_COLOURS.items()},

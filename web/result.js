@@ -7,7 +7,7 @@ import { keepPhoto, photoOf } from "./photos.js";
 import { PartList } from "./parts.js";
 import { inWords, steps } from "./progress.js";
 import { service } from "./service.js";
-import { number, partName, percent, sureness, t, typeName } from "./texts.js";
+import { partName, percent, sureness, t, typeName } from "./texts.js";
 import { Viewer } from "./viewer.js";
 
 const TOLERANCES = [0, 0.5, 1, 1.5, 2, 3, 5, 8, 12, 20]; // pixels
@@ -113,7 +113,7 @@ export class ResultPage {
   }
 
   #failed(error) {
-    if (error.status === 404) return this.#state(t("result.gone"), t("result.goneHelp"));
+    if (error.status === 404) return this.#state(t("result.gone"), t("result.goneHelp", { n: this.config.keep_days }));
     const again = () => this.open(this.hash);
     if (error.status > 0) return this.#state(t("upload.failed"), error.message, "en", again);
     const key = error.status === 0 ? "error.unreachable" : "error.unexpected";
@@ -201,7 +201,7 @@ export class ResultPage {
     );
     const count = rings.reduce((sum, ring) => sum + ring.length, 0);
     const pixels = this.tolerance ?? this.config.tolerance;
-    const off = pixels ? t("result.pointsOff", { d: number(pixels, 1) }) : t("result.pointsExact");
+    const off = pixels ? t("result.pointsOff", { n: pixels }) : t("result.pointsExact");
     const words = `${t("result.points", { n: count })}, ${off}`;
     byId("points").textContent = words;
     const slider = byId("tolerance");
@@ -216,7 +216,7 @@ export class ResultPage {
     this.redrawing = new AbortController();
     const { signal } = this.redrawing;
     const tolerance = TOLERANCES[byId("tolerance").value];
-    const words = t("result.pointsOff", { d: number(tolerance, 1) });
+    const words = t("result.pointsOff", { n: tolerance });
     byId("tolerance").setAttribute("aria-valuetext", tolerance ? words : t("result.pointsExact"));
     try {
       await sleep(150, signal); // until the slider rests

@@ -15,7 +15,7 @@ export const service = new CarSeg(root, { retries: 0 });
 /** Sends again for a while, when the service is busy or out of reach. */
 export const patient = new CarSeg(root, { retries: 5 });
 
-/** Limits, colours and the like; see ui.py. */
+/** Limits, colours and the like; see api/page.py. */
 export async function config() {
   const answer = await fetch(address("ui/config.json")).catch(() => null);
   if (!answer?.ok) throw new ServiceError("No settings", answer?.status ?? 0);

@@ -1,9 +1,9 @@
 // Chooses between the languages of the page. The texts themselves are in texts_<code>.js.
 //
-// To add a language, translate a copy of texts_en.js, and name it in `languages` and in ui.py.
+// To add a language, translate a copy of texts_en.js, and name it in `languages`.
 // {n} and the like are filled in; keys that end in _one and _other are chosen by Intl.PluralRules.
 
-export const languages = { en: "English", de: "Deutsch", th: "ไทย" };
+export const languages = { en: "English", de: "Deutsch", fr: "Français", th: "ไทย" };
 
 let code = "en";
 let block = {};

@@ -13,7 +13,7 @@ from car_classification import TYPE_NAMES
 from img_to_segments import PART_NAMES
 from tests.support.browser import PATIENCE, Visit, photo
 
-LANGUAGES = ("en", "de", "th")
+LANGUAGES = ("en", "de", "fr", "th")
 
 
 def check_with_axe(page: Page) -> None:
@@ -38,7 +38,7 @@ def test_axe_finds_no_violation(visitor: Callable[..., Visit], ready: str, schem
     page.locator("#compare").click()
     check_with_axe(page)
     page.goto(f"{visit.url}/ui#{'0' * 64}")
-    expect(page.locator("#result-state")).to_contain_text("forgets")
+    expect(page.locator("#result-state")).to_contain_text("deletes each result after 30 days")
     check_with_axe(page)
 
 
@@ -117,6 +117,26 @@ def test_zoom_announcement_yields_to_later_one(visit: Visit) -> None:
     expect(page.locator("#live")).to_contain_text("Hood")
 
 
+CLIPPED = """() => [...document.querySelectorAll("a, button, label, h1, h2, h3, p, li, span")]
+  .filter((node) => node.offsetParent && !node.closest(".hidden, .upload-name, .card-name"))
+  .filter((node) => getComputedStyle(node).display !== "inline")
+  .filter((node) => node.scrollWidth > node.clientWidth + 1)
+  .map((node) => node.outerHTML.slice(0, 90))"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_texts_fit(visitor: Callable[..., Visit], ready: str, language: str, width: int) -> None:
+    visit = visitor(viewport={"width": width, "height": 860})
+    page = visit.start(f"/ui?lang={language}")
+    assert page.evaluate(CLIPPED) == []
+    page.goto(f"{visit.url}/ui?lang={language}#{ready}")
+    visit.result()
+    page.locator("#compare").click()
+    assert page.evaluate(CLIPPED) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_small_phone_has_no_overflow(
     visitor: Callable[..., Visit], ready: str, language: str
@@ -155,9 +175,9 @@ def test_languages_have_same_texts(visit: Visit) -> None:
     wanted = set(texts["en"])
     assert {f"parts.{name}" for name in PART_NAMES} <= wanted
     assert {f"types.{name}" for name in TYPE_NAMES} <= wanted
-    assert set(texts["de"]) == wanted
+    assert set(texts["de"]) == set(texts["fr"]) == wanted
     assert set(texts["th"]) == {key for key in wanted if not key.endswith("_one")}
-    for code in ("de", "th"):
+    for code in ("de", "fr", "th"):
         for key, text in texts[code].items():
             fields = {part.split("}")[0] for part in text.split("{")[1:]}
             english = {part.split("}")[0] for part in texts["en"][key].split("{")[1:]}

@@ -42,7 +42,7 @@ def test_pictures(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     asked: list[str] = []
     visit.page.on("request", lambda request: asked.append(request.url))
     names = set()
-    for text in ("Photo with the parts", "Parts only", "Map of the parts"):
+    for text in ("Photo with the parts", "Parts only", "Mask"):
         name, data = download(visit, "#pictures", text)
         with Image.open(BytesIO(data)) as picture:
             assert picture.size == size
@@ -104,7 +104,7 @@ def test_mask_of_part(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     page = visit.open(ready)
     visit.row("hood").locator("button").click()
     with page.expect_download() as caught:
-        visit.row("hood").get_by_text("Save this part as a mask").click()
+        visit.row("hood").get_by_text("Save the mask of this part").click()
     with Image.open(caught.value.path()) as mask:
         area = int(np.count_nonzero(np.asarray(mask.convert("L"))))
     assert area == next(part["area"] for part in result["parts"] if part["name"] == "hood")
@@ -147,5 +147,5 @@ def test_failed_download_shows_reason(visit: Visit, ready: str) -> None:
     visit.failed_loads_are_fine = True
     page = visit.open(ready)
     page.route("**/mask.png?*", lambda route: route.abort())
-    page.locator("#pictures").get_by_text("Map of the parts").click()
+    page.locator("#pictures").get_by_text("Mask").click()
     expect(page.locator("#toast")).to_have_text("The service can't be reached. Is it running?")
