@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.support.fakes import FakePipeline
 from tests.support.http import body
 from tests.support.pictures import encoded, noise
 from tests.support.redis_cluster import RedisServer, Worker
+from tests.support.waiting import wait_until
 
 JOB_SECONDS = 4.0
 LEASE = 1.5
@@ -77,21 +77,19 @@ class Bench:
         return result.model_version
 
     def until(self, digest: str, state: str = "Ready") -> PhotoStatus:
-        deadline = time.monotonic() + 60
-        while (standing := self.find(digest)).state != state:
-            assert not standing.has_ended, standing
-            assert time.monotonic() < deadline, standing
-            time.sleep(0.005)
-        return standing
+        def is_there() -> bool:
+            standing = self.find(digest)
+            assert standing.state == state or not standing.has_ended, standing
+            return standing.state == state
+
+        wait_until(is_there)
+        return self.find(digest)
 
     def held_up(self, width: int) -> str:
         """Post a photo, and wait until it is being worked on and held up there."""
         self.stages.hang(width)
         digest = self.post(width)
-        before = time.monotonic()
-        while width not in self.stages.calls():
-            assert time.monotonic() < before + 60
-            time.sleep(0.005)
+        wait_until(lambda: width in self.stages.calls())
         return digest
 
 
@@ -155,7 +153,7 @@ def bench(
     made.close()
 
 
-def test_a_photo_is_worked_on_once(bench: Bench) -> None:
+def test_photo_is_processed_once(bench: Bench) -> None:
     photo = encoded(noise(20, 30))
     digest, is_new = bench.engine.accept(photo)
     assert is_new
@@ -170,7 +168,7 @@ def test_a_photo_is_worked_on_once(bench: Bench) -> None:
     assert bench.stages.calls() == [30]
 
 
-def test_many_at_once_are_worked_on_once(bench: Bench) -> None:
+def test_concurrent_identical_posts_are_processed_once(bench: Bench) -> None:
     running = bench.held_up(30)
     photo = encoded(noise(20, 31))
     answers: list[tuple[str, bool]] = []
@@ -191,7 +189,7 @@ def test_many_at_once_are_worked_on_once(bench: Bench) -> None:
     assert bench.stages.calls() == [30, 31]
 
 
-def test_a_photo_is_known_to_the_next_engine(bench: Bench) -> None:
+def test_next_engine_knows_photo(bench: Bench) -> None:
     digest = bench.post(30)
     standing = bench.until(digest)
     bench.open()
@@ -201,7 +199,7 @@ def test_a_photo_is_known_to_the_next_engine(bench: Bench) -> None:
     assert bench.stages.calls() == [30]
 
 
-def test_a_photo_that_is_posted_again_after_an_upgrade_is_worked_on_anew(bench: Bench) -> None:
+def test_repost_after_upgrade_is_processed_again(bench: Bench) -> None:
     photo = encoded(noise(20, 30))
     digest = bench.post(30, "ann")
     bench.post(30, "bob")
@@ -230,7 +228,7 @@ def test_a_photo_that_is_posted_again_after_an_upgrade_is_worked_on_anew(bench: 
     assert bench.version(digest) == "newer"
 
 
-def test_many_that_post_a_photo_again_have_it_worked_on_once(bench: Bench) -> None:
+def test_concurrent_reposts_are_processed_once(bench: Bench) -> None:
     digest = bench.post(31, "ann")
     bench.until(digest)
     bench.upgrade("newer")
@@ -252,7 +250,7 @@ def test_many_that_post_a_photo_again_have_it_worked_on_once(bench: Bench) -> No
     assert bench.stages.calls() == [31, 30, 31]
 
 
-def test_a_batch_after_an_upgrade_is_worked_on_anew(bench: Bench, settings: Settings) -> None:
+def test_batch_after_upgrade_is_processed_again(bench: Bench, settings: Settings) -> None:
     kept, again = bench.post(30), bench.post(31)
     old = [bench.until(digest) for digest in (kept, again)]
     bench.upgrade("newer")
@@ -275,7 +273,7 @@ def test_a_batch_after_an_upgrade_is_worked_on_anew(bench: Bench, settings: Sett
     assert bench.stages.calls() == [30, 31, 31, 32]
 
 
-def test_what_is_not_taken_keeps_its_earlier_result(bench: Bench) -> None:
+def test_refused_repost_keeps_earlier_result(bench: Bench) -> None:
     digest = bench.post(31)
     old = bench.until(digest)
     bench.stages.version = "newer"
@@ -292,7 +290,7 @@ def test_what_is_not_taken_keeps_its_earlier_result(bench: Bench) -> None:
     assert bench.version(digest) == "newer"
 
 
-def test_an_upgrade_that_fails_at_a_photo_leaves_no_earlier_result(bench: Bench) -> None:
+def test_failed_repost_removes_earlier_result(bench: Bench) -> None:
     digest = bench.post(30)
     bench.until(digest)
     bench.upgrade("newer")
@@ -307,7 +305,7 @@ def test_an_upgrade_that_fails_at_a_photo_leaves_no_earlier_result(bench: Bench)
 
 
 @pytest.mark.parametrize(("photo", "status"), [(b"GIF89a", 415), (b"x", 400), (None, 413)])
-def test_what_is_no_photo_is_not_kept(bench: Bench, photo: bytes | None, status: int) -> None:
+def test_invalid_photo_is_not_kept(bench: Bench, photo: bytes | None, status: int) -> None:
     with pytest.raises(ImageError) as caught:
         bench.engine.accept(encoded(noise(200, 200)) if photo is None else photo)
     assert caught.value.status == status
@@ -315,7 +313,7 @@ def test_what_is_no_photo_is_not_kept(bench: Bench, photo: bytes | None, status:
     assert bench.engine.health().waiting == 0
 
 
-def test_a_known_photo_is_not_decoded_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_photo_is_not_decoded_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = bench.post(30)
     bench.until(digest)
 
@@ -325,17 +323,17 @@ def test_a_known_photo_is_not_decoded_again(bench: Bench, monkeypatch: pytest.Mo
     for module in (thread_engine, redis_engine):
         monkeypatch.setattr(module, "decode_photo", decoded)
     assert bench.engine.accept(encoded(noise(20, 30)), "") == (digest, False)
-    with pytest.raises(AssertionError, match="decoded"):  # what is new, is
+    with pytest.raises(AssertionError, match="decoded"):  # a new photo is
         bench.post(31)
 
 
-def test_what_nobody_posted_is_unknown(bench: Bench) -> None:
+def test_unknown_photo(bench: Bench) -> None:
     assert bench.engine.find("0" * 64) is None
     assert not bench.engine.forget("0" * 64)
     assert bench.engine.wait("0" * 64, None, 0.05) is None
 
 
-def test_where_many_stand(bench: Bench) -> None:
+def test_status_of_many_photos(bench: Bench) -> None:
     bench.stages.throw(31, "RuntimeError")
     ended = [bench.post(width, "ann") for width in (30, 31, 32)]
     for digest, state in zip(ended, ("Ready", "Error", "Ready"), strict=True):
@@ -356,7 +354,7 @@ def test_where_many_stand(bench: Bench) -> None:
     assert bench.engine.find_many([]) == []
 
 
-def test_ready_photos_are_listed_in_the_order_of_posting(bench: Bench) -> None:
+def test_ready_photos_are_listed_in_order_of_posting(bench: Bench) -> None:
     digests = [bench.post(width) for width in (32, 30, 31)]
     for digest in digests:
         bench.until(digest)
@@ -369,7 +367,7 @@ def test_ready_photos_are_listed_in_the_order_of_posting(bench: Bench) -> None:
     assert bench.engine.ready() == [digests[0], digests[2], digests[1]]
 
 
-def test_the_place_and_the_stage(bench: Bench) -> None:
+def test_queue_position_and_stage(bench: Bench) -> None:
     running = bench.held_up(30)
     others = [bench.post(width) for width in (31, 32)]
     assert bench.find(running)[:2] == ("Processing", "Being processed.")
@@ -384,21 +382,21 @@ def test_the_place_and_the_stage(bench: Bench) -> None:
         bench.until(digest)
 
 
-def test_a_full_queue_refuses(bench: Bench) -> None:
+def test_full_queue_refuses(bench: Bench) -> None:
     bench.open(queue=2)
     running = bench.held_up(30)
     waiting = [bench.post(width) for width in (31, 32)]
     with pytest.raises(QueueFullError, match=r"The queue is full \(2 photos wait\)") as caught:
         bench.post(33)
     assert 1 <= caught.value.retry_after <= 300
-    assert bench.post(31) == waiting[0]  # what is known needs no room
+    assert bench.post(31) == waiting[0]  # a known photo needs no place
     bench.stages.go_on()
     for digest in (running, *waiting):
         bench.until(digest)
     bench.until(bench.post(33))
 
 
-def test_many_posts_at_once_never_overfill_the_queue(bench: Bench) -> None:
+def test_many_posts_at_once_never_overfill_queue(bench: Bench) -> None:
     bench.open(queue=5)
     bench.held_up(30)
     refused = []
@@ -418,7 +416,7 @@ def test_many_posts_at_once_never_overfill_the_queue(bench: Bench) -> None:
     assert len(refused) == 15
 
 
-def test_a_waiting_photo_is_cancelled(bench: Bench) -> None:
+def test_cancel_waiting_photo(bench: Bench) -> None:
     running = bench.held_up(30)
     cancelled, last = bench.post(31), bench.post(32)
     assert bench.find(last).position == 2
@@ -431,7 +429,7 @@ def test_a_waiting_photo_is_cancelled(bench: Bench) -> None:
     assert bench.stages.calls() == [30, 32]
 
 
-def test_a_running_photo_is_cancelled_and_can_come_again(bench: Bench) -> None:
+def test_cancel_running_photo_and_post_again(bench: Bench) -> None:
     digest = bench.held_up(30)
     assert bench.engine.forget(digest)
     assert bench.engine.find(digest) is None
@@ -443,7 +441,7 @@ def test_a_running_photo_is_cancelled_and_can_come_again(bench: Bench) -> None:
     assert bench.stages.calls() == [30, 30]
 
 
-def test_what_belongs_to_two_stays_with_the_other(bench: Bench) -> None:
+def test_photo_of_two_owners_stays_for_other(bench: Bench) -> None:
     engine = bench.engine
     digest = bench.post(30, "ann")
     bench.until(digest)
@@ -459,7 +457,7 @@ def test_what_belongs_to_two_stays_with_the_other(bench: Bench) -> None:
     assert engine.find(digest) is None
 
 
-def test_a_photo_over_its_time_is_given_up_and_the_next_one_works(bench: Bench) -> None:
+def test_photo_timeout_frees_worker(bench: Bench) -> None:
     stuck = bench.held_up(30)
     following = bench.post(31)
     assert "longer than 4 seconds" in bench.until(stuck, "Error").message
@@ -477,7 +475,7 @@ def test_a_photo_over_its_time_is_given_up_and_the_next_one_works(bench: Bench) 
         ("MemoryError", OUT_OF_MEMORY),
     ],
 )
-def test_whatever_is_thrown_ends_one_photo(bench: Bench, error: str, message: str) -> None:
+def test_any_error_ends_only_its_photo(bench: Bench, error: str, message: str) -> None:
     bench.stages.throw(30, error)
     broken, following = bench.post(30), bench.post(31)
     assert bench.until(broken, "Error").message == message
@@ -487,13 +485,12 @@ def test_whatever_is_thrown_ends_one_photo(bench: Bench, error: str, message: st
     bench.until(broken)
 
 
-def test_what_waits_outlives_the_engine(bench: Bench) -> None:
+def test_waiting_photos_outlive_engine(bench: Bench) -> None:
     running = bench.held_up(30)
     waiting = [bench.post(31, "ann"), bench.post(32, "ann")]
     closing = threading.Thread(target=bench.engine.close)
     closing.start()
-    while not bench.engine.is_closing:
-        time.sleep(0.001)
+    wait_until(lambda: bench.engine.is_closing)
     with pytest.raises(ClosingError):
         bench.post(33)
     bench.stages.go_on()
@@ -505,7 +502,7 @@ def test_what_waits_outlives_the_engine(bench: Bench) -> None:
     assert bench.engine.ready() == [running, *waiting]
 
 
-def test_who_waits_is_told(bench: Bench) -> None:
+def test_waiter_sees_changes(bench: Bench) -> None:
     running = bench.held_up(30)
     seen = bench.find(running)
     assert bench.engine.wait(running, seen, 0.05) == seen  # the time is over
@@ -526,7 +523,7 @@ def test_who_waits_is_told(bench: Bench) -> None:
     assert news[-1].state == "Ready"
 
 
-def test_who_waits_for_the_end_is_told_at_the_end(bench: Bench) -> None:
+def test_waiter_for_end_sees_end(bench: Bench) -> None:
     running = bench.held_up(30)
     following = bench.post(31)
     assert bench.engine.wait_for_end(following, 0.05) == bench.find(following)  # the time is over
@@ -539,7 +536,7 @@ def test_who_waits_for_the_end_is_told_at_the_end(bench: Bench) -> None:
             assert bench.find(name).state == "Ready"
 
 
-def test_news_before_the_wait_are_not_missed(bench: Bench) -> None:
+def test_change_before_wait_is_not_missed(bench: Bench) -> None:
     running = bench.held_up(30)
     seen = bench.find(running)
     bench.stages.go_on()
@@ -550,7 +547,7 @@ def test_news_before_the_wait_are_not_missed(bench: Bench) -> None:
     assert bench.engine.wait_for_end("0" * 64, 3600) is None
 
 
-def test_who_waits_is_told_of_the_place_in_the_queue(bench: Bench) -> None:
+def test_waiter_sees_queue_position(bench: Bench) -> None:
     bench.held_up(30)
     ahead, waiting = bench.post(31), bench.post(32)
     seen = bench.find(waiting)
@@ -562,7 +559,7 @@ def test_who_waits_is_told_of_the_place_in_the_queue(bench: Bench) -> None:
         assert bench.find(waiting).position == 1
 
 
-def test_who_waits_is_told_that_the_photo_is_forgotten(bench: Bench) -> None:
+def test_waiter_sees_deletion(bench: Bench) -> None:
     bench.held_up(30)
     waiting = bench.post(31, "ann")
     bench.post(31, "bob")
@@ -579,7 +576,7 @@ def test_who_waits_is_told_that_the_photo_is_forgotten(bench: Bench) -> None:
         assert of_bob.result(25) is change.result(25) is None
 
 
-def test_who_waits_is_let_go_when_the_service_stops(bench: Bench) -> None:
+def test_waiter_returns_when_service_stops(bench: Bench) -> None:
     running = bench.held_up(30)
     seen = bench.find(running)
     with ThreadPoolExecutor() as pool:
@@ -595,30 +592,24 @@ def test_who_waits_is_let_go_when_the_service_stops(bench: Bench) -> None:
     bench.open()
 
 
-def test_results_beyond_the_number_are_forgotten(bench: Bench) -> None:
+def test_surplus_results_are_deleted(bench: Bench) -> None:
     bench.open(keep_results=3)
     digests = [bench.post(width) for width in range(30, 36)]
     for digest in digests[-3:]:
         bench.until(digest)
-    deadline = time.monotonic() + 60
-    while len(bench.engine.ready()) > 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: len(bench.engine.ready()) <= 3)
     assert bench.engine.ready() == digests[-3:]
     assert bench.engine.find(digests[0]) is None
 
 
-def test_old_results_are_forgotten(bench: Bench) -> None:
+def test_old_results_are_deleted(bench: Bench) -> None:
     bench.open(keep_days=0.5 / 86_400)
     digest = bench.post(30, "ann")
-    deadline = time.monotonic() + 60
-    while bench.engine.find(digest) is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: bench.engine.find(digest) is None)
     assert bench.engine.ready() == bench.engine.ready("ann") == []
 
 
 def test_no_folder_is_needed_for_results(bench: Bench, tmp_path: Path) -> None:
-    """Whatever is kept, it is kept by the store: a photo that has ended leaves no file."""
+    """The store alone keeps results: a photo that has ended leaves no file."""
     bench.until(bench.post(30))
     assert [path for path in (tmp_path / "img").glob("*") if path.is_file()] == []

@@ -52,7 +52,7 @@ class Board:
             change()
         for _ in range(count):
             assert self._looked.acquire(timeout=60)
-        assert not self._looked.acquire(timeout=0.1)  # nobody else
+        assert not self._looked.acquire(timeout=0.1)  # no other waiter
         with self.table.lock:
             return set(self.looks)
 
@@ -73,7 +73,7 @@ def board() -> Iterator[Board]:
     made.close()  # wakes all
 
 
-def test_stage_wakes_waiters_for_changes_of_the_photo(board: Board) -> None:
+def test_stage_wakes_waiters_for_changes_of_photo(board: Board) -> None:
     table, jobs = board.table, board.jobs
     assert board.woken_by(lambda: table.advance(jobs["a"], "parts"), 1) == {("a", CHANGE)}
     assert board.woken_by(lambda: table.advance(jobs["b"], "type"), 1) == {("b", CHANGE)}
@@ -84,12 +84,12 @@ def test_start_wakes_waiters_for_changes_of_all_photos(board: Board) -> None:
     assert woken == {("a", CHANGE), ("b", CHANGE)}
 
 
-def test_end_wakes_all_waiters_of_the_photo(board: Board) -> None:
+def test_end_wakes_all_waiters_of_photo(board: Board) -> None:
     woken = board.woken_by(lambda: board.table.finish(board.jobs["a"], "done", RESULT, {}), 2)
     assert woken == {("a", CHANGE), ("a", END)}
 
 
-def test_removed_owner_wakes_all_waiters_of_the_photo(board: Board) -> None:
+def test_removed_owner_wakes_all_waiters_of_photo(board: Board) -> None:
     assert board.woken_by(lambda: board.table.owner_removed("b"), 2) == {("b", CHANGE), ("b", END)}
 
 
@@ -102,7 +102,7 @@ def test_wait_times_out() -> None:
     JobTable({}, {}).wait("a", lambda: False, 0.01, only_end=True)
 
 
-def test_closed_table_lets_nobody_wait() -> None:
+def test_closed_table_refuses_waiters() -> None:
     table = JobTable({}, {})
     table.close()
     table.wait("a", lambda: False, 3600, only_end=False)

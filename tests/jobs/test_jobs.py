@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from settings import Settings
 from tests.support.fakes import FakePipeline, Gate
 from tests.support.http import body, post, segments, wait
 from tests.support.pictures import encoded, noise
+from tests.support.waiting import wait_until
 from vision.labels import label_of
 
 DEFAULTS = Tuning()
@@ -36,7 +36,7 @@ def uploads(settings: Settings) -> list[str]:
     return sorted(path.name for path in settings.uploads.iterdir())
 
 
-def test_the_upload_is_kept_as_it_came_and_removed_at_the_end(
+def test_upload_is_kept_unchanged_until_end(
     make_app: Callable[..., OpenApiApp], settings: Settings, gate: Gate
 ) -> None:
     client = make_app(stages=gate).test_client()
@@ -50,7 +50,7 @@ def test_the_upload_is_kept_as_it_came_and_removed_at_the_end(
     assert list(settings.masks.iterdir()) == []
 
 
-def test_the_upload_is_removed_after_an_error(
+def test_upload_is_removed_after_error(
     make_app: Callable[..., OpenApiApp], settings: Settings, gate: Gate
 ) -> None:
     client = make_app(stages=gate).test_client()
@@ -60,7 +60,7 @@ def test_the_upload_is_removed_after_an_error(
     assert uploads(settings) == []
 
 
-def test_a_refused_photo_leaves_nothing(client: FlaskClient, settings: Settings) -> None:
+def test_refused_photo_leaves_no_file(client: FlaskClient, settings: Settings) -> None:
     photo = encoded(noise(30, 40))
     assert client.post("/", json=body(photo[: len(photo) // 2])).status_code == 400
     assert uploads(settings) == []
@@ -74,7 +74,7 @@ def kept_result(app: OpenApiApp, image_hash: str) -> Result:
     return status.result
 
 
-def test_the_label_map_is_kept_exactly(app: OpenApiApp, pipeline: Pipeline, sample: bytes) -> None:
+def test_label_map_is_kept_exactly(app: OpenApiApp, pipeline: Pipeline, sample: bytes) -> None:
     result = segments(app.test_client(), sample)
     kept = kept_result(app, result["image_hash"])
     analysis = pipeline.analyse(decode_photo(sample, 50_000_000))
@@ -85,7 +85,7 @@ def test_the_label_map_is_kept_exactly(app: OpenApiApp, pipeline: Pipeline, samp
     assert areas == {name: counts[i] for i, name in enumerate(PART_NAMES, 1) if counts[i]}
 
 
-def test_masks_are_written_where_a_setting_asks(
+def test_masks_are_written_if_set(
     make_app: Callable[..., OpenApiApp], settings: Settings, sample: bytes
 ) -> None:
     app = make_app(settings.model_copy(update={"write_masks": True}))
@@ -101,7 +101,7 @@ def test_masks_are_written_where_a_setting_asks(
         assert set(np.unique(mask)) <= {0, 255}
 
 
-def test_what_waits_at_the_stop_is_taken_up_at_the_next_start(
+def test_waiting_photos_resume_after_restart(
     make_app: Callable[..., OpenApiApp], settings: Settings, gate: Gate
 ) -> None:
     first = make_app(settings.model_copy(update={"workers": 1}), gate)
@@ -112,9 +112,7 @@ def test_what_waits_at_the_stop_is_taken_up_at_the_next_start(
     hashes += [post(client, photo) for photo in photos[1:]]
     closing = threading.Thread(target=service_of(first).engine.close)
     closing.start()
-    deadline = time.monotonic() + 60
-    while not service_of(first).engine.is_closing:
-        assert time.monotonic() < deadline
+    wait_until(lambda: service_of(first).engine.is_closing)
     refused = client.post("/", json=body(encoded(noise(30, 40, 9))))
     assert refused.status_code == 503
     assert set(refused.get_json()) == {"error"}
@@ -130,7 +128,7 @@ def test_what_waits_at_the_stop_is_taken_up_at_the_next_start(
     assert uploads(settings) == []
 
 
-def test_only_whole_uploads_are_taken_up(
+def test_only_complete_uploads_resume(
     make_app: Callable[..., OpenApiApp], settings: Settings
 ) -> None:
     settings.prepare_folders()
@@ -163,7 +161,7 @@ def _jobs(
     )
 
 
-def test_few_decoded_photos_wait_in_memory(settings: Settings, gate: Gate) -> None:
+def test_decoded_photos_in_memory_are_limited(settings: Settings, gate: Gate) -> None:
     size = 30 * 40 * 3
     jobs = _jobs(settings, gate, tuning=Tuning(decoded_limit=3 * size))
     hashes = [jobs.accept(encoded(noise(30, 40, 0)))[0]]
@@ -171,14 +169,13 @@ def test_few_decoded_photos_wait_in_memory(settings: Settings, gate: Gate) -> No
     hashes += [jobs.accept(encoded(noise(30, 40, seed)))[0] for seed in range(1, 8)]
     assert jobs.decoded_bytes == 3 * size
     gate.open.set()
-    while len(jobs.ready()) < 8:
-        pass
+    wait_until(lambda: len(jobs.ready()) == 8)
     jobs.close()
     assert jobs.ready() == hashes
     assert jobs.decoded_bytes == 0
 
 
-def test_a_closed_service_takes_nothing(settings: Settings) -> None:
+def test_closed_engine_refuses_photos(settings: Settings) -> None:
     jobs = _jobs(settings, FakePipeline())
     jobs.close()
     with pytest.raises(ClosingError):
@@ -193,8 +190,9 @@ def test_no_file_stays_open(settings: Settings) -> None:
         for seed in seeds:
             digest, is_new = jobs.accept(encoded(noise(20, 30, seed)))
             assert is_new
-            while jobs.find(digest).state != "Ready":  # type: ignore[union-attr]
-                pass
+            ended = jobs.wait_for_end(digest, 60)
+            assert ended is not None
+            assert ended.state == "Ready"
 
     work(range(5))
     before = len(os.listdir("/proc/self/fd"))
@@ -214,7 +212,7 @@ def test_results_hold_polygons_and_holes() -> None:
     assert [len(polygon.holes) for polygon in part.polygons] == [1, 0]
 
 
-def test_the_disk_being_gone_is_no_client_error(
+def test_missing_disk_is_a_server_error(
     make_app: Callable[..., OpenApiApp], settings: Settings
 ) -> None:
     client = make_app().test_client()

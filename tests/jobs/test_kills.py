@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support import kills
 
 
-def test_nothing_accepted_is_lost_wrong_or_doubled(tmp_path: Path) -> None:
+def test_accepted_photos_survive_kills(tmp_path: Path) -> None:
     report = kills.run(3, tmp_path / "data", seed=1, pause=0.5)
     assert report.accepted > 0
     assert (report.lost, report.wrong, report.duplicated) == (0, 0, 0)

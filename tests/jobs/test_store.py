@@ -39,7 +39,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made.close()
 
 
-def test_a_photo_is_unfinished_until_it_ends(store: Store) -> None:
+def test_photo_is_pending_until_it_ends(store: Store) -> None:
     number = store.add(A, "")
     assert store.pending() == [PendingJob(A, number, 0)]
     store.count_attempt(number)
@@ -51,7 +51,7 @@ def test_a_photo_is_unfinished_until_it_ends(store: Store) -> None:
     assert store.final_states() == {A: replace(READY, result=None)}
 
 
-def test_ready_lists_in_the_order_of_posting(store: Store) -> None:
+def test_ready_lists_in_order_of_posting(store: Store) -> None:
     numbers = {digest: store.add(digest, "") for digest in (B, A, C)}
     for digest in (C, B, A):
         store.finish(numbers[digest], ERROR if digest == A else READY)
@@ -61,7 +61,7 @@ def test_ready_lists_in_the_order_of_posting(store: Store) -> None:
     ]  # fmt: skip
 
 
-def test_an_earlier_try_changes_nothing(store: Store) -> None:
+def test_earlier_try_changes_nothing(store: Store) -> None:
     first = store.add(A, "")
     store.finish(first, ERROR)
     second = store.add(A, "")
@@ -73,7 +73,7 @@ def test_an_earlier_try_changes_nothing(store: Store) -> None:
     assert store.pending() == [PendingJob(A, second, 0)]
 
 
-def test_what_is_dropped_stays_dropped(store: Store) -> None:
+def test_deleted_photo_stays_deleted(store: Store) -> None:
     number = store.add(A, "")
     store.delete(A)
     assert not store.finish(number, READY)
@@ -82,7 +82,7 @@ def test_what_is_dropped_stays_dropped(store: Store) -> None:
     assert store.add(A, "") > number
 
 
-def test_outcomes_of_many_come_without_results(store: Store) -> None:
+def test_summaries_have_no_results(store: Store) -> None:
     store.finish(store.add(A, "ann"), READY)
     store.finish(store.add(B, "bob"), ERROR)
     store.add_owner(A, "bob")
@@ -95,7 +95,7 @@ def test_outcomes_of_many_come_without_results(store: Store) -> None:
     assert store.load(A) == READY
 
 
-def test_each_result_has_the_version_of_its_models(store: Store) -> None:
+def test_each_result_has_version_of_its_models(store: Store) -> None:
     store.finish(store.add(A, ""), READY)
     store.finish(store.add(B, ""), replace(READY, model_version="3c4d"))
     store.finish(store.add(C, ""), ERROR)
@@ -131,7 +131,7 @@ def test_owners(store: Store) -> None:
 
 
 @pytest.mark.parametrize("ending", [READY, ERROR])
-def test_a_new_try_keeps_its_owners(store: Store, ending: StoredOutcome) -> None:
+def test_new_try_keeps_its_owners(store: Store, ending: StoredOutcome) -> None:
     store.finish(store.add(A, "ann"), ending)
     store.add(A, "bob")
     assert store.has_owner(A, "ann")
@@ -151,7 +151,7 @@ def test_old_and_surplus_photos_expire(store: Store) -> None:
     assert store.pending() == [PendingJob("d" * 64, waiting, 0)]
 
 
-def test_threads_share_a_store(store: Store) -> None:
+def test_threads_share_store(store: Store) -> None:
     def work(name: str) -> None:
         for i in range(30):
             number = store.add(f"{name}{i}", name)
@@ -171,7 +171,7 @@ def test_threads_share_a_store(store: Store) -> None:
 # --- the file
 
 
-def test_the_file_remembers(tmp_path: Path) -> None:
+def test_file_keeps_results(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     first = SqliteStore(path)
     first.finish(first.add(A, "ann"), READY)
@@ -186,7 +186,7 @@ def test_the_file_remembers(tmp_path: Path) -> None:
     second.close()
 
 
-def test_a_kill_leaves_whole_transactions(tmp_path: Path) -> None:
+def test_kill_leaves_whole_transactions(tmp_path: Path) -> None:
     """Rows and owners of a writer that was killed are whole, as many as it said it had written."""
     path = tmp_path / "results.sqlite"
     script = (
@@ -218,7 +218,7 @@ def test_a_kill_leaves_whole_transactions(tmp_path: Path) -> None:
     store.close()
 
 
-def test_one_service_alone_uses_a_file(tmp_path: Path) -> None:
+def test_file_is_locked_by_one_service(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     first = SqliteStore(path)
     with pytest.raises(StoreError, match="another service uses it"):
@@ -228,7 +228,7 @@ def test_one_service_alone_uses_a_file(tmp_path: Path) -> None:
     SqliteStore(path).close()
 
 
-def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path) -> None:
+def test_damaged_file_is_named_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     path.write_bytes(b"this is no database" * 1000)
     with pytest.raises(StoreError, match=r"results\.sqlite is damaged; move it away"):
@@ -236,7 +236,7 @@ def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == b"this is no database" * 1000
 
 
-def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
+def test_newer_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     SqliteStore(path).close()
     with sqlite3.connect(path) as db:
@@ -267,7 +267,7 @@ PRAGMA user_version = 1;
 """
 
 
-def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+def test_file_of_first_version_is_migrated(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA journal_mode = WAL")
@@ -300,7 +300,7 @@ def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_closed_file_says_so(tmp_path: Path) -> None:
+def test_closed_store_raises(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "results.sqlite")
     store.close()
     with pytest.raises(StoreError, match="stopping"):
@@ -320,7 +320,7 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
 # --- what is stored
 
 
-def test_a_result_comes_back_equal() -> None:
+def test_result_round_trip() -> None:
     labels = np.zeros((61, 83), np.uint8)
     labels[10:50, 10:70] = label_of("hood")
     labels[25:35, 30:50] = 0
@@ -338,12 +338,12 @@ def test_a_result_comes_back_equal() -> None:
 
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))))
-def test_any_label_map_comes_back(labels: NDArray[np.uint8]) -> None:
+def test_any_label_map_round_trip(labels: NDArray[np.uint8]) -> None:
     result = Result.of(Analysis(None, labels, {}), "1")
     assert np.array_equal(result.labels(), labels)
 
 
-def test_a_label_map_that_an_earlier_version_stored() -> None:
+def test_label_map_of_earlier_version() -> None:
     """All pixels in one zlib stream, not runs."""
     labels = np.random.default_rng(0).integers(0, 19, (40, 50), np.uint8)
     result = Result.of(Analysis(None, labels, {}), "1")

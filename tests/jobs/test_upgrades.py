@@ -82,7 +82,7 @@ def service(settings: Settings, stages: FakePipeline) -> Iterator[Service]:
     made.jobs.close()
 
 
-def test_nothing_is_left_of_the_earlier_result_while_it_is_made_anew(service: Service) -> None:
+def test_earlier_result_is_gone_during_repost(service: Service) -> None:
     assert post(service.client, PHOTO) == HASH
     wait(service.client, HASH)
     old = service.result()
@@ -117,7 +117,7 @@ def test_nothing_is_left_of_the_earlier_result_while_it_is_made_anew(service: Se
     assert service.stages.calls() == [30, 30]
 
 
-def test_masks_that_are_not_written_any_more_go_with_their_result(service: Service) -> None:
+def test_old_masks_are_removed_with_result(service: Service) -> None:
     post(service.client, PHOTO)
     wait(service.client, HASH)
     service.upgrade("newer", write_masks=False)
@@ -127,7 +127,7 @@ def test_masks_that_are_not_written_any_more_go_with_their_result(service: Servi
     assert service.masks() == set()
 
 
-def test_a_stop_while_a_result_is_made_anew_loses_nothing(service: Service) -> None:
+def test_stop_during_repost_loses_no_photo(service: Service) -> None:
     """As after a kill: the photo waits in the store, and its earlier masks are still there."""
     post(service.client, PHOTO)
     wait(service.client, HASH)
@@ -146,7 +146,7 @@ def test_a_stop_while_a_result_is_made_anew_loses_nothing(service: Service) -> N
     assert service.masks() == {"hood.png"}
 
 
-def test_what_can_not_be_remembered_keeps_its_earlier_result(
+def test_failed_store_keeps_earlier_result(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post(service.client, PHOTO)
@@ -169,7 +169,7 @@ def test_what_can_not_be_remembered_keeps_its_earlier_result(
     assert service.result()["model_version"] == "newer"
 
 
-def test_a_kill_before_the_earlier_result_goes_leaves_it(service: Service) -> None:
+def test_kill_before_deletion_keeps_earlier_result(service: Service) -> None:
     post(service.client, PHOTO)
     wait(service.client, HASH)
     old = service.result()
@@ -181,7 +181,7 @@ def test_a_kill_before_the_earlier_result_goes_leaves_it(service: Service) -> No
     assert service.stages.calls() == [30]
 
 
-def test_the_masks_of_a_photo_that_is_given_up_are_removed(service: Service) -> None:
+def test_masks_of_failed_photo_are_removed(service: Service) -> None:
     service.jobs.close()
     store = SqliteStore(service.settings.results)
     store.add(HASH, "")
@@ -192,7 +192,7 @@ def test_the_masks_of_a_photo_that_is_given_up_are_removed(service: Service) -> 
     assert service.masks() == set()
 
 
-def test_without_models_the_earlier_result_stays(settings: Settings, tmp_path: Path) -> None:
+def test_earlier_result_stays_without_models(settings: Settings, tmp_path: Path) -> None:
     settings.prepare_folders()
     store = SqliteStore(settings.results)
     data = stored(drawn("trunk"), body_type("sedan"))
@@ -209,9 +209,7 @@ def test_without_models_the_earlier_result_stays(settings: Settings, tmp_path: P
     service_of(app).engine.close()
 
 
-def test_results_from_before_the_names_changed(
-    settings: Settings, pipeline: Pipeline, sample: bytes
-) -> None:
+def test_results_before_name_change(settings: Settings, pipeline: Pipeline, sample: bytes) -> None:
     """A file of the first version is served with today's names, until a photo is posted again."""
     other = hashlib.sha256(sample).hexdigest()
     settings.prepare_folders()

@@ -27,18 +27,12 @@ from tests.support.http import body
 from tests.support.pictures import encoded, noise
 from tests.support.redis_cluster import Cable, RedisServer, StartWorker, Worker
 from tests.support.server import Server, clean_environment
+from tests.support.waiting import wait_until
 from vision.model_files import models_version
 
 StartServer = Callable[..., Server]
 LEASE = "1.5"
-TASKS = "carseg:celery:photos"  # the list in which Celery keeps those that nobody has taken
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+TASKS = "carseg:celery:photos"  # the list in which Celery keeps tasks that no worker has taken
 
 
 def get(server: Server, path: str, **options: Any) -> requests.Response:
@@ -73,7 +67,7 @@ def real_cluster(
         start_server(folder / "one", **environment),
         start_server(folder / "two", **environment),
     )
-    until(lambda: get(servers[0], "/ready").status_code == 200)
+    wait_until(lambda: get(servers[0], "/ready").status_code == 200)
     yield servers
     for server in servers:
         assert server.stop(signal.SIGTERM) == 0
@@ -97,7 +91,7 @@ def answers(server: Server, image_hash: str) -> dict[str, tuple[int, str, bytes]
     return found
 
 
-def test_the_answers_are_those_of_one_process(
+def test_answers_equal_those_of_one_process(
     server: Server, real_cluster: tuple[Server, Server], sample: bytes
 ) -> None:
     with Image.open(REPOSITORY / "sample" / "car.png") as opened:
@@ -126,7 +120,7 @@ def test_the_answers_are_those_of_one_process(
         assert refused[0].content == refused[1].content
 
 
-def test_web_processes_know_the_same(real_cluster: tuple[Server, Server]) -> None:
+def test_web_processes_share_state(real_cluster: tuple[Server, Server]) -> None:
     one, two = real_cluster
     photo = encoded(noise(200, 300, seed=7))
     image_hash = one.post(photo)
@@ -162,13 +156,13 @@ class Cluster:
     def __init__(self, server: Server, redis: RedisServer, stages: FakePipeline,
                  start_worker: Callable[..., Worker]) -> None:  # fmt: skip
         self.server, self.redis, self.stages = server, redis, stages
-        self._start_worker = start_worker
+        self.start_worker = start_worker
 
     def worker(self, port: int | None = None, **environment: str) -> Worker:
         """Start a worker, which is there when this returns."""
         url = self.redis.url if port is None else f"redis://127.0.0.1:{port}/0"
         before = self.workers()
-        worker = self._start_worker(
+        worker = self.start_worker(
             "tests.support.fake_worker",
             CARSEG_BROKER_URL=url,
             CARSEG_WORKERS="1",
@@ -176,7 +170,7 @@ class Cluster:
             FAKE_FOLDER=str(self.stages.folder),
             **environment,
         )
-        until(lambda: self.workers() - before)
+        wait_until(lambda: self.workers() - before)
         return worker
 
     def workers(self, since: float = 0.0) -> set[str]:
@@ -197,10 +191,10 @@ class Cluster:
     def until_swept(self) -> None:
         """Wait until somebody looks once more for lapsed leases and missing tasks."""
         before = self.redis.client.get("carseg:swept")
-        until(lambda: self.redis.client.get("carseg:swept") != before)
+        wait_until(lambda: self.redis.client.get("carseg:swept") != before)
 
     def until_begun(self, *widths: int) -> None:
-        until(lambda: set(widths) <= set(self.stages.calls()))
+        wait_until(lambda: set(widths) <= set(self.stages.calls()))
 
     def status(self, image_hash: str) -> dict[str, Any]:
         answer: dict[str, Any] = get(self.server, f"/{image_hash}/status").json()
@@ -245,7 +239,7 @@ def cluster(
     made.stages.go_on()
 
 
-def test_a_worker_that_dies_loses_nothing(cluster: Cluster) -> None:
+def test_killed_worker_loses_no_photo(cluster: Cluster) -> None:
     """Once one process of a worker, then the whole process group, while it works."""
     first = cluster.worker()
     cluster.stages.die(30, times=1)
@@ -259,7 +253,7 @@ def test_a_worker_that_dies_loses_nothing(cluster: Cluster) -> None:
     assert sorted(cluster.stages.calls()) == [30, 30, 31, 32, 33, 33, 34]
 
 
-def test_a_photo_that_kills_workers_is_given_up(cluster: Cluster) -> None:
+def test_photo_that_kills_workers_is_given_up(cluster: Cluster) -> None:
     worker = cluster.worker()
     before = worker.children()
     cluster.stages.die(30, times=5)
@@ -268,13 +262,13 @@ def test_a_photo_that_kills_workers_is_given_up(cluster: Cluster) -> None:
     cluster.server.wait(good)
     assert cluster.stages.calls().count(30) == 2
     assert metric(cluster.server, 'carseg_jobs_total{outcome="error"}') == 1
-    until(lambda: set(worker.children()) - set(before))  # another one took its place
+    wait_until(lambda: set(worker.children()) - set(before))  # another one took its place
     cluster.stages.die(30, times=0)
     assert cluster.post(30) == poison  # by hand it may be tried again
     cluster.server.wait(poison)
 
 
-def test_a_web_process_that_dies_loses_nothing(
+def test_killed_web_process_loses_no_photo(
     cluster: Cluster, start_server: StartServer, tmp_path: Path
 ) -> None:
     """Also where it dies between the acceptance of a photo and the task for Celery."""
@@ -283,12 +277,12 @@ def test_a_web_process_that_dies_loses_nothing(
     cluster.redis.client.delete(TASKS)
     cluster.worker()
     client: Any = cluster.redis.client
-    until(lambda: client.zcard("carseg:ready") == 2)
+    wait_until(lambda: client.zcard("carseg:ready") == 2)
     cluster.server = start_server(tmp_path / "other", CARSEG_BROKER_URL=cluster.redis.url)
     cluster.are_ready_once(hashes)
 
 
-def test_a_photo_is_worked_on_until_its_result_is_of_the_version_in_use(cluster: Cluster) -> None:
+def test_photo_is_processed_again_until_version_matches(cluster: Cluster) -> None:
     """The web process knows that version by the files in `models/`; workers may be older."""
 
     def post() -> str:
@@ -314,13 +308,13 @@ def test_a_photo_is_worked_on_until_its_result_is_of_the_version_in_use(cluster:
     assert cluster.stages.calls() == [30] * 3
 
 
-def test_there_is_one_task_for_each_photo_that_waits(cluster: Cluster) -> None:
+def test_one_task_per_waiting_photo(cluster: Cluster) -> None:
     """Not another one each time that somebody looks whether some are missing."""
     cluster.worker()
     hashes = [cluster.held_up(30), *(cluster.post(width) for width in range(31, 36))]
     client: Any = cluster.redis.client
     client.delete(TASKS)
-    until(lambda: client.llen(TASKS) == 5)
+    wait_until(lambda: client.llen(TASKS) == 5)
     for _ in range(3):
         cluster.until_swept()
     assert client.llen(TASKS) == 5
@@ -328,7 +322,7 @@ def test_there_is_one_task_for_each_photo_that_waits(cluster: Cluster) -> None:
     cluster.are_ready_once(hashes)
 
 
-def test_redis_dies_and_comes_back(cluster: Cluster) -> None:
+def test_redis_restart(cluster: Cluster) -> None:
     worker = cluster.worker()
     done = cluster.post(30)
     cluster.server.wait(done)
@@ -347,16 +341,16 @@ def test_redis_dies_and_comes_back(cluster: Cluster) -> None:
         assert int(answer.headers["Retry-After"]) > 0
     assert get(cluster.server, "/health").status_code == 200
     assert "carseg_requests_total" in get(cluster.server, "/metrics").text
-    cluster.stages.go_on()  # it ends without Redis, and is told as soon as that is possible
+    cluster.stages.go_on()  # it ends without Redis, and is reported when Redis is back
     time.sleep(1)
     cluster.redis.start()
     cluster.are_ready_once(hashes)
     assert cluster.stages.calls() == [30, 31, 32, 33]
-    until(lambda: get(cluster.server, "/ready").status_code == 200)
+    wait_until(lambda: get(cluster.server, "/ready").status_code == 200)
     assert worker.process.poll() is None
 
 
-def test_a_worker_that_is_cut_off(cluster: Cluster) -> None:
+def test_disconnected_worker(cluster: Cluster) -> None:
     """Its photo goes to another one, and its own result, which comes later, changes nothing."""
     cable = Cable(cluster.redis.port)
     cluster.worker(cable.port)
@@ -364,17 +358,17 @@ def test_a_worker_that_is_cut_off(cluster: Cluster) -> None:
     cable.cut()
     cluster.worker()
     hashes += [cluster.post(31)]
-    until(lambda: cluster.stages.calls().count(30) == 2)
+    wait_until(lambda: cluster.stages.calls().count(30) == 2)
     cluster.stages.go_on()
     cluster.are_ready_once(hashes)
     cable.mend()
-    until(lambda: len(cluster.workers(time.time() - 1)) == 2)
+    wait_until(lambda: len(cluster.workers(time.time() - 1)) == 2)
     hashes += [cluster.post(width) for width in (32, 33, 34)]
     cluster.are_ready_once(hashes)
     cable.close()
 
 
-def test_redis_that_does_not_answer_holds_up_nobody_for_long(cluster: Cluster) -> None:
+def test_hanging_redis_blocks_requests_briefly(cluster: Cluster) -> None:
     cluster.redis.process.send_signal(signal.SIGSTOP)
     try:
         with ThreadPoolExecutor(12) as pool:
@@ -385,10 +379,10 @@ def test_redis_that_does_not_answer_holds_up_nobody_for_long(cluster: Cluster) -
         assert max(answer.elapsed.total_seconds() for answer in asked) < 20
     finally:
         cluster.redis.process.send_signal(signal.SIGCONT)
-    until(lambda: get(cluster.server, "/").status_code == 200)
+    wait_until(lambda: get(cluster.server, "/").status_code == 200)
 
 
-def test_a_full_redis(cluster: Cluster) -> None:
+def test_full_redis(cluster: Cluster) -> None:
     """Photos are refused as with a full disk; those that were taken still end."""
     worker = cluster.worker()
     hashes = [cluster.held_up(30)]
@@ -417,8 +411,8 @@ def test_a_full_redis(cluster: Cluster) -> None:
     cluster.are_ready_once(hashes)
 
 
-def test_a_worker_without_models_leaves_the_photos_to_others(cluster: Cluster) -> None:
-    bad = cluster._start_worker(
+def test_worker_without_models_takes_no_photos(cluster: Cluster) -> None:
+    bad = cluster.start_worker(
         "tests.support.fake_worker",
         CARSEG_BROKER_URL=cluster.redis.url,
         CARSEG_WORKERS="1",
@@ -432,7 +426,7 @@ def test_a_worker_without_models_leaves_the_photos_to_others(cluster: Cluster) -
     cluster.server.wait(image_hash)
 
 
-def test_workers_come_and_go(cluster: Cluster) -> None:
+def test_workers_start_and_stop(cluster: Cluster) -> None:
     """A stop finishes what runs, and nothing else."""
     assert get(cluster.server, "/ready").json() == {"error": NO_WORKER}
     cluster.stages.hang(30)
@@ -442,7 +436,7 @@ def test_workers_come_and_go(cluster: Cluster) -> None:
     cluster.until_begun(30)
     assert get(cluster.server, "/ready").status_code == 200
     worker.process.terminate()
-    until(lambda: "Warm shutdown" in worker.log.read_text())
+    wait_until(lambda: "Warm shutdown" in worker.log.read_text())
     cluster.stages.go_on()
     assert worker.process.wait(60) == 0
     assert cluster.status(hashes[0])["status"] == "Ready"
@@ -465,9 +459,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 WEB, WORKER = ("app.py",), ("-m", "celery", "-A", "celery_app", "worker")
 
 
-def test_a_broker_that_can_not_be_used_is_told_in_one_sentence(
-    make_redis: Callable[..., RedisServer], tmp_path: Path
-) -> None:
+def test_unusable_broker(make_redis: Callable[..., RedisServer], tmp_path: Path) -> None:
     locked = make_redis("--requirepass", "other-word")
     for command, broker, words in (
         (WEB, "amqp://:secret-word@rabbit", "it must be like redis://"),
@@ -491,7 +483,7 @@ def test_workers_write_no_masks(make_app: Callable[..., OpenApiApp], settings: S
         make_app(config)
 
 
-def test_a_web_process_reads_the_descriptions_of_the_models(
+def test_web_process_reads_descriptions_of_models(
     make_app: Callable[..., OpenApiApp],
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -503,7 +495,7 @@ def test_a_web_process_reads_the_descriptions_of_the_models(
         make_app(settings.model_copy(update={"broker_url": broker}))
 
 
-def test_nothing_of_it_is_imported_without_a_broker(tmp_path: Path) -> None:
+def test_no_cluster_import_without_broker(tmp_path: Path) -> None:
     """Nor need it be installed: here it can't be imported."""
     code = """
 import sys
@@ -519,7 +511,7 @@ service_of(app).engine.close()
     assert "{'status': 'alive'}" in ended.stdout, ended.stderr
 
 
-def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
+def test_missing_package_is_named(tmp_path: Path) -> None:
     code = """
 import sys
 sys.modules["celery"] = None

@@ -53,7 +53,7 @@ def test_outcome_comes_back_equal(results: Results, outcome: StoredOutcome) -> N
     assert results.store.load("b") is None
 
 
-def test_late_outcome_of_an_earlier_job_is_ignored(results: Results) -> None:
+def test_late_outcome_of_earlier_job_is_ignored(results: Results) -> None:
     first = results.accept("a")
     assert results.store.finish(first, ERROR, {"jobs:error": 1})
     assert not results.store.finish(first, READY, {"jobs:ready": 1})
@@ -65,13 +65,13 @@ def test_late_outcome_of_an_earlier_job_is_ignored(results: Results) -> None:
     assert results.queue.counts() == {"jobs:error": 1, "jobs:ready": 1}
 
 
-def test_mean_is_a_moving_average(results: Results) -> None:
+def test_mean_is_moving_average(results: Results) -> None:
     for name, seconds in (("a", 2.0), ("b", 4.0)):
         results.store.finish(results.accept(name), READY, {"mean": seconds})
     assert results.queue.counts()["mean"] == pytest.approx(2.2)
 
 
-def test_ready_photos_are_listed_in_the_order_of_acceptance(results: Results) -> None:
+def test_ready_photos_are_listed_in_order_of_acceptance(results: Results) -> None:
     numbers = {name: results.accept(name, owner) for name, owner in zip("bac", "xyx", strict=True)}
     for name in "cba":
         results.store.finish(numbers[name], ERROR if name == "a" else READY, {})

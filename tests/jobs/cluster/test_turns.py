@@ -37,7 +37,7 @@ class Turns:
         self.monitor = ParentMonitor(self.store, self.queue, settings)
 
     def post(self, *widths: int) -> list[str]:
-        """Let photos wait; gives names that serve as their hashes."""
+        """Queue photos, and return names that serve as their hashes."""
         names = [f"photo {width}" for width in widths]
         for name, width in zip(names, widths, strict=True):
             assert self.accept(name, VERSION, encoded(noise(20, width)))
@@ -74,7 +74,7 @@ def turns(empty_redis: RedisServer, settings: Settings, tmp_path: Path) -> Itera
     made.log.close()
 
 
-def test_all_that_wait_are_done_in_one_turn(turns: Turns) -> None:
+def test_one_turn_processes_all_waiting_photos(turns: Turns) -> None:
     names = turns.post(30, 31, 32)
     turns.turn("first/")
     assert turns.ended() == [(name, "ready") for name in names]
@@ -84,14 +84,14 @@ def test_all_that_wait_are_done_in_one_turn(turns: Turns) -> None:
 
 
 @pytest.mark.parametrize("options", [{"seconds": 0}, {"stopping": True}])
-def test_a_turn_that_is_over_begins_no_other_photo(turns: Turns, options: dict[str, Any]) -> None:
+def test_ended_turn_begins_no_photo(turns: Turns, options: dict[str, Any]) -> None:
     names = turns.post(30, 31)
     turns.turn("first/", **options)
     assert turns.ended() == [(names[0], "ready")]
     assert turns.queue.load()[:2] == (1, 0)
 
 
-def test_tasks_are_removed_only_where_nothing_waits(turns: Turns) -> None:
+def test_tasks_are_removed_only_from_empty_queue(turns: Turns) -> None:
     turns.post(30, 31)
     turns.redis.lpush("carseg:celery:photos", "task", "task")
     turns.turn("first/", seconds=0)
@@ -100,7 +100,7 @@ def test_tasks_are_removed_only_where_nothing_waits(turns: Turns) -> None:
     assert turns.redis.llen("carseg:celery:photos") == 0
 
 
-def test_who_dies_in_a_turn_loses_the_last_photo_alone(
+def test_killed_process_returns_only_its_current_photo(
     turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = turns.post(30, 31, 32)
@@ -115,9 +115,7 @@ def test_who_dies_in_a_turn_loses_the_last_photo_alone(
     assert turns.ended() == [(name, "ready") for name in names]
 
 
-def test_who_is_over_time_in_a_turn_ends_the_last_photo_alone(
-    turns: Turns, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_overrun_ends_only_current_photo(turns: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
     names = turns.post(30, 31, 32)
     turns.dies_at(31, monkeypatch)
     turns.monitor.expire("first/")
@@ -129,7 +127,7 @@ def test_who_is_over_time_in_a_turn_ends_the_last_photo_alone(
     assert "longer than 4 seconds" in outcome.message
 
 
-def test_a_worker_of_another_version_names_it_in_its_results(turns: Turns) -> None:
+def test_worker_of_another_version(turns: Turns) -> None:
     (name,) = turns.post(30)
     turns.turn("first/")
     outcome = turns.store.load(name)
@@ -147,7 +145,7 @@ def test_a_worker_of_another_version_names_it_in_its_results(turns: Turns) -> No
     assert turns.ended() == [(name, "ready")] * 2
 
 
-def test_what_has_not_ended_is_not_begun_anew_by_another_version(
+def test_unfinished_photo_is_not_restarted_by_another_version(
     turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = turns.post(30, 31)
@@ -159,7 +157,7 @@ def test_what_has_not_ended_is_not_begun_anew_by_another_version(
     assert [turns.queue.status(name, "") for name in names] == rows
 
 
-def test_a_result_without_a_version_is_made_anew(turns: Turns) -> None:
+def test_result_without_version_is_made_again(turns: Turns) -> None:
     """It is from before photos in Redis had one."""
     (name,) = turns.post(30)
     turns.turn("first/")
