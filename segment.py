@@ -83,7 +83,9 @@ def main(
     quiet: bool,
     **values: str | None,
 ) -> None:
-    """Find the parts of cars in PHOTOS: files, and folders with PNG, JPEG and WebP files.
+    """Find the parts of cars in PHOTOS: files, and folders of them.
+
+    In folders it finds PNG, JPEG, WebP, HEIC, AVIF, BMP and GIF files.
 
     Formats that can hold many photos (coco, coco-rle, labelstudio, cvat) write one file for all
     photos of a folder. A photo that can't be read does not stop the others; the exit status is 1

@@ -25,6 +25,7 @@ MAX_SIDE = 32_767  # some OpenCV functions count the pixels of a side in 16 bits
 DAMAGED = "The image is damaged or incomplete."
 ENOUGH_PIXELS = 250_000  # least pixels of a photo read at a smaller scale; networks use fewer
 
+_TAKEN = "the service takes PNG, JPEG, WebP, HEIC, AVIF, BMP and GIF images."
 _BASE64 = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n"
 
@@ -121,10 +122,11 @@ def decode_photo(data: bytes, max_pixels: int) -> Photo:
 
 
 def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode a PNG, JPEG or WebP completely.
+    """Decode an image file of any accepted format completely.
 
-    The EXIF orientation is applied; broken EXIF data is ignored. Transparency is composed over
-    white, as on a web page. 16-bit grey is scaled to 8 bit. Only the first picture of an animation
+    The EXIF orientation is applied, or that of the picture itself in a HEIC or AVIF; broken EXIF
+    data is ignored. Transparency is composed over white, as on a web page. Samples of more than 8
+    bits are scaled to 8. Only the first picture of an animation, or the primary one of a sequence,
     is decoded. Colour profiles are ignored.
 
     Args:
@@ -145,11 +147,11 @@ def _decode(data: bytes, max_pixels: int, enough: float) -> Photo:
     """Decode a file at a scale that leaves at least `enough` pixels, or all it has."""
     try:
         file = read_file(data)
-        if file.width * file.height > max_pixels or max(file.width, file.height) > MAX_SIDE:
+        if math.prod(file.decoded_size) > max_pixels or max(file.decoded_size) > MAX_SIDE:
             raise _too_large(max_pixels)
         pixels = decode_file(file, enough)
     except UnknownFormatError as error:
-        raise _not_taken(error.name) from None
+        raise _not_taken(error) from None
     except BrokenFileError as error:
         log.debug("broken file: %s", error)
         raise ImageError(400, DAMAGED) from None
@@ -162,12 +164,13 @@ def _decode(data: bytes, max_pixels: int, enough: float) -> Photo:
     return Photo(pixels, *size)
 
 
-def _not_taken(name: str | None) -> ImageError:
-    """Return the error for a file of another format, None if that is unknown."""
-    takes = "the service takes PNG, JPEG and WebP images."
-    if name is None:
-        return ImageError(400, f"This is not an image; {takes}")
-    return ImageError(415, f"This is {name} file; {takes}")
+def _not_taken(error: UnknownFormatError) -> ImageError:
+    """Return the answer to a file of another format."""
+    if error.name is not None:
+        return ImageError(415, f"This is {error.name} file; {_TAKEN}")
+    if error.is_page:
+        return ImageError(400, f"This is XML or HTML, not an image; {_TAKEN}")
+    return ImageError(400, f"This is not an image; {_TAKEN}")
 
 
 def _too_large(max_pixels: int) -> ImageError:

@@ -32,7 +32,10 @@ FILES: dict[str, str] = {
 }
 
 # Formats that the service accepts. The page converts others to JPEG if the browser reads them.
-FORMATS = ["image/png", "image/jpeg", "image/webp"]
+FORMATS = [
+    *("image/png", "image/jpeg", "image/webp", "image/avif", "image/bmp", "image/gif"),
+    *("image/heic", "image/heif", "image/heic-sequence", "image/heif-sequence"),
+]
 
 HEADERS: dict[str, str] = {
     "Content-Security-Policy": PAGE_POLICY,

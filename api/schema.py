@@ -36,8 +36,8 @@ class Upload(BaseModel):
     """A photo to process."""
 
     image: str = Field(
-        description="PNG, JPEG or WebP in base64; a data: prefix, line breaks, the URL-safe "
-        "alphabet and missing padding are fine"
+        description="PNG, JPEG, WebP, HEIC, AVIF, BMP or GIF in base64; a data: prefix, line "
+        "breaks, the URL-safe alphabet and missing padding are fine"
     )
 
 

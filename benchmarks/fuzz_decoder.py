@@ -40,12 +40,15 @@ def one_input(data: bytes) -> None:
 
 
 def main() -> None:
-    """Fuzz the decoder, starting from valid files."""
+    """Fuzz the decoder, starting from valid files of the named formats, or of all."""
+    valid = seeds()
+    named = [argument for argument in sys.argv if argument in valid]
+    options = [argument for argument in sys.argv if argument not in valid]
     with tempfile.TemporaryDirectory() as corpus:
-        for kind, files in seeds().items():
-            for number, data in enumerate(files):
+        for kind in named or valid:
+            for number, data in enumerate(valid[kind]):
                 (Path(corpus) / f"{kind}-{number}").write_bytes(data)
-        atheris.Setup([*sys.argv, corpus], one_input)
+        atheris.Setup([*options, corpus], one_input)
         atheris.Fuzz()
 
 

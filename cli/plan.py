@@ -9,7 +9,11 @@ from pathlib import Path
 
 from exports import Format
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")  # of files that are searched in folders
+# Of files that are searched in folders.
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".gif"),
+    *(".heic", ".heif", ".hif"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,9 @@ def plan(
     for given in photos:
         found = _below(given) if given.is_dir() else [given]
         if not found:
-            failures[given] = "There are no PNG, JPEG or WebP files in this folder."
+            failures[given] = (
+                "There are no PNG, JPEG, WebP, HEIC, AVIF, BMP or GIF files in this folder."
+            )
         for photo in found:
             name = photo.relative_to(given) if given.is_dir() else Path(photo.name)
             target = None if one_file else _target(out / name, chosen, taken)

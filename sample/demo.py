@@ -105,7 +105,7 @@ def report(result: dict[str, Any]) -> None:
 def main() -> int:
     """Run the demo and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photo", type=Path, help="PNG, JPEG or WebP")
+    parser.add_argument("photo", type=Path, help="PNG, JPEG, WebP, HEIC, AVIF, BMP or GIF")
     parser.add_argument("--out", type=Path, default=Path("demo.png"), help="overlay to write")
     arguments = parser.parse_args()
     try:

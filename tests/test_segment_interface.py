@@ -83,6 +83,8 @@ def test_empty_image(text: str) -> None:
         ("JPEG", {"quality": 95, "subsampling": 0}, 8),
         ("JPEG", {"quality": 95, "subsampling": 0, "progressive": True}, 8),
         ("WEBP", {"quality": 95}, 16),
+        ("AVIF", {"quality": 95, "subsampling": "4:4:4"}, 8),
+        ("BMP", {}, 0),
     ],
 )
 def test_formats(kind: str, options: dict[str, object], error: int) -> None:
@@ -125,6 +127,36 @@ def test_transparency_becomes_white() -> None:
     assert (keyed[np.asarray(palette) == hidden] == 255).all()
     opaque = Image.fromarray(np.dstack([GRADIENT, np.full((40, 60), 255, np.uint8)]))
     assert np.array_equal(decode_image(encoded(opaque), LIMIT), GRADIENT)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1"])
+def test_bmp(mode: str) -> None:
+    picture = Image.fromarray(GRADIENT).convert(mode)
+    assert np.array_equal(
+        decode_image(encoded(picture, "BMP"), LIMIT), np.asarray(picture.convert("RGB"))
+    )
+
+
+def test_bmp_from_the_top() -> None:
+    data = bytearray(encoded(GRADIENT, "BMP"))
+    (height,) = struct.unpack_from("<i", data, 22)
+    data[22:26] = struct.pack("<i", -height)
+    assert np.array_equal(decode_image(bytes(data), LIMIT), GRADIENT[::-1])
+    with pytest.raises(ImageError, match="damaged"):
+        decode_image(bytes(data[:-1]), LIMIT)
+
+
+@pytest.mark.parametrize("interlace", [0, 1])
+def test_gif(interlace: int) -> None:
+    first, second = (Image.fromarray(rgb).quantize(64) for rgb in (GRADIENT, 255 - GRADIENT))
+    expected = np.asarray(first.convert("RGB"))
+    options = {"interlace": interlace, "comment": b"hello"}
+    assert np.array_equal(decode_image(encoded(first, "GIF", **options), LIMIT), expected)
+    data = encoded(first, "GIF", save_all=True, append_images=[second], **options)
+    assert np.array_equal(decode_image(data, LIMIT), expected)
+    hidden = first.getpixel((0, 0))
+    keyed = decode_image(encoded(first, "GIF", transparency=hidden, **options), LIMIT)
+    assert (keyed[np.asarray(first) == hidden] == 255).all()
 
 
 def test_sixteen_bit_grey_is_scaled() -> None:
@@ -223,11 +255,13 @@ def test_bomb_is_refused_before_it_is_decoded() -> None:
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (encoded(GRADIENT, "GIF"), "GIF"),
-        (encoded(GRADIENT, "BMP"), "BMP"),
         (encoded(GRADIENT, "TIFF"), "TIFF"),
         (encoded(GRADIENT, "ICO"), "icon"),
-        (encoded(GRADIENT, "AVIF"), "AVIF"),
+        (b"\xff\x0a" + bytes(99), "a JPEG XL"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(99), "a RAW"),
+        (b"MM\0*\0\0\0\x08\0\1\xc6\x12\0\1\0\0\0\4\1\4\0\0\0\0\0\0", "a RAW"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a RAW"),
+        (encoded(GRADIENT, "BMP")[:30] + b"\1" + encoded(GRADIENT, "BMP")[31:], "a compressed BMP"),
         (encoded(GRADIENT, "JPEG2000"), "JPEG 2000"),
         (b"%PDF-1.7", "PDF"),
         (b"\r\n%PDF-1.7", "PDF"),
@@ -239,10 +273,7 @@ def test_other_formats_are_named(data: bytes, name: str) -> None:
     assert caught.value.status == 415
 
 
-BRANDS = [
-    *((brand, "a HEIC") for brand in ("heic", "heix", "hevc", "hevx", "heim", "heis", "hevm")),
-    *((brand, "an AVIF") for brand in ("avif", "avis")),
-]
+BRANDS = ["heic", "heix", "hevc", "hevx", "heim", "heis", "hevm", "mif1", "msf1", "avif", "avis"]
 
 
 def _brands(major: str, *others: str) -> bytes:
@@ -251,8 +282,8 @@ def _brands(major: str, *others: str) -> bytes:
     return struct.pack(">I", 8 + len(content)) + b"ftyp" + content
 
 
-@pytest.mark.parametrize(("brand", "name"), BRANDS)
-def test_heif_brands_are_named(brand: str, name: str) -> None:
+@pytest.mark.parametrize("brand", BRANDS)
+def test_heif_brands(brand: str) -> None:
     rest = b"\0\0\0\x08meta" + bytes(range(256))
     own, other = _brands(brand, "mif1", "miaf"), _brands("isom", "iso8", "miaf", brand)
     large = b"\0\0\0\1ftyp" + struct.pack(">Q", 24) + brand.encode() + bytes(4)
@@ -268,17 +299,9 @@ def test_heif_brands_are_named(brand: str, name: str) -> None:
         b"\0\0\0\x0cfree\0\0\0\0" + own,
         own[:12],
     ):
-        with pytest.raises(ImageError, match=f"This is {name} file; the service") as caught:
+        with pytest.raises(ImageError, match=DAMAGED) as caught:
             decode_photo(start + (b"" if len(start) == 12 else rest), LIMIT)
-        assert caught.value.status == 415
-
-
-@pytest.mark.parametrize("brand", ["mif1", "msf1"])
-def test_heif_of_general_brand(brand: str) -> None:
-    with pytest.raises(ImageError, match="a HEIC file"):
-        decode_photo(_brands(brand, "miaf"), LIMIT)
-    with pytest.raises(ImageError, match="an AVIF file"):
-        decode_photo(_brands(brand, "miaf", "avif"), LIMIT)
+        assert caught.value.status == 400
 
 
 @pytest.mark.parametrize(
@@ -306,10 +329,6 @@ ERROR_PAGE = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</
 @pytest.mark.parametrize(
     "data",
     [
-        b"hello",
-        b"\0" * 100,
-        b"\x89PN",
-        b"RIFF\0\0\0\0WAVE",
         ERROR_PAGE,
         b"\xef\xbb\xbf" + ERROR_PAGE,
         ERROR_PAGE.decode().encode("utf-16"),
@@ -318,9 +337,27 @@ ERROR_PAGE = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</
         b"<?xml version='1.0'?><Error>&lt;svg/></Error>",
         b"<?xml version='1.0'?><svgs/>",
         b"<!DOCTYPE html><html><body><svg></svg></body></html>",
-        b"<html>" * 100_000,
-        b"<?" * 100_000,
+        b"\r\n<html>" * 100_000,
         b"<!DOCTYPE [" * 10_000,
+        b"<head>",
+        b'<Error xmlns="a">',
+    ],
+)
+def test_a_page_in_place_of_an_image(data: bytes) -> None:
+    with pytest.raises(ImageError, match="This is XML or HTML, not an image") as caught:
+        decode_image(data, LIMIT)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"hello",
+        b"\0" * 100,
+        b"\x89PN",
+        b"RIFF\0\0\0\0WAVE",
+        b"<?" * 100_000,
+        b"<3 cars",
         b"BMW is a make of cars.",
         _brands("isom", "iso2", "avc1", "mp41"),  # a video
         _brands("qt  "),
@@ -335,7 +372,7 @@ def test_other_files_are_refused(data: bytes) -> None:
     assert caught.value.status == 400
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
 def test_truncated_image(kind: str, share: float) -> None:
     data = encoded(noise(80, 90), kind)
@@ -518,7 +555,7 @@ def test_photo_is_upright_at_any_scale(turn: int) -> None:
     assert np.abs(photo.pixels - whole[::2, ::2].astype(int)).max() <= 8
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 def test_truncated_photo_at_smaller_scale(kind: str, share: float) -> None:
     data = encoded(noise(900, 1400), kind)

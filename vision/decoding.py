@@ -7,7 +7,8 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from pi_heif import register_heif_opener
+from PIL import AvifImagePlugin, Image
 
 from vision.image_parts import BrokenFileError, ImageFile
 from vision.jpeg_file import is_whole
@@ -15,7 +16,14 @@ from vision.jpeg_file import is_whole
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations: stored with rows and columns exchanged
 
 _BAND = 128  # rows that are converted at a time; a whole large photo would need several copies
+_THREADS = 2  # of HEIC and AVIF decoders; the others have one
 _AT_ONCE = 4_000_000  # pixels up to which a picture may be copied once more
+
+# Thumbnails and the like are not in the files that the decoders get.
+register_heif_opener(
+    thumbnails=False, depth_images=False, aux_images=False, decode_threads=_THREADS
+)
+AvifImagePlugin.DEFAULT_MAX_THREADS = _THREADS
 
 # Raise an error for a picture whose header promises more pixels than Pillow considers safe.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -40,18 +48,27 @@ def decode_file(file: ImageFile, enough: float) -> NDArray[np.uint8]:
     shrink = _shrink(file.width * file.height, enough)
     try:
         with Image.open(BytesIO(file.pixels), formats=[file.kind]) as picture:
-            if picture.size != (file.width, file.height):
+            if picture.size != file.decoded_size:
                 raise BrokenFileError("there are two sizes")
             if file.filler and not _has_all_pixels(file):
                 raise BrokenFileError("pixels are missing")
             picture.draft(None, (file.width // shrink, file.height // shrink))  # JPEGs only
             picture.load()
-            pixels = _to_rgb(picture, shrink if picture.size == (file.width, file.height) else 1)
+            shown = _without_margins(picture, file)
+            pixels = _to_rgb(shown, shrink if shown.size == (file.width, file.height) else 1)
     except (BrokenFileError, MemoryError):
         raise
     except Exception as error:  # broken files make Pillow raise nearly anything
         raise BrokenFileError(repr(error)) from None
     return np.ascontiguousarray(_upright(pixels, file.orientation))
+
+
+def _without_margins(picture: Image.Image, file: ImageFile) -> Image.Image:
+    """Return the picture without the margins of its file."""
+    left, top, _, _ = file.margins
+    if not any(file.margins):
+        return picture
+    return picture.crop((left, top, left + file.width, top + file.height))
 
 
 def _has_all_pixels(file: ImageFile) -> bool:

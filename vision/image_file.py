@@ -11,8 +11,9 @@ Sources: PNG specification (third edition), 5 and 11; RFC 9649 (WebP), 2.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from vision.heif_file import read_heif
 from vision.image_parts import (
     MAX_PIECES,
     BrokenFileError,
@@ -21,7 +22,8 @@ from vision.image_parts import (
     exif_orientation,
 )
 from vision.jpeg_file import read_jpeg
-from vision.other_formats import format_name
+from vision.old_formats import read_bmp, read_gif
+from vision.other_formats import format_name, has_heif_brand, is_page
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
@@ -36,17 +38,13 @@ def read_file(data: bytes) -> ImageFile:
     Pixels are not decoded, so they may still be damaged or missing.
 
     Raises:
-        BrokenFileError: the file has one of the three formats but can't be read.
+        BrokenFileError: the file has an accepted format but can't be read.
         UnknownFormatError: the file has another format.
     """
-    if data.startswith(_PNG_START):
-        read = _read_png
-    elif data.startswith(b"\xff\xd8\xff"):
-        read = read_jpeg
-    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        read = _read_webp
-    else:
-        raise UnknownFormatError(format_name(data))
+    read = _reader(data)
+    if read is None:
+        name = format_name(data)
+        raise UnknownFormatError(name, is_page=name is None and is_page(data))
     try:
         file = read(data)
     except (struct.error, IndexError):
@@ -54,6 +52,21 @@ def read_file(data: bytes) -> ImageFile:
     if not file.width or not file.height:
         raise BrokenFileError("there are no pixels")
     return file
+
+
+def _reader(data: bytes) -> Callable[[bytes], ImageFile] | None:
+    """Return the function that reads a file of this format; None for other formats."""
+    if data.startswith(_PNG_START):
+        return _read_png
+    if data.startswith(b"\xff\xd8\xff"):
+        return read_jpeg
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _read_webp
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return read_gif
+    if data.startswith(b"BM") and data[15:18] == b"\0\0\0":  # length of its second header
+        return read_bmp
+    return read_heif if has_heif_brand(data) else None
 
 
 # --- PNG

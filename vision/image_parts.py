@@ -22,11 +22,13 @@ class UnknownFormatError(ValueError):
 
     Attributes:
         name: the format with its article, such as "a TIFF"; None if it is not recognised.
+        is_page: True if the file is text in XML or HTML.
     """
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, *, is_page: bool = False) -> None:
         super().__init__(name)
         self.name = name
+        self.is_page = is_page
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class ImageFile:
     """The parts of an image file that decoding needs.
 
     Attributes:
-        kind: "PNG", "JPEG" or "WEBP".
+        kind: "PNG", "JPEG", "WEBP", "HEIF", "AVIF", "BMP" or "GIF", as Pillow names it.
         width, height: in pixels, as stated in the header, before the orientation is applied.
         pixels: a copy of the file without the data that its first picture does not need.
         orientation: EXIF orientation of the stored picture, 1 (upright) to 8.
         filler: noise that a decoder reads as further pixels, for a JPEG that lacks its end marker;
             `pixels` has an end marker in any case. Empty for all other files.
+        margins: rows and columns that the decoder adds around the picture: left, top, right,
+            bottom.
     """
 
     kind: str
@@ -48,6 +52,13 @@ class ImageFile:
     pixels: bytes
     orientation: int = 1
     filler: bytes = b""
+    margins: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """Width and height of the decoded picture, with the margins."""
+        left, top, right, bottom = self.margins
+        return self.width + left + right, self.height + top + bottom
 
 
 def exif_orientation(exif: bytes) -> int:

@@ -14,7 +14,7 @@ export default {
     choose: "Fotos auswählen",
     camera: "Foto aufnehmen",
     sample: "Beispiel ansehen",
-    formats: "PNG, JPEG oder WebP. Fotos über {mb} MB werden vorher verkleinert.",
+    formats: "PNG, JPEG, WebP, HEIC, AVIF, BMP oder GIF. Fotos über {mb} MB werden vorher verkleinert.",
     privacy: "Der Dienst löscht jedes Foto, sobald es ausgewertet ist.",
     uploads: "Gerade hinzugefügt",
     gallery: "Ergebnisse",

@@ -14,7 +14,7 @@ export default {
     choose: "Choose photos",
     camera: "Take a photo",
     sample: "Try the sample",
-    formats: "PNG, JPEG or WebP. Photos over {mb} MB are made smaller first.",
+    formats: "PNG, JPEG, WebP, HEIC, AVIF, BMP or GIF. Photos over {mb} MB are made smaller first.",
     privacy: "The service deletes each photo as soon as it has been looked at.",
     uploads: "Added just now",
     gallery: "Results",

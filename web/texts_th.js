@@ -14,7 +14,7 @@ export default {
     choose: "เลือกรูปถ่าย",
     camera: "ถ่ายรูป",
     sample: "ลองใช้ตัวอย่าง",
-    formats: "PNG, JPEG หรือ WebP รูปที่ใหญ่กว่า {mb} MB จะถูกย่อก่อนส่ง",
+    formats: "PNG, JPEG, WebP, HEIC, AVIF, BMP หรือ GIF รูปที่ใหญ่กว่า {mb} MB จะถูกย่อก่อนส่ง",
     privacy: "ระบบจะลบรูปถ่ายทันทีที่วิเคราะห์เสร็จ",
     uploads: "เพิ่งเพิ่ม",
     gallery: "ผลลัพธ์",

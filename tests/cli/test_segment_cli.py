@@ -145,7 +145,10 @@ def test_bad_photos_do_not_stop_others(sample: bytes, tmp_path: Path) -> None:
     assert ended.exit_code == 1
     assert "bad.png: This is not an image" in ended.stderr
     assert "missing.png: No such file or directory." in ended.stderr
-    assert "empty: There are no PNG, JPEG or WebP files in this folder." in ended.stderr
+    assert (
+        "empty: There are no PNG, JPEG, WebP, HEIC, AVIF, BMP or GIF files in this folder."
+        in ended.stderr
+    )
     assert ended.stderr.endswith("1 done, 3 failed.\n")
     assert listed(out) == ["good.json"]
 

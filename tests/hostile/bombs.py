@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image
 
+from tests.support import heif
 from tests.support.pictures import encoded
+from vision.heif_boxes import NewItem, box, write_file
 
 MEGA = 1 << 20
 BUDGET = 20 * MEGA  # bytes of a file that the service takes
@@ -252,6 +254,98 @@ def webp_unknown_chunks() -> bytes:
     return b"RIFF" + struct.pack("<I", len(data) + len(pieces) - 8) + data[8:] + pieces
 
 
+# --- HEIC and AVIF
+
+
+def heif_boxes() -> bytes:
+    """Millions of boxes that mean nothing."""
+    data = heif.heic("car")
+    return data[:28] + box(b"free") * ((BUDGET - 100_000) // 8) + data[28:]
+
+
+def heif_lying_size(size: tuple[int, int]) -> bytes:
+    """A picture whose tables promise another size than its coded data."""
+    return heif.with_other_size(heif.heic("flat"), (512, 512), size)
+
+
+def heif_coded_size(kind: str) -> bytes:
+    """A large coded picture in tables that promise a small one."""
+    if kind == "HEIF":
+        return heif_lying_size((16, 16))
+    data = encoded(Image.new("RGB", (4_000, 3_000)), "AVIF", speed=10)
+    return heif.with_other_size(data, (4_000, 3_000), (16, 16))
+
+
+def heif_shared_tiles() -> bytes:
+    """Tiles that all take the same megabytes of the file as their data."""
+    tile = heif.items(heif.heic("flat"))[0]
+    unit = struct.pack(">I", 5 * MEGA) + bytes((0x4E, 1)) + bytes(5 * MEGA - 2)
+    tiles = [NewItem(b"hvc1", b"", tile.properties) for _ in range(1024)]
+    tiles[0] = NewItem(b"hvc1", unit + tile.content, tile.properties)
+    data = bytearray(write_file(b"heic", heif.grid(tiles, 32, 32, (16_000, 3_000))))
+    places = data.index(b"iloc") + 12
+    first = data[places + 14 + 6 : places + 28]
+    for number in range(1024):
+        at = places + 14 * (number + 1) + 6
+        data[at : at + 8] = first
+    return bytes(data)
+
+
+def heif_extents() -> bytes:
+    """Millions of pieces without length."""
+    pieces = b"\0\2" + bytes(6) + (b"\0\1\0\0\xff\xff" * 2_000)
+    tables = [
+        box(b"pitm", bytes(4), b"\0\1"),
+        box(b"iinf", bytes(6)),
+        box(b"iloc", bytes(4), pieces[6:8], struct.pack(">H", 2_000), pieces[8:]),
+        box(b"iprp"),
+    ]
+    return heif.heic("car")[:28] + box(b"meta", bytes(4), *tables)
+
+
+def heif_slices() -> bytes:
+    """A picture that is drawn thousands of times."""
+    (picture,) = heif.items(heif.heic("flat"))
+    content = picture.content * 5_000
+    return write_file(b"heic", [NewItem(b"hvc1", content, picture.properties)])
+
+
+# --- GIF and BMP
+
+
+def gif(width: int, height: int, extra: bytes = b"", after: bytes = b"") -> bytes:
+    """A GIF of one pixel on a canvas."""
+    data = encoded(Image.new("P", (1, 1)), "GIF")
+    at = data.index(b",", 13)
+    head = data[:6] + struct.pack("<HH", width, height) + data[10:at]
+    return head + extra + data[at:-1] + after + b";"
+
+
+def gif_comments() -> bytes:
+    """Millions of empty comments."""
+    return gif(1, 1, extra=b"!\xfe\0" * ((BUDGET - 100_000) // 3))
+
+
+def gif_blocks() -> bytes:
+    """A comment in millions of blocks of one byte."""
+    return gif(1, 1, extra=b"!\xfe" + b"\1a" * ((BUDGET - 100_000) // 2) + b"\0")
+
+
+def gif_pictures() -> bytes:
+    """An animation of a million pictures."""
+    data = encoded(Image.new("P", (1, 1)), "GIF")
+    picture = data[data.index(b",", 13) : -1]
+    return gif(1, 1, after=picture * ((BUDGET - 100_000) // len(picture)))
+
+
+def bmp(width: int, height: int, compression: int = 0) -> bytes:
+    """A BMP without pixels."""
+    data = bytearray(encoded(Image.new("RGB", (1, 1)), "BMP"))
+    data[18:26] = struct.pack("<ii", width, height)
+    data[30:34] = struct.pack("<I", compression)
+    return bytes(data)
+
+
 # --- as large as the service takes
 
 Size = tuple[int, int]
@@ -292,6 +386,19 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "webp-canvas-wide-animated": lambda: webp_canvas(1 << 24, 200, flags=2),
     "webp-lossless-both": lambda: webp_lossless_size(16_384, 16_384),
     "webp-many-chunks": webp_unknown_chunks,
+    "heic-size": lambda: heif_lying_size((60_000, 60_000)),
+    "heic-tiles": lambda: heif.flat(60_000, 1_000),
+    "heic-coded-size": lambda: heif_coded_size("HEIF"),
+    "heic-many-boxes": heif_boxes,
+    "heic-many-extents": heif_extents,
+    "heic-shared-tiles": heif_shared_tiles,
+    "heic-pictures": heif_slices,
+    "avif-coded-size": lambda: heif_coded_size("AVIF"),
+    "gif-canvas": lambda: gif(65_535, 65_535),
+    "gif-comments": gif_comments,
+    "gif-blocks": gif_blocks,
+    "bmp-both": lambda: bmp(60_000, 60_000),
+    "bmp-negative": lambda: bmp(-(2**31), -(2**31)),
 }
 BOUNDED: dict[str, Callable[[], bytes]] = {
     "png-ztxt": lambda: png_texts(b"zTXt", b"a"),
@@ -309,6 +416,7 @@ BOUNDED: dict[str, Callable[[], bytes]] = {
     "jpeg-pictures": lambda: mpo(500),
     "webp-frames": lambda: webp_animation(50_000),
     "webp-exif": lambda: webp_exif(exif_bomb()),
+    "gif-pictures": gif_pictures,
 }
 LARGEST: dict[str, Callable[[Size], bytes]] = {
     "png-interlaced": lambda size: png(*size, colour=6, interlaced=True),
@@ -324,4 +432,10 @@ LARGEST: dict[str, Callable[[Size], bytes]] = {
     "jpeg-without-end": lambda size: flat(size, "JPEG", "CMYK", progressive=True)[:-2],
     "webp-lossless": lambda size: flat(size, "WEBP", "RGBA", lossless=True, method=0),
     "webp-lossy": lambda size: flat(size, "WEBP", method=0),
+    "heic-tiles": lambda size: heif.flat(*size),
+    "avif": lambda size: flat(size, "AVIF", speed=10),
+    "avif-full-colour": lambda size: flat(size, "AVIF", "RGBA", speed=10, subsampling="4:4:4"),
+    "gif-canvas": lambda size: gif(*size),
+    "gif": lambda size: flat(size, "GIF", "P"),
+    "bmp": lambda size: flat(size, "BMP"),
 }

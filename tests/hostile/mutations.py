@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tests.hostile.bombs import apng, chunk, png, webp_animation
+from tests.support import heif
 from tests.support.pictures import encoded, noise
 
 _SIZE = (24, 32)
@@ -53,6 +54,24 @@ def seeds() -> dict[str, list[bytes]]:
             encoded(alpha, "WEBP", lossless=True),
             encoded(colours, "WEBP", **frames),
             webp_animation(3),
+        ],
+        "HEIF": [*map(heif.heic, ("car", "odd", "alpha", "ten_bits")), heif.phone_photo()],
+        "AVIF": [
+            encoded(colours, "AVIF"),
+            encoded(alpha, "AVIF", exif=exif),
+            encoded(colours.convert("L"), "AVIF"),
+            encoded(colours, "AVIF", **frames),
+        ],
+        "BMP": [
+            encoded(colours, "BMP"),
+            encoded(alpha, "BMP"),
+            encoded(palette, "BMP"),
+            encoded(colours.convert("1"), "BMP"),
+        ],
+        "GIF": [
+            encoded(palette, "GIF", transparency=3),
+            encoded(palette, "GIF", interlace=0, comment=b"hello"),
+            encoded(palette, "GIF", **frames),
         ],
     }
 
