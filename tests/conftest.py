@@ -96,7 +96,7 @@ def start_server() -> Iterator[Callable[..., Server]]:
 def server(
     start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """One running service for all tests that only ask it things."""
+    """Yield one running service for all tests that change none of its settings."""
     server = start_server(tmp_path_factory.mktemp("server"))
     yield server
     assert server.stop(signal.SIGTERM) == 0

@@ -132,7 +132,7 @@ def test_options_formats_and_pictures(service: CarSeg, server: Server) -> None:
 
 
 def result_json(**fields: Any) -> dict[str, Any]:
-    """An answer of a service from before turned photos and model versions were reported."""
+    """Return an answer of a service from before turned photos and model versions were reported."""
     plain = {"image_hash": HASH, "width": 9, "height": 6, "message": "No car.", "type": None}
     return plain | {"segments": {}, "parts": []} | fields
 
@@ -190,7 +190,7 @@ KEY = "key-of-the-clients-0123"
 def locked(
     start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A service that asks for a key."""
+    """Yield a service that asks for a key."""
     server = start_server(tmp_path_factory.mktemp("locked"), CARSEG_API_KEYS=KEY)
     yield server
     assert server.stop(signal.SIGTERM) == 0
@@ -272,7 +272,7 @@ def test_shared_by_threads(service: CarSeg) -> None:
 def narrow(
     start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A service that takes little at once: its queue and its batches are short."""
+    """Yield a service that takes little at once: its queue and its batches are short."""
     server = start_server(
         tmp_path_factory.mktemp("narrow"),
         CARSEG_QUEUE="4",
@@ -285,7 +285,7 @@ def narrow(
 
 
 def crowd(folder: Path) -> list[str | Path | bytes]:
-    """Photos as paths and bytes, one twice, one larger than a batch, and three that fail."""
+    """Return photos as paths and bytes, one twice, one larger than a batch, and three that fail."""
     folder.mkdir()
     (folder / "car.png").write_bytes(SAMPLE.read_bytes())
     (folder / "bad.png").write_bytes(b"no picture")

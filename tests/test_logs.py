@@ -31,7 +31,7 @@ KEY = "a-key-that-nobody-sees-0123"
 
 @pytest.fixture(params=[TextLines, JsonLines])
 def lines(request: pytest.FixtureRequest) -> tuple[logging.Logger, io.StringIO]:
-    """A logger, and what it wrote."""
+    """Return a logger, and what it wrote."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(request.param())
@@ -41,7 +41,7 @@ def lines(request: pytest.FixtureRequest) -> tuple[logging.Logger, io.StringIO]:
 
 
 def check(text: str, events: int) -> None:
-    """As many events, none of them forged, in characters that do nothing."""
+    """Check that there are as many events, none of them forged, without control characters."""
     assert text.endswith("\n")
     written = text[:-1].split("\n")
     assert all(letter.isprintable() for line in written for letter in line)

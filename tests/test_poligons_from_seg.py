@@ -50,7 +50,7 @@ NESTED[4, 4] = True
 
 
 def enlarged(array: NDArray[np.generic], grain: int) -> NDArray[np.generic]:
-    """Every pixel as a block of grain x grain pixels: regions as thick as those of photos."""
+    """Enlarge each pixel to grain x grain pixels: regions as thick as those of photos."""
     return array.repeat(grain, axis=0).repeat(grain, axis=1)
 
 
@@ -72,7 +72,7 @@ def outlines(shapes: list[shapely.Polygon]) -> shapely.MultiLineString:
 
 
 def iou(polygons: list[Polygon], mask: Mask) -> float:
-    """Of exact areas: the polygons against the region that the pixels cover."""
+    """Return the IoU of exact areas: the polygons against the region that the pixels cover."""
     found = shapely.union_all([shape_of(polygon) for polygon in polygons])
     pixels = shapely.union_all([shape_of(p) for p in mask_to_polygons(mask, tolerance=0)])
     common = found.intersection(pixels).area
@@ -347,7 +347,7 @@ def test_more_tolerance_means_fewer_vertices() -> None:
 
 @pytest.fixture(scope="module")
 def annotated_parts() -> list[Mask]:
-    """Some of the annotated parts, drawn by the pixel-centre rule, cut to their boxes."""
+    """Return some of the annotated parts, drawn by the pixel-centre rule, cut to their boxes."""
     if not ANNOTATIONS.exists():
         pytest.skip("needs the annotated photos of shared/data")
     found = []

@@ -277,7 +277,7 @@ BRANDS = ["heic", "heix", "hevc", "hevx", "heim", "heis", "hevm", "mif1", "msf1"
 
 
 def _brands(major: str, *others: str) -> bytes:
-    """The box with which a HEIC or AVIF starts."""
+    """Return the box with which a HEIC or AVIF starts."""
     content = major.encode() + bytes(4) + "".join(others).encode()
     return struct.pack(">I", 8 + len(content)) + b"ftyp" + content
 
@@ -447,7 +447,7 @@ def test_jpeg_without_last_bytes_is_same_or_damaged(kind: str) -> None:
 
 
 def test_jpeg_cut_between_segments_is_damaged() -> None:
-    """There a decoder has no half of a piece to complain of."""
+    """A decoder finds no incomplete segment there."""
     data = OPEN_ENDED["progressive"]
     with pytest.raises(ImageError, match="damaged"):
         decode_photo(data[: data.rindex(b"\xff\xda")], LIMIT)  # before the last scan
@@ -457,7 +457,7 @@ def test_jpeg_cut_between_segments_is_damaged() -> None:
         for cut in (at, at + 1, at + 2):
             with pytest.raises(ImageError, match="damaged"):
                 decode_photo(data[:cut], LIMIT)
-    for at in (200, 900):  # a decoder gives up there
+    for at in (200, 900):  # a decoder stops there
         stray = bytearray(OPEN_ENDED["baseline"][:-2])
         stray[-at:-at] = b"\xff\xd3"
         with pytest.raises(ImageError, match="damaged"):

@@ -26,7 +26,7 @@ FIRST, SECOND = "first-key-0123456789", "second/key+0123456789="
 
 
 def basic(key: str, name: str = "anybody") -> dict[str, str]:
-    """The header in which a browser sends a password."""
+    """Return the header in which a browser sends a password."""
     return {"Authorization": "Basic " + base64.b64encode(f"{name}:{key}".encode()).decode()}
 
 
@@ -51,7 +51,7 @@ def client(make_app: Callable[..., OpenApiApp], locked: Settings) -> FlaskClient
 
 
 def owned(client: FlaskClient, key: str) -> FlaskClient:
-    """A client of the same app that sends a key with each request."""
+    """Return a client of the same app that sends a key with each request."""
     with_key = client.application.test_client()
     with_key.environ_base["HTTP_X_API_KEY"] = key
     return with_key
@@ -160,7 +160,7 @@ def test_password_prompt_on_pages_only(client: FlaskClient) -> None:
 def test_other_sites_cannot_use_stored_password(
     client: FlaskClient, headers: dict[str, str], status: int
 ) -> None:
-    """400 is the answer to what is posted here; so the request got through."""
+    """A request that gets through is answered with 400."""
     assert client.post("/", json={}, headers={**basic(FIRST), **headers}).status_code == status
     # A key that a page sends itself is that page's to use.
     by_page = {"X-API-Key": FIRST, **headers}
@@ -197,7 +197,7 @@ def test_owners_differ_and_hide_keys() -> None:
 
 
 def answers(client: FlaskClient, image_hash: str, method: str) -> dict[str, int]:
-    """Status of each route of a photo."""
+    """Return the status of each route of a photo."""
     found = {}
     for rule in client.application.url_map.iter_rules():
         if "<image_hash>" in rule.rule and method in (rule.methods or ()):

@@ -32,7 +32,7 @@ Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
 
 
 def metrics(client: FlaskClient) -> Samples:
-    """Name -> labels -> value."""
+    """Return the values of all metrics, by name and labels."""
     answer = client.get("/metrics")
     assert answer.status_code == 200
     assert answer.content_type.startswith("text/plain; version=")

@@ -227,7 +227,7 @@ LARGE = encoded(noise(700, 700))  # 1.47 MB
 
 @pytest.fixture
 def strict(make_app: Callable[..., OpenApiApp], settings: Settings) -> FlaskClient:
-    """A client of a service with low limits."""
+    """Return a client of a service with low limits."""
     limits = {"max_upload_mb": 1.0, "max_pixels": 400_000}
     return make_app(settings.model_copy(update=limits)).test_client()
 

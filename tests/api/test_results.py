@@ -32,7 +32,7 @@ from vision.labels import label_of
 def service(
     pipeline: Pipeline, sample: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FlaskClient]:
-    """A service that has worked on the sample."""
+    """Yield a service that has worked on the sample."""
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), workers=1)
     app = create_app(settings, pipeline=pipeline, status={}, segments={})
     client = app.test_client()
@@ -43,7 +43,7 @@ def service(
 
 @pytest.fixture
 def car(service: FlaskClient) -> str:
-    """Address of the sample."""
+    """Return the address of the sample."""
     (image_hash,) = service.get("/").get_json()
     return f"/{image_hash}"
 
@@ -189,7 +189,7 @@ def test_missing_masks(service: FlaskClient, car: str) -> None:
 
 @pytest.fixture
 def doubtful(make_app: Callable[..., OpenApiApp]) -> tuple[FlaskClient, str]:
-    """A service that is unsure of a part, and the address of a photo with this part."""
+    """Return a service that is unsure of a part, and the address of a photo with this part."""
     client = make_app(stages=FakePipeline(paint=paint_unsure)).test_client()
     image_hash = post(client, encoded(noise(40, 60)))
     wait(client, image_hash)

@@ -33,7 +33,7 @@ def one_worker(tmp_path: Path) -> Settings:
 
 
 def events(text: str) -> list[dict[str, Any]]:
-    """The data of server-sent events."""
+    """Return the data of server-sent events."""
     return [json.loads(line[6:]) for line in text.split("\n") if line.startswith("data: ")]
 
 

@@ -48,7 +48,7 @@ def counting(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> Gate:
 
 @pytest.fixture
 def folder(tmp_path: Path, sample: bytes) -> Path:
-    """A few small photos in two folders."""
+    """Return a few small photos in two folders."""
     (tmp_path / "photos" / "more").mkdir(parents=True)
     car = tmp_path / "photos" / "car.jpg"
     with Image.open(REPOSITORY / "sample" / "car.png") as picture:
@@ -273,7 +273,7 @@ def between(server: Server) -> Iterator[Between]:
 
 
 def start(*arguments: str | Path, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
-    """`python segment.py` as a user starts it."""
+    """Start `python segment.py` as a user does."""
     return subprocess.Popen(
         [sys.executable, REPOSITORY / "segment.py", *arguments],
         env=clean_environment(),
@@ -283,7 +283,7 @@ def start(*arguments: str | Path, stderr: int = subprocess.PIPE) -> subprocess.P
 
 
 def many(folder: Path, first: int) -> Path:
-    """Photos that no other test has, so that the service must do each."""
+    """Return photos that no other test has, so that the service must do each."""
     folder.mkdir()
     for seed in range(first, first + COUNT):
         (folder / f"{seed}.png").write_bytes(encoded(noise(24, 32, seed)))

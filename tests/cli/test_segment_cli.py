@@ -26,7 +26,7 @@ from tests.support.server import Server
 
 @pytest.fixture(autouse=True)
 def _models(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> None:
-    """Models that are loaded already, for the command in this process."""
+    """Use the models that are loaded already for the command in this process."""
     monkeypatch.setattr(segmenters, "open_pipeline", lambda settings, **kinds: pipeline)
 
 
@@ -36,7 +36,7 @@ def run(*arguments: str | Path) -> Result:
 
 @pytest.fixture
 def folder(tmp_path: Path, sample: bytes) -> Path:
-    """Photos at two depths, two with the same stem, a bad one, and other files."""
+    """Return photos at two depths, two with the same stem, a bad one, and other files."""
     photos = tmp_path / "photos"
     (photos / "more").mkdir(parents=True)
     (photos / "car.png").write_bytes(sample)

@@ -44,7 +44,7 @@ def from_coco(path: Path) -> Masks:
 
 
 def from_labelme(folder: Path) -> Masks:
-    """Labelme's loader, which opens the photo as well, and its drawing."""
+    """Read with Labelme's loader, which opens the photo as well, and draw with Labelme."""
     (path,) = folder.glob("*.json")
     masks: Masks = {}
     size = json.loads(path.read_bytes())
@@ -57,7 +57,7 @@ def from_labelme(folder: Path) -> Masks:
 
 
 def from_labelstudio(folder: Path) -> Masks:
-    """Label Studio's check of predictions; then its converter, to COCO."""
+    """Read with Label Studio's check of predictions, then with its converter to COCO."""
     (path,) = folder.glob("*.json")
     config = (folder / "config.xml").read_text()
     tasks = json.loads(path.read_bytes())
@@ -82,7 +82,7 @@ def _no_folders(folder: str, names: list[str]) -> list[str]:
 
 
 def from_cvat(folder: Path) -> Masks:
-    """Datumaro's reader, which CVAT uses."""
+    """Read with Datumaro, which CVAT uses."""
     (path,) = folder.glob("*.xml")
     with tempfile.TemporaryDirectory() as place:
         shutil.copy(path, Path(place, "annotations.xml"))
@@ -110,7 +110,7 @@ READERS: dict[str, Callable[[Path], Masks]] = {
 
 
 def main(folder: Path) -> int:
-    """Returns the exit status."""
+    """Read all formats, print the table, and return the exit status."""
     exact = from_coco(next((folder / "coco-rle").glob("*.json")))
     worst = 1.0
     print(f"{'part':18}{'pixels':>9}" + "".join(f"{name:>13}" for name in READERS))

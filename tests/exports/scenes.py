@@ -31,7 +31,7 @@ def label(name: str) -> int:
 
 
 def drawn_labels() -> NDArray[np.uint8]:
-    """Neighbours, a part in two pieces, holes, a part within a hole, one pixel, the border."""
+    """Return neighbours, a part in two pieces, holes, a part within a hole, a pixel, the border."""
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     cv2.ellipse(labels, (90, 120), (80, 60), 10, 0, 360, label("hood"), -1)
     cv2.ellipse(labels, (60, 110), (18, 12), 0, 0, 360, 0, -1)  # a hole
@@ -48,7 +48,7 @@ def drawn_labels() -> NDArray[np.uint8]:
 
 
 def result_of(labels: NDArray[np.uint8]) -> Result:
-    """A result as the jobs keep it: each part with another confidence, all sure enough."""
+    """Return a result as the jobs keep it: each part with another confidence, all sure enough."""
     names = [name_of(value) for value in np.unique(labels[labels > 0]).tolist()]
     confidences = {
         name: DEFAULT_CONFIDENCE + (1 - DEFAULT_CONFIDENCE) * index / len(names)
@@ -71,7 +71,7 @@ def found(pipeline: Pipeline, sample: bytes) -> Result:
 
 @pytest.fixture(scope="session")
 def unsure(drawn: Result) -> Result:
-    """The same parts, some with less confidence than the default."""
+    """Return the same parts, some with less confidence than the default."""
     parts = [
         replace(part, confidence=DEFAULT_CONFIDENCE / 2) if part.name in DOUBTFUL else part
         for part in drawn.parts
@@ -97,7 +97,7 @@ def drawn_scene(drawn: Result) -> ImageAnnotation:
 
 @pytest.fixture
 def empty() -> ImageAnnotation:
-    """A photo without a car."""
+    """Return a photo without a car."""
     result = Result.of(Analysis(None, np.zeros((HEIGHT, WIDTH), np.uint8), {}), "drawn")
     return annotate(HASH, result, Options())
 
@@ -110,7 +110,7 @@ CheckMasks = Callable[[ImageAnnotation, dict[str, Mask], float], None]
 
 
 def border(mask: Mask) -> int:
-    """Number of pixels along the outline of a mask, half of them inside."""
+    """Return the number of pixels along the outline of a mask, half of them inside."""
     pixels, square = mask.astype(np.uint8), np.ones((3, 3), np.uint8)
     ring = cv2.dilate(pixels, square) - cv2.erode(pixels, square, borderValue=1)
     return int(np.count_nonzero(ring)) // 2
@@ -118,7 +118,7 @@ def border(mask: Mask) -> int:
 
 @pytest.fixture
 def check_masks() -> CheckMasks:
-    """Masks as a reader draws them fit ours as well as our polygons promise.
+    """Check that a reader's masks fit ours as well as our polygons promise.
 
     Readers differ in the pixels that an outline runs through; `share` says which share of the
     pixels along the outline may be drawn otherwise.

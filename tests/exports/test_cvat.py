@@ -20,7 +20,7 @@ SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "cvat_images_1_1.xsd")
 
 
 def draw(image: ElementTree.Element) -> dict[str, Any]:
-    """Masks by label, the run-length code read as CVAT documents it."""
+    """Return masks by label, the run-length code read as CVAT documents it."""
     size = int(image.attrib["height"]), int(image.attrib["width"])
     masks: dict[str, Any] = {}
     for shape in image:

@@ -52,7 +52,7 @@ VISIONS = {
 
 @pytest.fixture(params=VISIONS)
 def seen(request: pytest.FixtureRequest) -> dict[str, Color]:
-    """The colours as someone sees them."""
+    """Return the colours as seen with a colour vision."""
     vision = VISIONS[request.param]
     colours = {}
     for name, rgb in {**PART_COLOURS, "background": BACKGROUND}.items():

@@ -21,7 +21,7 @@ BUDGET = 20 * MEGA  # bytes of a file that the service takes
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG, with its checksum."""
+    """Return a chunk of a PNG, with its checksum."""
     body = name + content
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
@@ -37,7 +37,7 @@ def png(
     after: bytes = b"",
     pixels: bool = True,
 ) -> bytes:
-    """A PNG of zeros that is as small as its size allows.
+    """Return a PNG of zeros that is as small as its size allows.
 
     Args:
         width, height: in pixels.
@@ -77,7 +77,7 @@ def _zeros(count: int) -> bytes:
 
 
 def png_texts(kind: bytes, key: bytes) -> bytes:
-    """Thousands of compressed texts of 1 MB each."""
+    """Return thousands of compressed texts of 1 MB each."""
     content = {
         b"zTXt": key + b"\0\0" + _zeros(MEGA - 1),
         b"iTXt": key + b"\0\1\0\0\0" + zlib.compress(b"\xff" * (MEGA - 1), 9),
@@ -94,25 +94,25 @@ def png_one_text(kind: bytes) -> bytes:
 
 
 def png_chunks(after: bool = False) -> bytes:
-    """More than a million chunks without content."""
+    """Return more than a million chunks without content."""
     pieces = chunk(b"prVt", b"") * ((BUDGET - 100_000) // 12)
     return png(8, 8, after=pieces) if after else png(8, 8, extra=pieces)
 
 
 def png_idats() -> bytes:
-    """The pixels in more than a million chunks."""
+    """Return the pixels in more than a million chunks."""
     data = png(8, 8)
     start = data.index(b"IDAT") - 4
     return data[:start] + chunk(b"IDAT", b"") * ((BUDGET - 100_000) // 12) + data[start:]
 
 
 def png_lying_length(length: int, name: bytes = b"tEXt") -> bytes:
-    """A chunk that says it is larger than the file."""
+    """Return a chunk that claims to be larger than the file."""
     return png(8, 8, extra=struct.pack(">I", length) + name + b"a\0b")
 
 
 def apng(frames: int) -> bytes:
-    """An animation of many pictures."""
+    """Return an animation of many pictures."""
     pixel = zlib.compress(bytes(1 + 3 * 8) * 8)
 
     def control(number: int) -> bytes:
@@ -130,7 +130,7 @@ def apng(frames: int) -> bytes:
 
 
 def exif_bomb(tags: int = 28_000, size: int = 18 * MEGA) -> bytes:
-    """A directory whose entries all point to the same bytes."""
+    """Return a directory whose entries all point to the same bytes."""
     entries = b"".join(struct.pack("<HHII", 0x9000 + i, 7, size, 0) for i in range(tags))
     return b"II*\0" + struct.pack("<IH", 8, tags) + entries + bytes(size)
 
@@ -139,18 +139,18 @@ def exif_bomb(tags: int = 28_000, size: int = 18 * MEGA) -> bytes:
 
 
 def segment(code: int, content: bytes) -> bytes:
-    """A segment of a JPEG."""
+    """Return a segment of a JPEG."""
     return bytes((0xFF, code)) + struct.pack(">H", len(content) + 2) + content
 
 
 def jpeg(extra: bytes = b"", size: tuple[int, int] = (64, 64), **options: object) -> bytes:
-    """A grey JPEG with something behind its first two bytes."""
+    """Return a grey JPEG with data after its first two bytes."""
     data = encoded(Image.new("RGB", size, (90, 120, 150)), "JPEG", **options)
     return data[:2] + extra + data[2:]
 
 
 def jpeg_exif(exif: bytes) -> bytes:
-    """EXIF data in as many segments as it takes; some decoders join them."""
+    """Return EXIF data in as many segments as needed; some decoders join them."""
     step = 65_000
     return jpeg(
         b"".join(segment(0xE1, b"Exif\0\0" + exif[i : i + step]) for i in range(0, len(exif), step))
@@ -158,7 +158,7 @@ def jpeg_exif(exif: bytes) -> bytes:
 
 
 def jpeg_scans(count: int, size: tuple[int, int]) -> bytes:
-    """A progressive JPEG that says nothing new in thousands of scans."""
+    """Return a progressive JPEG with thousands of empty scans."""
     data = encoded(Image.new("L", size, 128), "JPEG", progressive=True)
     tail = data.rindex(b"\xff\xda")
     # Refinement of the lowest bit of all AC coefficients, all blocks in few end-of-band runs.
@@ -169,7 +169,7 @@ def jpeg_scans(count: int, size: tuple[int, int]) -> bytes:
 
 
 def jpeg_size(width: int, height: int) -> bytes:
-    """A JPEG that promises another size than it has."""
+    """Return a JPEG that claims another size than it has."""
     data = bytearray(jpeg())
     start = data.index(b"\xff\xc0") + 5
     data[start : start + 4] = struct.pack(">HH", height, width)
@@ -177,17 +177,17 @@ def jpeg_size(width: int, height: int) -> bytes:
 
 
 def jpeg_segments() -> bytes:
-    """Millions of empty comments."""
+    """Return millions of empty comments."""
     return jpeg(segment(0xFE, b"") * ((BUDGET - 100_000) // 4))
 
 
 def jpeg_junk(filler: bytes) -> bytes:
-    """Megabytes of nothing before the first segment."""
+    """Return a JPEG with megabytes of padding before the first segment."""
     return jpeg(filler * ((BUDGET - 100_000) // len(filler)))
 
 
 def mpo(pictures: int) -> bytes:
-    """A JPEG of many pictures."""
+    """Return a JPEG of many pictures."""
     one = Image.new("RGB", (64, 64), (90, 120, 150))
     return encoded(one, "MPO", save_all=True, append_images=[one] * (pictures - 1))
 
@@ -196,7 +196,7 @@ def mpo(pictures: int) -> bytes:
 
 
 def riff(*chunks: tuple[bytes, bytes]) -> bytes:
-    """A WebP file of these chunks."""
+    """Return a WebP file of these chunks."""
     body = b"WEBP" + b"".join(
         name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
         for name, content in chunks
@@ -205,7 +205,7 @@ def riff(*chunks: tuple[bytes, bytes]) -> bytes:
 
 
 def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a valid WebP file."""
+    """Yield the chunks of a valid WebP file."""
     at = 12
     while at < len(data):
         (length,) = struct.unpack_from("<I", data, at + 4)
@@ -214,14 +214,14 @@ def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def webp_canvas(width: int, height: int, flags: int = 0) -> bytes:
-    """A WebP that promises another size than it has."""
+    """Return a WebP that claims another size than it has."""
     ((name, content),) = webp_chunks(encoded(Image.new("RGB", (8, 8)), "WEBP"))
     header = bytes((flags, 0, 0, 0)) + (width - 1).to_bytes(3, "little")
     return riff((b"VP8X", header + (height - 1).to_bytes(3, "little")), (name, content))
 
 
 def webp_lossless_size(width: int, height: int) -> bytes:
-    """The same for a lossless one."""
+    """Return the same for a lossless WebP."""
     ((name, content),) = webp_chunks(encoded(Image.new("RGB", (8, 8)), "WEBP", lossless=True))
     (bits,) = struct.unpack_from("<I", content, 1)
     bits = bits & ~0xFFFFFFF | width - 1 | height - 1 << 14
@@ -229,7 +229,7 @@ def webp_lossless_size(width: int, height: int) -> bytes:
 
 
 def webp_animation(frames: int) -> bytes:
-    """An animation of many pictures."""
+    """Return an animation of many pictures."""
     pictures = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     data = encoded(pictures[0], "WEBP", save_all=True, append_images=pictures[1:])
     chunks = list(webp_chunks(data))
@@ -239,14 +239,14 @@ def webp_animation(frames: int) -> bytes:
 
 
 def webp_exif(exif: bytes) -> bytes:
-    """A WebP with this EXIF data."""
+    """Return a WebP with this EXIF data."""
     ((name, content),) = webp_chunks(encoded(Image.new("RGB", (8, 8)), "WEBP"))
     header = bytes((8, 0, 0, 0)) + (7).to_bytes(3, "little") * 2
     return riff((b"VP8X", header), (name, content), (b"EXIF", exif))
 
 
 def webp_unknown_chunks() -> bytes:
-    """Millions of chunks that mean nothing."""
+    """Return millions of unknown chunks."""
     ((name, content),) = webp_chunks(encoded(Image.new("RGB", (8, 8)), "WEBP"))
     header = bytes(4) + (7).to_bytes(3, "little") * 2
     pieces = (b"prVt" + bytes(4)) * ((BUDGET - 100_000) // 8)
@@ -353,12 +353,12 @@ LEGAL = (7_000, 7_000)  # just below 50 megapixels
 
 
 def flat(size: Size, kind: str, mode: str = "RGB", **options: object) -> bytes:
-    """A picture of one colour: with as many pixels as are taken, a bomb that is no error."""
+    """Return a picture of one colour: at the pixel limit, a bomb that must be accepted."""
     return encoded(Image.new(mode, size), kind, **options)
 
 
 def speckled_alpha(size: Size) -> bytes:
-    """A picture with transparency, which is drawn on white."""
+    """Return a picture with transparency, which is drawn on white."""
     picture = np.zeros((size[1], size[0], 4), np.uint8)
     picture[::7, ::5, 3] = 200
     return encoded(picture, "PNG", compress_level=1)

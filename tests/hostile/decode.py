@@ -20,7 +20,7 @@ SECONDS = 60  # of a processor for all files, then the process is killed
 
 
 def peak_mb() -> float:
-    """Most memory that the process has had, in MB."""
+    """Return the peak memory of the process, in MB."""
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss would be that of the parent
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

@@ -19,7 +19,7 @@ _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0x
 
 
 def seeds() -> dict[str, list[bytes]]:
-    """Format -> small valid files that use different parts of its decoder."""
+    """Return small valid files by format, which use different parts of its decoder."""
     colours = Image.fromarray(noise(*_SIZE))
     alpha = Image.fromarray(np.dstack([noise(*_SIZE), noise(*_SIZE, seed=1)[..., 0]]))
     exif = Image.Exif()
@@ -77,7 +77,7 @@ def seeds() -> dict[str, list[bytes]]:
 
 
 def mutations(count: int, kind: str, seed: int = 0) -> Iterator[bytes]:
-    """The same damaged files for the same seed."""
+    """Yield damaged files, the same for the same seed."""
     chance = random.Random(f"{seed}-{kind}")
     valid = seeds()[kind]
     for number in range(count):
@@ -115,7 +115,7 @@ def _damaged(data: bytes, chance: random.Random) -> bytes:
 
 
 def _with_checksums(data: bytes) -> bytes:
-    """A damaged PNG whose chunks all have the right checksum."""
+    """Return a damaged PNG whose chunks all have the right checksum."""
     mended = bytearray(data)
     at = 8
     while at + 12 <= len(mended):

@@ -27,7 +27,7 @@ SECONDS = 2.0
 def impatient(
     start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A service that waits 2 seconds for its clients, with room for 2 MB photos."""
+    """Yield a service that waits 2 seconds for its clients, with room for 2 MB photos."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     server = start_server(
@@ -49,7 +49,7 @@ def photo(seed: int = 0) -> bytes:
 
 
 def connect(server: Server, sent: bytes = b"") -> socket.socket:
-    """A connection on which something was sent."""
+    """Open a connection and send some data."""
     host, port = server.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=60)
     connection.sendall(sent)
@@ -57,13 +57,13 @@ def connect(server: Server, sent: bytes = b"") -> socket.socket:
 
 
 def posting(length: int, sent: int = 0) -> bytes:
-    """The start of a POST."""
+    """Return the start of a POST."""
     head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {length}\r\n\r\n".encode() + b" " * sent
 
 
 def answer(connection: socket.socket) -> tuple[int, bytes]:
-    """Status and content of what comes until the server closes."""
+    """Return status and content of all data until the server closes."""
     received = b""
     while chunk := connection.recv(65_536):
         received += chunk
@@ -72,7 +72,7 @@ def answer(connection: socket.socket) -> tuple[int, bytes]:
 
 
 def error(connection: socket.socket) -> int:
-    """Status of an error of our shape, with which the connection ends."""
+    """Return the status of an error of our shape that ends the connection."""
     status, content = answer(connection)
     assert set(json.loads(content)) == {"error"}
     return status
@@ -89,12 +89,12 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 def works(server: Server, seed: int) -> None:
-    """A photo is taken and worked on, on new connections."""
+    """Check that a photo is accepted and processed, on new connections."""
     server.wait(server.post(photo(seed)))
 
 
 def memory(server: Server) -> float:
-    """Most memory that the service has had, in MB."""
+    """Return the peak memory of the service, in MB."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
@@ -203,7 +203,7 @@ def test_unfinished_uploads_stay_within_budget(impatient: Server) -> None:
 
 
 def test_unfinished_small_uploads_stay_within_memory(impatient: Server) -> None:
-    """50 MB of them, of which 16 may be in memory; the others are in files, or given up."""
+    """Of 50 MB, 16 may be in memory; the others are in files, or refused."""
     before = memory(impatient)
     with ExitStack() as stack:
         for _ in range(100):

@@ -19,7 +19,7 @@ QUERIES = ("", "?tolerance=0.5", "?topology=shared", "?format=coco-rle")
 
 
 def photos(sample: bytes) -> list[bytes]:
-    """The sample, parts of it in other sizes and formats, and pictures without a car."""
+    """Return the sample, parts of it in other sizes and formats, and pictures without a car."""
     car = Image.fromarray(decode_image(sample, 50_000_000))
     small = car.resize((640, 480))
     return [
@@ -32,7 +32,7 @@ def photos(sample: bytes) -> list[bytes]:
 
 
 def results(server: Server, image_hash: str) -> list[bytes]:
-    """All bytes that the service has for one photo."""
+    """Return all results of one photo as bytes."""
     server.wait(image_hash)
     addresses = [f"segments{query}" for query in QUERIES] + ["mask.png", "overlay.png"]
     answers = [

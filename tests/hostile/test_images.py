@@ -37,7 +37,7 @@ LIMIT = 1_000_000
 
 @pytest.fixture
 def blank(make_app: Callable[..., OpenApiApp]) -> FlaskClient:
-    """A service that finds no car in anything."""
+    """Return a service that finds no car in anything."""
     return make_app(stages=FakePipeline(paint=paint_nothing)).test_client()
 
 
@@ -102,7 +102,7 @@ def test_bombs_are_refused_in_every_thread() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "HEIF", "AVIF", "BMP", "GIF"])
 def test_damaged_files_are_accepted_or_refused(blank: FlaskClient, kind: str) -> None:
-    """The same as benchmarks/hostile_images.py, which tries 10,000 of each."""
+    """`benchmarks/hostile_images.py` does the same with 10,000 of each."""
     codes = set()
     for data in mutations(150, kind):
         answer = blank.post("/", json=body(data))

@@ -30,7 +30,7 @@ KNOWN = encoded(noise(20, 30))
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenApiApp]:
-    """An app with one photo that is Ready."""
+    """Yield an app with one photo that is Ready."""
     folder = tmp_path_factory.mktemp("schema")
     app = create_app(
         Settings(data_dir=folder),

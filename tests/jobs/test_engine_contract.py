@@ -102,7 +102,7 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> FakePipeline:
 def worker(
     redis_server: RedisServer, fake: FakePipeline, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:
-    """One worker with one process for all tests here."""
+    """Yield one worker with one process for all tests here."""
     worker = Worker(
         tmp_path_factory.mktemp("worker") / "log",
         "tests.support.fake_worker",

@@ -49,7 +49,7 @@ def test_result_on_full_disk_is_stored_later(make_service: MakeService, settings
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A separate disk of 1 MB."""
+    """Yield a separate disk of 1 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]

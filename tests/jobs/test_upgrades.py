@@ -63,7 +63,7 @@ class Service:
         return result
 
     def masks(self) -> set[str]:
-        """Names of the files that the photo has in the folder of the masks."""
+        """Return the names of the files that the photo has in the folder of the masks."""
         return {path.name for path in (self.settings.masks / HASH).glob("*")}
 
 

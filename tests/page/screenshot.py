@@ -17,7 +17,7 @@ LARGEST = 400_000  # bytes
 
 
 def take(url: str) -> bytes:
-    """The result of the sample in the page, with a part lit up: PNG."""
+    """Return the result of the sample in the page, with a part lit up: PNG."""
     with sync_playwright() as playwright:
         browser = launch(playwright)
         page = browser.new_page(

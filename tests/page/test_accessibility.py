@@ -17,7 +17,7 @@ LANGUAGES = ("en", "de", "fr", "th")
 
 
 def check_with_axe(page: Page) -> None:
-    """axe-core finds nothing against WCAG 2.2 A and AA, nor against its own good practice."""
+    """Check that axe-core finds nothing against WCAG 2.2 A and AA and its own good practice."""
     results = Axe().run(page)
     violations = results.response["violations"]
     assert violations == [], results.generate_report()

@@ -63,7 +63,7 @@ def is_copied(path: str) -> bool:
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Path]:
-    """The files of the image, which others than their owner may only read."""
+    """Yield the files of the image, which others than their owner may only read."""
     folder = Path(tempfile.mkdtemp(prefix="carseg-image-"))  # not below a folder that is closed
     folder.chmod(0o755)
     for root, folders, names in os.walk(REPOSITORY):
@@ -78,7 +78,7 @@ def image() -> Iterator[Path]:
 
 
 def serve(python: Path | str, image: Path, data: Path, **process: Any) -> Server:
-    """The image's CMD with its environment, but for the folder and a free port."""
+    """Run the image's CMD with its environment, except the folder and a free port."""
     (words,) = instructions("CMD")
     variables = dict(re.findall(rf"({PREFIX}\w+)=(\S+)", " ".join(instructions("ENV"))))
     variables |= {"CARSEG_DATA_DIR": str(data), "CARSEG_PORT": "0"}
@@ -258,7 +258,7 @@ def test_port_is_open_on_loopback_only(services: dict[str, Any]) -> None:
 
 
 def python_for_nobody() -> str | None:
-    """A Python that a user without rights may run; the one of these tests may be root's own."""
+    """Yield a Python for users without rights; that of these tests may belong to root."""
     nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
     question = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"
     for python in (sys.executable, "/usr/bin/python3"):

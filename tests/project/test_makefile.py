@@ -174,7 +174,7 @@ def test_install_tells_size(recorded: Project) -> None:
 
 @pytest.fixture
 def bare(project: Project) -> Project:
-    """A project whose service needs no package, so that pip asks no index."""
+    """Return a project whose service needs no package, so that pip asks no index."""
     (project.folder / "requirements" / "slim.lock").write_text("")
     return project
 

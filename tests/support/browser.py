@@ -40,12 +40,12 @@ new MutationObserver(() => {
 
 
 def find() -> str | None:
-    """The path of Debian's Chromium or the like."""
+    """Return the path of Debian's Chromium or the like."""
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def launch(playwright: Playwright) -> Chromium:
-    """A browser without a screen. Without one the tests are skipped, or fail if it is required."""
+    """Launch a headless browser. Without one the tests are skipped, or fail if it is required."""
     found = find()
     if not found:
         message = f"no Chromium was found; looked for {', '.join(NAMES)} and $CHROMIUM"
@@ -77,7 +77,7 @@ class Visit:
             self.errors.append(message.text)
 
     def check(self) -> None:
-        """Nothing failed, and nothing was tried that the policy forbids."""
+        """Check that nothing failed, and that nothing was tried that the policy forbids."""
         assert self.page.evaluate("window.violations") == []
         assert self.errors == []
 
@@ -109,11 +109,11 @@ class Visit:
         return lines
 
     def part(self, name: str) -> Locator:
-        """A part of the picture."""
+        """Return a part of the picture."""
         return self.page.locator(f"#overlay [data-part={name}]")
 
     def row(self, name: str) -> Locator:
-        """A part in the list."""
+        """Return a part in the list."""
         return self.page.locator(f".part[data-part={name}]")
 
     def transform(self) -> str:
@@ -127,7 +127,7 @@ class Visit:
 
 
 def photo(data: bytes, name: str = "car.png", kind: str = "image/png") -> dict[str, Any]:
-    """A file as the browser takes it."""
+    """Return a file in the form that the browser accepts."""
     return {"name": name, "mimeType": kind, "buffer": data}
 
 
@@ -141,7 +141,7 @@ def chromium() -> Iterator[Chromium]:
 
 @pytest.fixture
 def visitor(chromium: Chromium, server: Server) -> Iterator[Callable[..., Visit]]:
-    """Opens pages of people with nothing in common; each must end without an error."""
+    """Open pages in separate browser contexts; each must end without an error."""
     visits: list[Visit] = []
 
     def make(url: str = server.url, **options: Any) -> Visit:
@@ -167,7 +167,7 @@ def visit(visitor: Callable[..., Visit]) -> Visit:
 
 @pytest.fixture
 def gated(make_app: Callable[..., OpenApiApp], tmp_path: Path, gate: Gate) -> Iterator[str]:
-    """Address of a service with one worker, whose photos wait until `gate` opens."""
+    """Yield the address of a service with one worker, whose photos wait until `gate` opens."""
     app = make_app(Settings(data_dir=tmp_path, workers=1), gate)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
@@ -181,7 +181,7 @@ def gated(make_app: Callable[..., OpenApiApp], tmp_path: Path, gate: Gate) -> It
 
 @pytest.fixture(scope="session")
 def ready(server: Server, sample: bytes) -> str:
-    """The hash of the sample, which is Ready."""
+    """Return the hash of the sample, which is Ready."""
     image_hash = server.post(sample)
     server.wait(image_hash)
     return image_hash

@@ -174,13 +174,13 @@ def make_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
 @pytest.fixture(scope="session")
 def redis_server(make_redis: Callable[..., RedisServer]) -> RedisServer:
-    """One Redis for all tests that do it no harm."""
+    """Return one Redis for all tests that leave it running."""
     return make_redis()
 
 
 @pytest.fixture
 def empty_redis(redis_server: RedisServer) -> RedisServer:
-    """The same, without photos."""
+    """Return the same Redis, without photos."""
     redis_server.forget()
     return redis_server
 

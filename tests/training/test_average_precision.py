@@ -29,7 +29,7 @@ Box = tuple[int, int, int, int]
 
 
 def labels(**boxes: Box) -> NDArray[np.uint8]:
-    """A label map 40 x 60 with rectangles x0, y0, x1, y1."""
+    """Return a label map 40 x 60 with rectangles x0, y0, x1, y1."""
     result = np.zeros((40, 60), np.uint8)
     for name, (x0, y0, x1, y1) in boxes.items():
         result[y0:y1, x0:x1] = label_of(name)
@@ -89,7 +89,7 @@ def test_ignored_pixels_of_correct_part() -> None:
 
 
 def random_answers(count: int) -> list[Judged]:
-    """Rectangles that are moved a little, some left out, with confidences of all sizes."""
+    """Return slightly moved rectangles, some left out, with confidences of all sizes."""
     rng = np.random.default_rng(5)
     answers: list[Judged] = []
     for _ in range(count):

@@ -24,7 +24,7 @@ from training.calibration import (
 
 
 def verdicts(count: int, slope: float, offset: float) -> Verdicts:
-    """Confidences whose answers are right as often as `Platt(slope, offset)` says."""
+    """Return confidences whose answers are right as often as `Platt(slope, offset)` says."""
     rng = np.random.default_rng(3)
     confidence = rng.uniform(0.05, 0.99, count)
     right = rng.random(count) < Platt(slope, offset)(confidence)

@@ -13,7 +13,7 @@ from training.fast_depthwise import use_fast_depthwise
 
 
 def gradients(layer: nn.Module, x: Tensor, target: Tensor) -> list[Tensor]:
-    """Output, input gradient and weight gradient under bf16, as float32."""
+    """Return output, input gradient and weight gradient under bf16, as float32."""
     x = x.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         output = layer(x)

@@ -70,7 +70,7 @@ def test_confidence_of_reported_type() -> None:
 
 
 def answer(hood: slice, confidence: float, key: str = "x", missing: str = "") -> PartsAnswer:
-    """The true hood fills columns 0 to 20, the wheel is found as it is."""
+    """Return a photo with a true hood in columns 0 to 20, and a wheel that is found exactly."""
     truth, guess = np.zeros((2, 30, 40), np.uint8)
     truth[5:15, 0:20], guess[5:15, hood] = HOOD, HOOD
     truth[20:28, 4:12] = guess[20:28, 4:12] = WHEEL

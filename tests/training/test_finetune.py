@@ -16,7 +16,7 @@ from training.parts_data import read_rgb
 
 
 def write_coco(folder: Path) -> Path:
-    """One photo of a "hood" on a plain ground."""
+    """Return one photo of a "hood" on a plain ground."""
     photo = np.full((96, 128, 3), 90, np.uint8)
     photo[30:60, 20:90] = (20, 30, 200)
     cv2.imwrite(str(folder / "a.png"), photo)

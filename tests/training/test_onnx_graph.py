@@ -19,7 +19,7 @@ NAMES = ("parts", "types", "shapes")
 
 
 def folder_with_new_weights(folder: Path, name: str, seed: int) -> Path:
-    """A models folder as a training leaves it."""
+    """Return a models folder as a training leaves it."""
     folder.mkdir()
     fields = read_fields(name)
     (folder / f"{name}.json").write_text(json.dumps(fields))

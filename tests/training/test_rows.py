@@ -134,7 +134,7 @@ def test_sizes() -> None:
 
 
 def doors_answer(key: str, doors: int, shift: int) -> PartsAnswer:
-    """A back door of 10 columns, found `shift` columns to its side."""
+    """Return a back door of 10 columns, found `shift` columns to its side."""
     truth, guess = np.zeros((2, 20, 40), np.uint8)
     truth[5:15, 10:20], guess[5:15, 10 + shift : 20 + shift] = DOOR, DOOR
     confidences = {"back_left_door": 0.9}

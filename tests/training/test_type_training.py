@@ -50,7 +50,7 @@ def test_samples_have_type_and_doors(tmp_path: Path) -> None:
 
 
 def layout() -> Layout:
-    """A map 4 x 6 in which label 1 fills the upper left corner."""
+    """Return a map 4 x 6 in which label 1 fills the upper left corner."""
     labels = np.zeros((4, 6), np.uint8)
     labels[0, 0:2] = 1
     probabilities = (np.arange(19)[:, None, None] == labels).astype(np.uint8) * 255

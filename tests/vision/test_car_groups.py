@@ -10,7 +10,7 @@ from vision.labels import label_of
 
 
 def car(width: int = 40) -> NDArray[np.uint8]:
-    """Front of a car: glass above the hood above the bumper, a light, two wheels."""
+    """Return the front of a car: glass above the hood above the bumper, a light, two wheels."""
     labels = np.zeros((34, 44), np.uint8)
     labels[2:10, 2:width] = label_of("front_glass")
     labels[10:18, 2:width] = label_of("hood")

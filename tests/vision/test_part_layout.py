@@ -18,7 +18,7 @@ SIZE = (32, 48)
 def block(
     height: int, width: int, rows: slice, columns: slice, dtype: type = np.float32
 ) -> NDArray[np.float32]:
-    """Three labels: background, nothing, and a block."""
+    """Return three labels: background, nothing, and a block."""
     cells: NDArray[np.float32] = np.zeros((3, height, width), dtype)
     cells[0] = 1
     cells[:, rows, columns] = np.array([0, 0, 1])[:, None, None]

@@ -220,7 +220,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, runtime: Runtime
 
 
 def test_weights_in_another_order_are_refused(tmp_path: Path) -> None:
-    """The graph knows places, not names: where names moved, it must notice."""
+    """The graph refers to positions, not names, so moved names must be noticed."""
     models = tmp_path / "models"
     shutil.copytree(MODELS, models)
     weights = read_description("types").weights
@@ -248,7 +248,7 @@ SEGMENT = ("segment.py", "sample/car.png", "--format", "json")
 
 @pytest.fixture(scope="module")
 def slim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python in an environment without torch."""
+    """Return the Python of an environment without torch."""
     if "TEST_SLIM" not in os.environ:
         pytest.skip("TEST_SLIM=1 makes an environment")
     folder = tmp_path_factory.mktemp("slim") / "venv"

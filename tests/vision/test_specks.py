@@ -57,7 +57,7 @@ def test_largest_piece_stays() -> None:
 
 
 def test_part_that_touches_box_of_speck() -> None:
-    """A large piece of which only a corner is near a speck keeps that corner."""
+    """A large piece keeps a corner that is near a speck."""
     labels = door()
     labels[51:53, 12] = 9
     labels[50, 12] = 0

@@ -13,7 +13,7 @@ SIZES = [(960, 1280), (131, 97), (300, 1), (1, 50), (33, 40), (20, 24), (7, 500)
 
 
 def four_cells(coarse: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """(4, height, width) labels of the cells between whose centres each pixel's centre lies."""
+    """Return (4, height, width) labels of the cells around the centre of each pixel."""
     sides = []
     for pixels, cells in ((height, coarse.shape[0]), (width, coarse.shape[1])):
         before = np.floor((np.arange(pixels) + 0.5) * cells / pixels - 0.5).astype(int)
@@ -35,7 +35,7 @@ def by_planes(
 
 
 def smooth(rng: np.random.Generator, labels: int, height: int, width: int) -> NDArray[np.float32]:
-    """Logits like a network's: regions, not noise."""
+    """Return logits like a network's: regions, not noise."""
     noise = rng.normal(size=(labels, height, width)).astype(np.float32)
     return np.stack([cv2.GaussianBlur(plane, (0, 0), 2.5) for plane in noise]).astype(np.float32)
 

@@ -40,7 +40,7 @@ def get(server: Server, path: str, **options: Any) -> requests.Response:
 
 
 def metric(server: Server, name: str) -> float:
-    """The value of a line of /metrics."""
+    """Return the value of a line of /metrics."""
     (value,) = re.findall(rf"^{re.escape(name)} (.*)$", get(server, "/metrics").text, re.MULTILINE)
     return float(value)
 
@@ -54,7 +54,7 @@ def real_cluster(
     start_server: StartServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Server, Server]]:
-    """Two web processes and a worker with the real networks, on a Redis with a password."""
+    """Yield two web processes and a worker with the real networks, on a Redis with a password."""
     redis = make_redis("--requirepass", "secret-word")
     folder = tmp_path_factory.mktemp("real")
     environment = {
@@ -80,7 +80,7 @@ def real_cluster(
 
 
 def answers(server: Server, image_hash: str) -> dict[str, tuple[int, str, bytes]]:
-    """Every answer that there is about a photo."""
+    """Return every answer about a photo."""
     paths = ["status", "events", "segments", "segments?tolerance=0&topology=shared", "mask.png"]
     paths += [f"segments?format={name}" for name in FORMATS]
     paths += ["masks/hood.png", "masks/left_mirror.png", "overlay.png", "segments?format=x"]
@@ -174,7 +174,7 @@ class Cluster:
         return worker
 
     def workers(self, since: float = 0.0) -> set[str]:
-        """Names of the workers that were heard of since a time (Unix)."""
+        """Return the names of the workers that reported since a time (Unix)."""
         client: Any = self.redis.client
         return set(client.zrangebyscore("carseg:workers", since, "+inf"))
 
@@ -212,7 +212,7 @@ class Cluster:
 def shared(
     make_redis: Callable[..., RedisServer], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[RedisServer, Path, list[Server]]:
-    """A Redis, a folder and a web process for all tests here; who ends it, is given another one."""
+    """Provide a Redis, a folder and a web process; a test that ends one gets another one."""
     return make_redis(), tmp_path_factory.mktemp("cluster"), []
 
 
@@ -271,7 +271,7 @@ def test_photo_that_kills_workers_is_given_up(cluster: Cluster) -> None:
 def test_killed_web_process_loses_no_photo(
     cluster: Cluster, start_server: StartServer, tmp_path: Path
 ) -> None:
-    """Also where it dies between the acceptance of a photo and the task for Celery."""
+    """The same if it dies between the acceptance of a photo and its Celery task."""
     hashes = [cluster.post(width) for width in (30, 31)]
     cluster.server.stop(signal.SIGKILL)
     cluster.redis.client.delete(TASKS)
@@ -309,7 +309,7 @@ def test_photo_is_processed_again_until_version_matches(cluster: Cluster) -> Non
 
 
 def test_one_task_per_waiting_photo(cluster: Cluster) -> None:
-    """Not another one each time that somebody looks whether some are missing."""
+    """Checks for missing tasks add no second one."""
     cluster.worker()
     hashes = [cluster.held_up(30), *(cluster.post(width) for width in range(31, 36))]
     client: Any = cluster.redis.client
@@ -351,7 +351,7 @@ def test_redis_restart(cluster: Cluster) -> None:
 
 
 def test_disconnected_worker(cluster: Cluster) -> None:
-    """Its photo goes to another one, and its own result, which comes later, changes nothing."""
+    """Another worker processes its photo, and its own late result is ignored."""
     cable = Cable(cluster.redis.port)
     cluster.worker(cable.port)
     hashes = [cluster.held_up(30)]
@@ -383,7 +383,7 @@ def test_hanging_redis_blocks_requests_briefly(cluster: Cluster) -> None:
 
 
 def test_full_redis(cluster: Cluster) -> None:
-    """Photos are refused as with a full disk; those that were taken still end."""
+    """Photos are refused as with a full disk; accepted photos still end."""
     worker = cluster.worker()
     hashes = [cluster.held_up(30)]
     client: Any = cluster.redis.client
@@ -427,7 +427,7 @@ def test_worker_without_models_takes_no_photos(cluster: Cluster) -> None:
 
 
 def test_workers_start_and_stop(cluster: Cluster) -> None:
-    """A stop finishes what runs, and nothing else."""
+    """A stop finishes the running photo only."""
     assert get(cluster.server, "/ready").json() == {"error": NO_WORKER}
     cluster.stages.hang(30)
     hashes = [cluster.post(30), cluster.post(31)]
@@ -496,7 +496,7 @@ def test_web_process_reads_descriptions_of_models(
 
 
 def test_no_cluster_import_without_broker(tmp_path: Path) -> None:
-    """Nor need it be installed: here it can't be imported."""
+    """The packages need not be installed: here they can't be imported."""
     code = """
 import sys
 for name in ("celery", "kombu", "redis", "billiard"):

@@ -63,7 +63,7 @@ class Turns:
             self.stages.throw(width, None)
 
     def ended(self) -> list[tuple[str, str]]:
-        """Hash and outcome of what has ended, in that order."""
+        """Return hash and outcome of each ended photo, in order."""
         return self.log.outcomes()
 
 
@@ -158,7 +158,7 @@ def test_unfinished_photo_is_not_restarted_by_another_version(
 
 
 def test_result_without_version_is_made_again(turns: Turns) -> None:
-    """It is from before photos in Redis had one."""
+    """Earlier releases stored photos in Redis without a version."""
     (name,) = turns.post(30)
     turns.turn("first/")
     turns.redis.hdel(f"carseg:photo:{name}", "version")
