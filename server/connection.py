@@ -23,15 +23,15 @@ from waitress.utilities import Error
 from api.headers import SECURITY_HEADERS
 from server.request_body import BodyBudget, DrainingParser
 
-NO_ROOM = "carseg.no_room"  # key in the WSGI environment: why the body was not kept
+BODY_REFUSED = "carseg.body_refused"  # key in the WSGI environment: why the body was not kept
 
-_SLOWEST = 16 * 1024  # bytes that a client must send or receive in `Limits.seconds`
+_SLOWEST = 16 * 1024  # bytes that a client must send or receive in `ClientLimits.seconds`
 _MOST_QUEUED = 4  # requests that a client may send before it has its answers
 _LINGER = 2.0  # seconds in which input is read and discarded after a refusal
 
 
 @dataclass(frozen=True)
-class Limits:
+class ClientLimits:
     """Limits for clients.
 
     Attributes:
@@ -56,7 +56,7 @@ class _Task(WSGITask):
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
         if self.request.refused in ("busy", "full"):
-            environ[NO_ROOM] = self.request.refused
+            environ[BODY_REFUSED] = self.request.refused
         return environ
 
 
@@ -76,7 +76,7 @@ class _JsonErrorTask(ErrorTask):
 
 
 @dataclass
-class _Pace:
+class _PaceCheck:
     """A check that a client moves at least `_SLOWEST` bytes in each span of time."""
 
     seconds: float
@@ -103,13 +103,15 @@ class LimitedChannel(HTTPChannel):
     request: DrainingParser | None
     requests: list[DrainingParser]
 
-    def __init__(self, *args: Any, limits: Limits, bodies: BodyBudget, **keywords: Any) -> None:
+    def __init__(
+        self, *args: Any, limits: ClientLimits, bodies: BodyBudget, **keywords: Any
+    ) -> None:
         self.parser_class: Callable[[Any], DrainingParser] = partial(DrainingParser, bodies=bodies)
         self._limits = limits
         self._next_look = 0.0
         self._sent = 0
-        self._sending: _Pace | None = None
-        self._receiving: _Pace | None = None
+        self._sending: _PaceCheck | None = None
+        self._receiving: _PaceCheck | None = None
         self._lingers_until: float | None = None
         super().__init__(*args, **keywords)
         if len(self.server.active_channels) > limits.connections:
@@ -127,7 +129,7 @@ class LimitedChannel(HTTPChannel):
     def _look(self, now: float) -> None:
         """Disconnect the client, or time out its request, if it is too slow."""
         if self.total_outbufs_len:
-            self._sending = self._sending or _Pace(self._limits.seconds, now, self._sent)
+            self._sending = self._sending or _PaceCheck(self._limits.seconds, now, self._sent)
             self.will_close |= self._sending.is_too_slow(now, self._sent)
             return
         self._sending = None
@@ -140,7 +142,7 @@ class LimitedChannel(HTTPChannel):
                 self._time_out()
         else:
             moved = self.request.body_bytes_received
-            self._receiving = self._receiving or _Pace(self._limits.seconds, now, moved)
+            self._receiving = self._receiving or _PaceCheck(self._limits.seconds, now, moved)
             if self._receiving.is_too_slow(now, moved):
                 self._time_out()
 
@@ -178,10 +180,10 @@ class LimitedChannel(HTTPChannel):
             if channel is not self and not channel.requests and not channel.will_close
         ]
         if others:
-            victim = min(others, key=lambda channel: channel.claim())
+            victim = min(others, key=lambda channel: channel.keep_priority())
             victim.will_close = True
 
-    def claim(self) -> tuple[int, float]:
+    def keep_priority(self) -> tuple[int, float]:
         """Return the priority to stay open; the connection with the lowest is closed first.
 
         Returns:

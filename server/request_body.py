@@ -24,7 +24,7 @@ _MANY_CHUNKS, _SMALL_CHUNK = 10_000, 64  # more chunks, of fewer bytes on averag
 Reason = Literal["large", "busy", "full"]
 
 
-class _Nothing:
+class _NullBuffer:
     """A buffer that discards its input."""
 
     def append(self, data: bytes) -> None:
@@ -54,20 +54,20 @@ class BodyBudget:
             memory: bytes of these that may be in memory; the others are in files.
         """
         self._free, self._free_memory = limit, memory
-        self._arriving: dict[Body, None] = {}  # in the order in which they began
+        self._arriving: dict[BudgetedBody, None] = {}  # in the order in which they began
         self._lock = threading.RLock()
 
-    def begin(self, body: Body) -> None:
+    def begin(self, body: BudgetedBody) -> None:
         """Register a body that begins to arrive."""
         with self._lock:
             self._arriving[body] = None
 
-    def complete(self, body: Body) -> None:
+    def complete(self, body: BudgetedBody) -> None:
         """Mark a body as complete; it can no longer be evicted."""
         with self._lock:
             self._arriving.pop(body, None)
 
-    def take(self, body: Body, size: int) -> bool:
+    def take(self, body: BudgetedBody, size: int) -> bool:
         """Reserve bytes, and evict older uploads if needed.
 
         Returns:
@@ -95,14 +95,14 @@ class BodyBudget:
         with self._lock:
             self._free_memory += size
 
-    def give_back(self, body: Body, size: int) -> None:
+    def give_back(self, body: BudgetedBody, size: int) -> None:
         """Release the bytes of a closed body."""
         with self._lock:
             self._arriving.pop(body, None)
             self._free += size
 
 
-class Body(OverflowableBuffer):
+class BudgetedBody(OverflowableBuffer):
     """A request body, in memory while it is small and memory is left, else in an unnamed file.
 
     Attributes:
@@ -145,7 +145,7 @@ class Body(OverflowableBuffer):
         """Refuse the body: discard the bytes received so far and all later ones."""
         self.refused = reason
         self.close()
-        self.buf = _Nothing()
+        self.buf = _NullBuffer()
 
     def _leave_memory(self) -> None:
         size, self._in_memory = self._in_memory, 0
@@ -178,7 +178,7 @@ class DrainingParser(HTTPRequestParser):
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
         if self.body_rcv is not None:
-            self.body_rcv.buf = Body(self.adj.inbuf_overflow, self._bodies)
+            self.body_rcv.buf = BudgetedBody(self.adj.inbuf_overflow, self._bodies)
 
     @property
     def refused(self) -> Reason | None:
@@ -196,7 +196,7 @@ class DrainingParser(HTTPRequestParser):
                 self.completed = False
                 self._discarding = True
                 body.getbuf().give_up("large")
-        elif self.chunked and not self.error and _is_torture(body):
+        elif self.chunked and not self.error and _is_abusive_chunking(body):
             self.error = BadRequest("")
             self.completed = True
         if self.completed:
@@ -216,9 +216,9 @@ class DrainingParser(HTTPRequestParser):
         return consumed
 
 
-def _is_torture(receiver: Any) -> bool:
+def _is_abusive_chunking(receiver: Any) -> bool:
     """Return whether a chunked body has overlong lines or too many tiny chunks."""
-    body: Body = receiver.getbuf()
+    body: BudgetedBody = receiver.getbuf()
     return (
         len(receiver.control_line) > _LONGEST_CHUNK_LINE
         or len(receiver.trailer) > _LONGEST_CHUNK_LINE

@@ -23,7 +23,7 @@ from waitress.task import ThreadedTaskDispatcher
 
 from api.errors import ApiError
 from jobs.engine import Engine
-from server.connection import NO_ROOM, LimitedChannel, Limits
+from server.connection import BODY_REFUSED, ClientLimits, LimitedChannel
 from server.request_body import BodyBudget
 from settings import Settings, SettingsError
 
@@ -74,14 +74,14 @@ def serve(app: Flask, jobs: Engine, settings: Settings, sockets: list[socket.soc
 
     A second signal ends the process at once. Unfinished photos are on disk for the next start.
     """
-    limits = Limits(settings.client_seconds, _allowed_connections(settings.connections))
+    limits = ClientLimits(settings.client_seconds, _allowed_connections(settings.connections))
     bodies = BodyBudget(
         limit=_BODIES * settings.max_body_bytes + _BATCHES * settings.batch_body_bytes,
         memory=_IN_MEMORY,
     )
     # Larger bodies are kept in unnamed files. Not in /tmp, which is in memory on many machines.
     tempfile.tempdir = str(settings.uploads)
-    app.before_request(_refuse_without_room)
+    app.before_request(_refuse_unkept_body)
     connections: dict[int, Any] = {}
     server = create_server(
         app,
@@ -132,9 +132,9 @@ def _allowed_connections(wanted: int) -> int:
     return wanted
 
 
-def _refuse_without_room() -> None:
+def _refuse_unkept_body() -> None:
     """Refuse a request whose body could not be kept. Raises ApiError."""
-    reason = request.environ.get(NO_ROOM)
+    reason = request.environ.get(BODY_REFUSED)
     if reason == "full":
         raise ApiError(507, "The disk of the service has no space for this request.")
     if reason:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from server.request_body import Body, BodyBudget
+from server.request_body import BodyBudget, BudgetedBody
 from tests.support.http import body
 from tests.support.pictures import encoded, noise
 from tests.support.server import Server
@@ -216,8 +216,8 @@ def test_bodies_share_memory_budget() -> None:
     bodies = BodyBudget(limit=100_000, memory=40_000)
     with ExitStack() as stack:
 
-        def body(size: int) -> Body:
-            made = Body(30_000, bodies)
+        def body(size: int) -> BudgetedBody:
+            made = BudgetedBody(30_000, bodies)
             stack.callback(made.close)
             sent = b"".join(b"%d," % number for number in range(size))[:size]
             for start in range(0, size, 9000):
