@@ -7,9 +7,10 @@ exceptions, and `error_response` builds every error answer of the app.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from jobs.engine import ClosingError, QueueFullError
@@ -31,6 +32,8 @@ _MESSAGES = {
     413: "The request is too large.",
     415: "The content type is not supported.",
 }
+HASH = re.compile(r"[0-9a-f]{64}")  # of a photo
+_ONE_NAME = re.compile(r"/[^/]+")
 _OWN_HEADERS = ("content-type", "content-length")  # of the JSON, not of werkzeug's HTML
 
 
@@ -131,8 +134,8 @@ def to_api_error(error: Exception) -> ApiError:
 def _from_http(error: HTTPException) -> ApiError:
     """Return the error answer for an exception of werkzeug, such as an unknown address."""
     if isinstance(error, MethodNotAllowed):
-        if request.method in ("GET", "HEAD"):
-            return _from_http(NotFound())  # the address is for POST or DELETE only
+        if request.method in ("GET", "HEAD") or _is_unknown_name():
+            return _from_http(NotFound())  # the address is for other methods, or for no photo
         message = f"{request.method} is not allowed at this address."
     elif (error.code or 500) >= 500:
         message = UNEXPECTED
@@ -140,6 +143,13 @@ def _from_http(error: HTTPException) -> ApiError:
         message = _MESSAGES.get(error.code or 500, f"{error.name}.")
     headers = [(k, v) for k, v in error.get_headers() if k.lower() not in _OWN_HEADERS]
     return ApiError(error.code or 500, message, headers=headers)  # headers such as Allow
+
+
+def _is_unknown_name() -> bool:
+    """Return whether the address is a single name that is neither a route nor a photo's hash."""
+    if not _ONE_NAME.fullmatch(request.path) or HASH.fullmatch(request.path[1:]):
+        return False
+    return all(rule.rule != request.path for rule in current_app.url_map.iter_rules())
 
 
 def register_errors(app: Flask) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterator
 from flask import Response, jsonify, request
 
 from api import schema
-from api.errors import ApiError, unknown_photo
+from api.errors import HASH, ApiError, unknown_photo
 from api.keys import current_owner
 from api.openapi import ApiBlueprint
 from api.request_json import posted_texts
@@ -33,7 +32,6 @@ HEARTBEAT = 5.0  # seconds between keep-alive lines, which detect closed connect
 
 _RETRY_AFTER = 2  # seconds; Retry-After of a refused stream
 _MOST_ASKED = 1000  # photos in one request
-_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class TooManyWaitingError(ApiError):
@@ -168,7 +166,7 @@ def get_status(path: ImagePath) -> Response:
 def post_status() -> Response:
     """Return one entry for each hash, in order, as from `/<image_hash>/status` without `wait`."""
     hashes = posted_texts("image_hashes", _MOST_ASKED, "<hash>")
-    asked = [name for name in hashes if _HASH.fullmatch(name)]
+    asked = [name for name in hashes if HASH.fullmatch(name)]
     statuses = service().engine.find_many(asked, current_owner())
     found = dict(zip(asked, statuses, strict=True))
     return jsonify(photos=[_entry(name, found.get(name)) for name in hashes])

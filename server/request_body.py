@@ -179,6 +179,15 @@ class DrainingParser(HTTPRequestParser):
         super().parse_header(header_plus)
         if self.body_rcv is not None:
             self.body_rcv.buf = BudgetedBody(self.adj.inbuf_overflow, self._bodies)
+        if self._has_two_lengths():
+            # A proxy may see another end of this request, so the rest is not read as a request
+            # (RFC 9112, section 6.1).
+            self.headers["CONNECTION"] = "close"
+
+    def _has_two_lengths(self) -> bool:
+        """Return whether the headers have Content-Length as well as Transfer-Encoding."""
+        is_coded = self.chunked or "TRANSFER_ENCODING" in self.headers  # kept only in HTTP/1.0
+        return is_coded and "CONTENT_LENGTH" in self.headers
 
     @property
     def refused(self) -> Reason | None:

@@ -34,6 +34,8 @@ _BATCHES = 4  # batches of the largest size that fit in addition
 _IN_MEMORY = 16 * 1024 * 1024  # bytes of small bodies kept in memory for speed, not in files
 _SMALL_BODY = 1024 * 1024  # bytes up to which a body may stay in memory
 _DESCRIPTORS = 3  # open files that a connection may need: socket, body, answer
+_BUSY = "The service is receiving too many photos; try again in a moment."
+_BUSY_SECONDS = 2  # Retry-After while the budget of request bodies is spent
 _GRACE = 5.0  # seconds to finish open requests when the service stops
 
 
@@ -138,7 +140,7 @@ def _refuse_unkept_body() -> None:
     if reason == "full":
         raise ApiError(507, "The disk of the service has no space for this request.")
     if reason:
-        raise ApiError(503, "The service is receiving too many photos; try again in a moment.")
+        raise ApiError(503, _BUSY, _BUSY_SECONDS)
 
 
 def _announce(listener: socket.socket, *, with_key: bool) -> None:

@@ -202,6 +202,24 @@ def test_unfinished_uploads_stay_within_budget(impatient: Server) -> None:
     assert memory(impatient) - before < 40
 
 
+def test_evicted_upload_may_come_again(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    """20 MB of unfinished uploads evict the oldest; the budget is 14 MB."""
+    server = start_server(tmp_path / "data", CARSEG_MAX_UPLOAD_MB="0.5", CARSEG_BATCH_MB="0.05")
+    with ExitStack() as stack:
+        start = posting(800_001, 800_000)
+        oldest, *_ = [stack.enter_context(connect(server, start)) for _ in range(25)]
+        for _ in range(10):  # each answer takes a round, in which 128 kB of each upload are read
+            assert requests.get(server.url, timeout=60).status_code == 200
+        oldest.sendall(b" ")
+        oldest.shutdown(socket.SHUT_WR)
+        received = b""
+        while chunk := oldest.recv(65_536):
+            received += chunk
+    assert received.split()[1] == b"503"
+    assert b"\r\nRetry-After: 2\r\n" in received
+    server.kill()
+
+
 def test_unfinished_small_uploads_stay_within_memory(impatient: Server) -> None:
     """Of 50 MB, 16 may be in memory; the others are in files, or refused."""
     before = memory(impatient)

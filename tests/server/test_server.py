@@ -89,6 +89,34 @@ def test_malformed_http(server: Server, request_: bytes, status: int) -> None:
     assert set(json.loads(content)) == {"error"}
 
 
+@pytest.mark.parametrize(
+    ("version", "framing", "status"),
+    [
+        ("1.1", "Content-Length: 5\r\nTransfer-Encoding: chunked", b"415"),
+        ("1.1", "Transfer-Encoding: chunked\r\nContent-Length: 500", b"415"),
+        (
+            "1.0",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive",
+            b"415",
+        ),
+    ],
+)
+def test_two_lengths_close_connection(
+    server: Server, version: str, framing: str, status: bytes
+) -> None:
+    """The second request may be one that a proxy took for a part of the first."""
+    first = f"POST / HTTP/{version}\r\nHost: localhost\r\n{framing}\r\n\r\n".encode() + b"0\r\n\r\n"
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(first + b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    assert answer.split()[1] == status
+    assert answer.count(b"HTTP/1.") == 1
+    assert b"Connection: close" in answer
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_loses_no_photo(
     start_server: Callable[..., Server], tmp_path: Path, sample: bytes, number: signal.Signals
