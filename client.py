@@ -41,17 +41,17 @@ Point = tuple[float, float]
 Photo = str | Path | bytes
 
 _FIRST_POLL, _LAST_POLL = 0.1, 2.0  # seconds between two requests for a status
-_LONGEST_BREAK = 60  # seconds before a retry, even if the service asks for more
+_LONGEST_PAUSE = 60  # seconds before a retry, even if the service asks for more
 _BATCH_PHOTOS, _BATCH_BYTES = 32, 16 * 1024 * 1024  # limits of one POST /batch
 _AT_ONCE = 100  # photos in the service concurrently; half of its default queue
-_ASKED = 1000  # hashes in one request for statuses
-_CROWD_POLL = 0.25  # seconds between two such requests while photos end
-_LOST = "The service took the photo, and then knew nothing of it."
+_STATUSES = 1000  # hashes in one request for statuses
+_BUSY_POLL = 0.25  # seconds between two such requests while photos end
+_LOST = "The service accepted the photo, but lost it before it was finished."
 _TRIES = 3  # times that a photo is sent if the service forgets it
 
 
 class CarSegError(Exception):
-    """The service did not answer, refused a request, or failed on a photo.
+    """Error for a service that did not answer, refused a request, or failed on a photo.
 
     Attributes:
         message: one sentence, from the service if it sent one.
@@ -177,7 +177,7 @@ class Outcome:
 class CarSeg:
     """A running service. Thread-safe.
 
-    A request is retried if its connection fails, or if it is answered with 429 or 503. The break
+    A request is retried if its connection fails, or if it is answered with 429 or 503. The pause
     before a retry doubles each time, unless the service sends Retry-After. Posting a photo twice
     does no harm, because the service identifies photos by their content.
     """
@@ -212,8 +212,8 @@ class CarSeg:
             allowed_methods=None,  # POST as well
             backoff_factor=0.25,
             backoff_jitter=0.25,
-            backoff_max=_LONGEST_BREAK,
-            retry_after_max=_LONGEST_BREAK,
+            backoff_max=_LONGEST_PAUSE,
+            retry_after_max=_LONGEST_PAUSE,
             raise_on_status=False,
         )
         self._sessions: list[requests.Session] = []
@@ -230,7 +230,7 @@ class CarSeg:
             timeout: seconds to wait at most; None to wait without limit.
 
         Raises:
-            CarSegError: the service refused the photo, failed on it, or was not there.
+            CarSegError: the service refused the photo, failed on it, or could not be reached.
             TimeoutError: the photo was not ready in time.
             OSError: the file can't be read.
         """
@@ -240,7 +240,7 @@ class CarSeg:
 
     def submit(self, photo: Photo) -> str:
         """Post a photo, and return its hash at once. Raises CarSegError, OSError."""
-        answer = self._ask("POST", "/", json={"image": _base64(_bytes(photo))})
+        answer = self._request("POST", "/", json={"image": _base64(_bytes(photo))})
         image_hash: str = _json(answer)["image_hash"]
         return image_hash
 
@@ -277,13 +277,13 @@ class CarSeg:
 
     def finish_many(self, photos: Iterable[Photo], *, at_once: int = _AT_ONCE) -> Iterator[Outcome]:
         """Do the same as `segment_many`, but fetch no results."""
-        crowd = _Crowd(self, photos, at_once)
+        transfer = _Transfer(self, photos, at_once)
         while True:
-            yield from crowd.post()
-            yield from crowd.ended()
-            if not crowd:
+            yield from transfer.send()
+            yield from transfer.finished()
+            if transfer.is_done:
                 return
-            crowd.rest()
+            transfer.pause()
 
     def submit_many(self, photos: Sequence[Photo]) -> list[str | CarSegError]:
         """Post photos in one request, and return a hash or an error for each.
@@ -296,7 +296,7 @@ class CarSeg:
             OSError: a file can't be read.
         """
         images = [_base64(_bytes(photo)) for photo in photos]
-        answer = _json(self._ask("POST", "/batch", json={"images": images}))
+        answer = _json(self._request("POST", "/batch", json={"images": images}))
         return [
             CarSegError(entry["error"], entry["code"], entry.get("retry_after"))
             if "error" in entry
@@ -312,7 +312,7 @@ class CarSeg:
         Raises:
             CarSegError: the request failed.
         """
-        answer = _json(self._ask("POST", "/status", json={"image_hashes": list(image_hashes)}))
+        answer = _json(self._request("POST", "/status", json={"image_hashes": list(image_hashes)}))
         return [
             None if "error" in entry else Status(entry["status"], entry["message"])
             for entry in answer["photos"]
@@ -320,7 +320,7 @@ class CarSeg:
 
     def status(self, image_hash: str) -> Status:
         """Return the status of a photo. Raises CarSegError."""
-        document = _json(self._ask("GET", f"/{image_hash}/status"))
+        document = _json(self._request("GET", f"/{image_hash}/status"))
         return Status(document["status"], document["message"])
 
     def wait(self, image_hash: str, *, timeout: float | None = None) -> None:
@@ -328,11 +328,11 @@ class CarSeg:
         start = time.monotonic()
         pause = _FIRST_POLL
         while True:
-            standing = self.status(image_hash)
-            if standing.status == "Ready":
+            now = self.status(image_hash)
+            if now.status == "Ready":
                 return
-            if standing.status == "Error":
-                raise CarSegError(standing.message)
+            if now.status == "Error":
+                raise CarSegError(now.message)
             if timeout is not None and time.monotonic() - start + pause > timeout:
                 raise TimeoutError(f"The photo is not ready after {timeout:g} seconds.")
             time.sleep(pause)
@@ -340,13 +340,13 @@ class CarSeg:
 
     def result(self, image_hash: str, options: Options = PLAIN) -> Result:
         """Return the result of a photo that is Ready. Raises CarSegError."""
-        answer = self._ask("GET", f"/{image_hash}/segments", params=options.query())
+        answer = self._request("GET", f"/{image_hash}/segments", params=options.query())
         return Result.from_json(_json(answer))
 
     def export(self, image_hash: str, name: str, options: Options = PLAIN) -> bytes:
         """Return the result in a format such as `coco` or `svg`. Raises CarSegError."""
         query = {"format": name} | options.query()
-        return self._ask("GET", f"/{image_hash}/segments", params=query).content
+        return self._request("GET", f"/{image_hash}/segments", params=query).content
 
     def picture(self, image_hash: str, name: str, options: Options = PLAIN) -> bytes:
         """Fetch a PNG.
@@ -361,11 +361,11 @@ class CarSeg:
             CarSegError: there is no such picture, or it does not take the option.
         """
         path = f"/{image_hash}/{name}.png"
-        return self._ask("GET", path, params=options.query()).content
+        return self._request("GET", path, params=options.query()).content
 
     def ready(self) -> list[str]:
         """Return the hashes of all photos that are Ready. Raises CarSegError."""
-        hashes: list[str] = _json(self._ask("GET", "/"))
+        hashes: list[str] = _json(self._request("GET", "/"))
         return hashes
 
     def close(self) -> None:
@@ -384,7 +384,7 @@ class CarSeg:
     ) -> None:
         self.close()
 
-    def _ask(self, method: str, path: str, **arguments: Any) -> requests.Response:
+    def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
             answer = self._session().request(
                 method, self._url + path, timeout=self._timeout, **arguments
@@ -413,40 +413,41 @@ class CarSeg:
         return session
 
 
-class _Crowd:
-    """Many photos of one call: those to be sent, to be sent again, and in the service."""
+class _Transfer:
+    """The photos of one call: those to be sent, to be sent again, and in the service."""
 
     def __init__(self, service: CarSeg, photos: Iterable[Photo], at_once: int) -> None:
         self._service, self._at_once = service, at_once
         self._new = (Outcome(number, photo) for number, photo in enumerate(photos))
-        self._again: deque[Outcome] = deque()  # refused for now; sent before new ones
-        self._there: dict[str, list[Outcome]] = {}  # in the service, by hash, oldest first
+        self._retries: deque[Outcome] = deque()  # refused for now; sent before new ones
+        self._in_service: dict[str, list[Outcome]] = {}  # in the service, by hash, oldest first
         self._losses: Counter[int] = Counter()  # times the service forgot a photo, by its number
-        self._pause = _FIRST_POLL
+        self._next_pause = _FIRST_POLL
         self._not_before = 0.0  # time.monotonic() until which nothing is sent
-        self._all_taken = False
+        self._all_read = False
 
-    def __bool__(self) -> bool:
-        """Return whether any photos are left."""
-        return bool(self._there or self._again or not self._all_taken)
+    @property
+    def is_done(self) -> bool:
+        """True if no photos are left."""
+        return self._all_read and not self._in_service and not self._retries
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """Wait a moment, longer each time while no photo ends."""
-        time.sleep(self._pause)
-        self._pause = min(self._pause * 1.5, _LAST_POLL)
+        time.sleep(self._next_pause)
+        self._next_pause = min(self._next_pause * 1.5, _LAST_POLL)
 
-    def post(self) -> Iterator[Outcome]:
+    def send(self) -> Iterator[Outcome]:
         """Send batches while there is room, and yield the photos that fail for good."""
         while time.monotonic() >= self._not_before:
-            room = self._at_once - len(self._there)
+            room = self._at_once - len(self._in_service)
             if room < max(1, min(_BATCH_PHOTOS, self._at_once // 2)):
                 return  # wait for room for a larger batch
             batch: list[tuple[Outcome, bytes]] = []
             size = 0
             while len(batch) < min(room, _BATCH_PHOTOS) and size < _BATCH_BYTES:
-                outcome = self._again.popleft() if self._again else next(self._new, None)
+                outcome = self._retries.popleft() if self._retries else next(self._new, None)
                 if outcome is None:
-                    self._all_taken = True
+                    self._all_read = True
                     break
                 try:
                     data = _bytes(outcome.photo)
@@ -457,9 +458,9 @@ class _Crowd:
                 size += len(data)
             if not batch:
                 return
-            yield from self._send(batch)
+            yield from self._send_batch(batch)
 
-    def _send(self, batch: list[tuple[Outcome, bytes]]) -> Iterator[Outcome]:
+    def _send_batch(self, batch: list[tuple[Outcome, bytes]]) -> Iterator[Outcome]:
         try:
             answers = self._service.submit_many([data for _, data in batch])
         except CarSegError as error:
@@ -467,8 +468,8 @@ class _Crowd:
                 raise
             if len(batch) > 1:  # this service accepts only smaller batches
                 middle = len(batch) // 2
-                yield from self._send(batch[:middle])
-                yield from self._send(batch[middle:])
+                yield from self._send_batch(batch[:middle])
+                yield from self._send_batch(batch[middle:])
                 return
             try:  # a photo may be larger than a batch
                 answers = [self._service.submit(batch[0][1])]
@@ -478,30 +479,30 @@ class _Crowd:
                 answers = [alone]
         for (outcome, _), answer in zip(batch, answers, strict=True):
             if isinstance(answer, str):
-                self._there.setdefault(answer, []).append(replace(outcome, image_hash=answer))
+                self._in_service.setdefault(answer, []).append(replace(outcome, image_hash=answer))
             elif answer.status in (429, 503):
-                self._again.append(outcome)
-                wait = min(answer.retry_after or 1.0, _LONGEST_BREAK)
+                self._retries.append(outcome)
+                wait = min(answer.retry_after or 1.0, _LONGEST_PAUSE)
                 self._not_before = max(self._not_before, time.monotonic() + wait)
             else:
                 yield replace(outcome, error=answer)
 
-    def ended(self) -> Iterator[Outcome]:
-        """Yield the photos that have ended since. A photo that the service lost is sent again."""
-        hashes = list(self._there)
-        for start in range(0, len(hashes), _ASKED):
-            asked = hashes[start : start + _ASKED]
+    def finished(self) -> Iterator[Outcome]:
+        """Yield the photos that have ended. A photo that the service lost is sent again."""
+        hashes = list(self._in_service)
+        for start in range(0, len(hashes), _STATUSES):
+            asked = hashes[start : start + _STATUSES]
             for image_hash, now in zip(asked, self._service.statuses(asked), strict=True):
                 if now is not None and now.status not in ("Ready", "Error"):
                     continue
-                self._pause = _CROWD_POLL
-                for outcome in self._there.pop(image_hash):
+                self._next_pause = _BUSY_POLL
+                for outcome in self._in_service.pop(image_hash):
                     if now is not None:
                         error = None if now.status == "Ready" else CarSegError(now.message)
                         yield replace(outcome, error=error)
                     elif self._losses[outcome.number] < _TRIES - 1:
                         self._losses[outcome.number] += 1
-                        self._again.append(replace(outcome, image_hash=None))
+                        self._retries.append(replace(outcome, image_hash=None))
                     else:
                         yield replace(outcome, error=CarSegError(_LOST, 404))
 
@@ -532,7 +533,9 @@ def _json(answer: requests.Response) -> Any:
     try:
         return answer.json()
     except ValueError:
-        raise CarSegError("The answer is not from this service.", answer.status_code) from None
+        raise CarSegError(
+            "The response is not from this service. Please check its address.", answer.status_code
+        ) from None
 
 
 def _part(document: Mapping[str, Any]) -> Part:

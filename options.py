@@ -117,8 +117,8 @@ def parse(texts: Mapping[str, Iterable[str]], names: Collection[str] | None = No
     values: dict[str, Any] = {}
     known = [name for name in OPTION_SPECS if names is None or name in names]
     for name, given in texts.items():
-        knob = OPTION_SPECS.get(name)
-        if knob is None or name not in known:
+        spec = OPTION_SPECS.get(name)
+        if spec is None or name not in known:
             raise OptionError(
                 f"There is no option {name[:40]!r}; the options are {', '.join(known)}."
             )
@@ -126,15 +126,15 @@ def parse(texts: Mapping[str, Iterable[str]], names: Collection[str] | None = No
         if more:
             raise OptionError(f"{name} is given more than once.")
         try:
-            values[name] = knob.read(text)
+            values[name] = spec.read(text)
             Options(**{name: values[name]})
         except ValueError:  # an OptionError, too
-            raise _refused(knob, text) from None
+            raise _refused(spec, text) from None
     return Options(**values)
 
 
-def _refused(knob: OptionSpec, value: object) -> OptionError:
-    return OptionError(f"{knob.name} must be {knob.allowed}, not {str(value)[:40]!r}.")
+def _refused(spec: OptionSpec, value: object) -> OptionError:
+    return OptionError(f"{spec.name} must be {spec.allowed}, not {str(value)[:40]!r}.")
 
 
 def _is_file_name(name: str) -> bool:
@@ -174,13 +174,13 @@ def _read_switch(text: str) -> bool:
 
 
 OPTION_SPECS: dict[str, OptionSpec] = {
-    knob.name: knob
-    for knob in (
+    spec.name: spec
+    for spec in (
         OptionSpec(
             "tolerance",
             _read_float,
             "a number of pixels from 0 to 1000",
-            "pixels that an outline may stray from its mask; 0 gives the exact outline",
+            "pixels that an outline may stray from its mask; 0 keeps the exact outline",
             {"type": "number", "minimum": 0, "maximum": 1000},
         ),
         OptionSpec(
@@ -201,7 +201,7 @@ OPTION_SPECS: dict[str, OptionSpec] = {
             "min_confidence",
             _read_float,
             "a number from 0 to 1",
-            "leave out parts with less confidence; 0 gives all parts",
+            "leave out parts with less confidence; 0 keeps all parts",
             {"type": "number", "minimum": 0, "maximum": 1, "default": DEFAULT_CONFIDENCE},
         ),
         OptionSpec(
@@ -215,7 +215,7 @@ OPTION_SPECS: dict[str, OptionSpec] = {
             "topology",
             str,
             "independent or shared",
-            "shared gives neighbouring parts the very same border: no gap, no overlap",
+            "shared lets neighbouring parts share one border, without gap or overlap",
             {"type": "string", "enum": list(get_args(Topology)), "default": "independent"},
         ),
         OptionSpec(

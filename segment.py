@@ -54,13 +54,12 @@ def _option_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the results; without it the result of one photo goes to standard output.",
+    help="Folder for the results. Without it, the result of one photo goes to standard output.",
 )
 @click.option(
     "--server",
     metavar="URL",
-    help="Let the service at this address do the work; its key, if any, is read from "
-    "CARSEG_API_KEY.",
+    help="Send the photos to the service at this address. If it needs a key, set CARSEG_API_KEY.",
 )
 @click.option(
     "--at-once",
@@ -68,9 +67,13 @@ def _option_flags(command: Callable[..., None]) -> Callable[..., None]:
     default=100,
     show_default=True,
     metavar="N",
-    help="Photos that the service has at once: more than its workers, fewer than its queue.",
+    help="Most photos in the service at a time: more than its workers, fewer than its queue.",
 )
-@click.option("--anew", is_flag=True, help="Do also what an earlier run has done.")
+@click.option(
+    "--anew",
+    is_flag=True,
+    help="Process all photos again, even if an earlier run has finished them.",
+)
 @click.option("--quiet", is_flag=True, help="Show failures only.")
 @_option_flags
 def main(
@@ -88,15 +91,15 @@ def main(
     In folders it finds PNG, JPEG, WebP, HEIC, AVIF, BMP and GIF files.
 
     Formats that can hold many photos (coco, coco-rle, labelstudio, cvat) write one file for all
-    photos of a folder. A photo that can't be read does not stop the others; the exit status is 1
-    if there was one. The same command goes on after a stop of any kind: what is in --out already,
-    of photos and options that have not changed, is not done again.
+    photos. If a photo fails, the others go on, and the exit status is 1. To resume a run that was
+    stopped, run the same command again: results in --out are kept if neither the photo nor the
+    options have changed.
     """
     chosen = FORMATS[name]
     options = _options(values, chosen)
     many = len(photos) > 1 or photos[0].is_dir()
     if out is None and many:
-        raise click.UsageError("Say with --out DIR where the results of several photos go.")
+        raise click.UsageError("Several photos need a folder for their results: use --out DIR.")
     open_segmenter = partial(_open_segmenter, server, chosen, options, at_once)
     if out is None:
         sys.exit(_to_standard_output(photos[0], open_segmenter))
@@ -153,7 +156,9 @@ def _run(run: FolderRun, open_segmenter: Callable[[], Segmenter], *, quiet: bool
     for path, reason in run.failures.items():
         click.echo(f"{click.format_filename(path)}: {reason}", err=True)
     if status is not None:
-        click.echo(f"{run.done} of {run.total} are done; the same command goes on.", err=True)
+        click.echo(
+            f"{run.done} of {run.total} are done. Run the same command again to continue.", err=True
+        )
         sys.exit(status)
     run.finish()
 

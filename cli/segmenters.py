@@ -134,7 +134,7 @@ def run_task(task: Task, work: Callable[[], tuple[str, bytes]]) -> TaskResult:
     try:
         return TaskResult(task, *work())
     except OSError as error:
-        return TaskResult(task, error=f"{error.strerror or 'It can not be read'}.")
+        return TaskResult(task, error=f"{error.strerror or 'It cannot be read'}.")
     except (PhotoError, OptionError) as error:
         return TaskResult(task, error=str(error))
     except Exception:

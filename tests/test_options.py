@@ -111,9 +111,9 @@ def test_values_from_python_are_checked_as_well() -> None:
 
 def test_every_option_is_described() -> None:
     assert list(OPTION_SPECS) == list(Options.__dataclass_fields__)
-    for knob in OPTION_SPECS.values():
-        assert knob.description
-        assert knob.schema["type"]
+    for spec in OPTION_SPECS.values():
+        assert spec.description
+        assert spec.schema["type"]
 
 
 def test_options_need_only_standard_library() -> None:

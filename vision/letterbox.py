@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 # A photo that shrinks by more than this factor is averaged. Below it, interpolation finds parts
 # equally well (benchmarks/README.md) in a seventh of the time.
-_MUCH = 1.6
+_AVERAGE_ABOVE = 1.6
 # Prefer a smaller input while the photo keeps 98 % of its largest scale.
-_NEARLY = 0.98
+_SCALE_SLACK = 0.98
 FILL = 127  # grey around the photo, as in training
 
 
@@ -55,7 +55,7 @@ def fit_area(rgb: NDArray[np.uint8], area: int, multiple: int) -> Letterbox:
     ends = [n * multiple / side for n in range(1, cells + 1) for side in (height, width)]
     found = []
     for scale in ends:
-        if _NEARLY * largest <= scale <= largest:
+        if _SCALE_SLACK * largest <= scale <= largest:
             inner = max(1, round(height * scale)), max(1, round(width * scale))
             size = _round_up(inner[0], multiple), _round_up(inner[1], multiple)
             found.append((size[0] * size[1], -scale, inner, size))
@@ -102,9 +102,9 @@ def _place(
     rgb: NDArray[np.uint8], inner: tuple[int, int], size: tuple[int, int], corner: tuple[int, int]
 ) -> Letterbox:
     """Scale `rgb` to `inner` (h, w) and paste it at `corner` (y, x) of a grey `size` (h, w)."""
-    much = rgb.shape[0] > _MUCH * inner[0]
+    shrinks = rgb.shape[0] > _AVERAGE_ABOVE * inner[0]
     scaled = cv2.resize(
-        rgb, inner[::-1], interpolation=cv2.INTER_AREA if much else cv2.INTER_LINEAR
+        rgb, inner[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
     canvas = np.full((*size, 3), FILL, np.uint8)
     canvas[corner[0] : corner[0] + inner[0], corner[1] : corner[1] + inner[1]] = scaled

@@ -7,7 +7,7 @@ const BATCH_BYTES = 16 * 1024 * 1024;
 const AT_ONCE = 100; // photos that a service has at the same time; half of what its queue holds
 const CROWD_POLL = 250; // milliseconds between two questions for many while photos end
 const ASKED = 1000; // hashes in one question
-const LOST = "The service took the photo, and then knew nothing of it.";
+const LOST = "The service accepted the photo, but lost it before it was finished.";
 const TRIES = 3; // of a photo whose result is gone before it could be fetched
 
 /** A service, as `CarSeg`, that takes many photos. */

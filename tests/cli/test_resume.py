@@ -341,7 +341,8 @@ def test_resume_after_ctrl_c(between: Between, tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     stopped = re.fullmatch(
-        rf"Stopped\.\n(\d+) of {COUNT} are done; the same command goes on\.\n", errors.decode()
+        rf"Stopped\.\n(\d+) of {COUNT} are done\. Run the same command again to continue\.\n",
+        errors.decode(),
     )
     assert stopped
     assert int(stopped[1]) == len(lines(out)) == len(contents(out))
@@ -364,7 +365,7 @@ def test_service_stops_during_run(start_server: Callable[..., Server], tmp_path:
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1
     assert "does not answer" in errors.decode()
-    assert f" of {COUNT} are done; the same command goes on.\n" in errors.decode()
+    assert f" of {COUNT} are done. Run the same command again to continue.\n" in errors.decode()
     assert "Traceback" not in errors.decode()
 
 

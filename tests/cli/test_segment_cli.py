@@ -55,9 +55,9 @@ def listed(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_results_equal_those_of_service(form: str, server: Server, tmp_path: Path) -> None:
-    knobs = ["--tolerance", "1.5", "--min-confidence", "0.4", "--topology", "shared"]
-    local = run(SAMPLE, "--format", form, *knobs)
-    remote = run(SAMPLE, "--format", form, *knobs, "--server", server.url)
+    flags = ["--tolerance", "1.5", "--min-confidence", "0.4", "--topology", "shared"]
+    local = run(SAMPLE, "--format", form, *flags)
+    remote = run(SAMPLE, "--format", form, *flags, "--server", server.url)
     image_hash = server.post(SAMPLE.read_bytes())
     server.wait(image_hash)
     query = {"format": form, "tolerance": "1.5", "min_confidence": "0.4", "topology": "shared",
@@ -65,7 +65,7 @@ def test_results_equal_those_of_service(form: str, server: Server, tmp_path: Pat
     answer = requests.get(f"{server.url}/{image_hash}/segments", query, timeout=60)
     assert local.exit_code == remote.exit_code == 0
     assert local.stdout_bytes == remote.stdout_bytes == answer.content
-    run(SAMPLE, "--format", form, *knobs, "--out", tmp_path)
+    run(SAMPLE, "--format", form, *flags, "--out", tmp_path)
     (file,) = tmp_path.glob(f"car{FORMATS[form].ending}")
     if form != "labelme":  # there the path of the photo is in the file
         assert file.read_bytes() == answer.content
@@ -81,7 +81,7 @@ def test_default_options(server: Server) -> None:
 
 def test_help_has_default_confidence() -> None:
     words = " ".join(run("--help").output.split())
-    assert f"0 gives all parts. Default: {DEFAULT_CONFIDENCE}." in words
+    assert f"0 keeps all parts. Default: {DEFAULT_CONFIDENCE}." in words
 
 
 def test_folder(folder: Path, tmp_path: Path) -> None:
@@ -173,8 +173,8 @@ def test_results_with_equal_names(tmp_path: Path, sample: bytes) -> None:
     ("arguments", "words"),
     [
         ([], "Missing argument"),
-        (["a.png", "b.png"], "Say with --out DIR"),
-        ([".", "--format", "coco"], "Say with --out DIR"),
+        (["a.png", "b.png"], "use --out DIR"),
+        ([".", "--format", "coco"], "use --out DIR"),
         (["a.png", "--format", "gif"], "is not one of"),
         (["a.png", "--tolerance", "-1"], "tolerance must be a number of pixels"),
         (["a.png", "--topology", "x"], "is not one of"),

@@ -155,7 +155,7 @@ def test_only_chosen_runtime_is_imported(tmp_path: Path, runtime: str, loaded: s
 
 
 @pytest.mark.parametrize(
-    ("installed", "special", "wish", "name"),
+    ("installed", "special", "setting", "name"),
     [
         ({"onnx", "torch"}, "", "auto", "onnx"),
         ({"onnx", "torch", "openvino"}, "card bfloat16", "auto", "torch"),
@@ -177,17 +177,17 @@ def test_choice_of_runtime(
     monkeypatch: pytest.MonkeyPatch,
     installed: set[str],
     special: str,
-    wish: runtimes.RuntimeSetting,
+    setting: runtimes.RuntimeSetting,
     name: RuntimeName | None,
 ) -> None:
     monkeypatch.setattr(runtimes, "is_installed", installed.__contains__)
     monkeypatch.setattr(runtimes, "torch_sees_card", lambda: "card" in special)
     monkeypatch.setattr(runtimes, "cpu_has_bfloat16", lambda: "bfloat16" in special)
     if name is not None:
-        assert choose(wish, 3, 2) == RuntimeConfig(name, 3, 2)
+        assert choose(setting, 3, 2) == RuntimeConfig(name, 3, 2)
         return
     with pytest.raises(RuntimeMissingError, match=r"is (not )?installed"):
-        choose(wish)
+        choose(setting)
 
 
 def test_missing_runtime_stops_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
