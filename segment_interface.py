@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import logging
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,10 @@ ENOUGH_PIXELS = 250_000  # least pixels of a photo read at a smaller scale; netw
 _TAKEN = "the service takes PNG, JPEG, WebP, HEIC, AVIF, BMP and GIF images."
 _BASE64 = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n"
+_ADDRESS = re.compile(r"(?:https?|ftp|file|blob):", re.IGNORECASE)
+_HEADER = 1000  # characters in which the comma of a data: URL must be
+_COMMA = re.compile(",|%2C", re.IGNORECASE)
+_SEARCHED = 20_000  # characters that are searched for irregular blanks
 
 
 class ImageError(Exception):
@@ -72,16 +77,22 @@ class Photo:
 def decode_base64(text: str) -> bytes:
     """Decode a base64 text to bytes.
 
-    A `data:...;base64,` prefix, line breaks and blanks, the URL-safe alphabet and missing padding
-    are accepted.
+    A `data:...;base64,` prefix, line breaks and blanks, the URL-safe alphabet, percent-encoding and
+    missing padding are accepted.
 
     Raises:
         ImageError: 400, the text is empty or not base64.
     """
-    if text[:5].lower() == "data:":
-        header, comma, text = text.partition(",")
+    text = text.lstrip()
+    if _ADDRESS.match(text):
+        raise ImageError(
+            400, "The image is an address, which the service does not fetch; send the image itself."
+        )
+    if text[:7].lower().startswith(("data:", "data%3a")):
+        header, comma, _ = _percent_decoded(text[:_HEADER]).partition(",")
         if not comma or not header.lower().endswith(";base64"):
             raise ImageError(400, "The image is a data: URL that is not in base64.")
+        text = _COMMA.split(text, maxsplit=1)[1]
     try:
         data = pybase64.b64decode(text, validate=True)
     except ValueError:  # not the plain form, which decodes in a fifth of the time
@@ -92,16 +103,48 @@ def decode_base64(text: str) -> bytes:
 
 
 def _decode_any_base64(text: str) -> bytes:
-    """Decode base64 with blanks, the URL-safe alphabet or missing padding.
+    """Decode base64 with blanks, the URL-safe alphabet, percent-encoding or missing padding.
 
     Raises:
         ImageError: 400, the text is not base64.
     """
+    text = _percent_decoded(text).strip()
+    if _has_lost_plus(text):
+        raise ImageError(
+            400,
+            'The image is not valid base64: each "+" became a blank. Percent-encode the form, '
+            "or send JSON.",
+        )
     try:
         letters = text.encode("ascii").translate(_BASE64, delete=_WHITESPACE).rstrip(b"=")
         return pybase64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise ImageError(400, "The image is not valid base64.") from None
+
+
+def _percent_decoded(text: str) -> str:
+    """Replace the percent-encoded characters that a data: URL in base64 can have."""
+    if "%" in text:
+        for letter in "+/=:;, \r\n":
+            for code in (f"%{ord(letter):02X}", f"%{ord(letter):02x}"):
+                text = text.replace(code, letter)
+    return text
+
+
+def _has_lost_plus(text: str) -> bool:
+    """Return True if base64 has blanks in place of "+", which forms make of it.
+
+    Blanks between groups of letters are regular, and there is a "+" elsewhere.
+    """
+    if " " not in text or "+" in text or "-" in text:
+        return False
+    lines = text[:_SEARCHED].splitlines()
+    groups = [group for line in lines for group in line.strip().split(" ")[:-1]]
+    if len({len(group) for group in groups}) > 1:
+        return True
+    blanks, breaks = text.count(" "), text.count("\n") + text.count("\r")
+    letters = len(text) - blanks - breaks
+    return bool(groups) and letters % 4 != 0 and (letters + blanks) % 4 == 0
 
 
 def decode_photo(data: bytes, max_pixels: int) -> Photo:

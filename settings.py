@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "CARSEG_"
+MOST_PIXELS = 108_000_000  # of a photo; the cameras of phones have at most 12000 x 9000
 REPOSITORY = Path(__file__).resolve().parent
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.IGNORECASE)
@@ -112,11 +113,10 @@ class Settings(BaseSettings):
     max_upload_mb: float = Field(
         default=20, gt=0, le=1024, description="largest photo in MB (1 MB = 1,048,576 bytes)"
     )
-    # Pillow's own guard against decompression bombs starts at 89.5 million pixels.
     max_pixels: int = Field(
-        default=50_000_000,
+        default=8192 * 6144,  # phones call it 50 megapixels
         ge=1,
-        le=89_000_000,
+        le=MOST_PIXELS,
         description="largest photo in pixels, width x height",
     )
     batch_photos: int = Field(

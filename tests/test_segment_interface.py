@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from segment_interface import (
     decode_image,
     decode_photo,
 )
+from settings import MOST_PIXELS, Settings
 from tests.support.pictures import SAMPLE, encoded, noise
 from vision.model_files import read_description
 
@@ -66,6 +68,55 @@ def test_invalid_base64(text: str) -> None:
     with pytest.raises(ImageError, match="base64") as caught:
         decode_base64(text)
     assert caught.value.status == 400
+
+
+def test_base64_percent_encoded() -> None:
+    data = bytes(range(256)) * 3
+    url = "data:image/png;base64," + base64.b64encode(data).decode()
+    assert "+" in url
+    assert decode_base64(quote(url, safe="")) == data
+    assert decode_base64(quote(url, safe="").lower()[:30] + quote(url, safe="")[30:]) == data
+    assert decode_base64(quote(url, safe=":;,/")) == data
+    assert decode_base64(" \r\n" + url) == data
+    assert decode_base64("  " + url.partition(",")[2] + "\n") == data
+
+
+@pytest.mark.parametrize("size", [40, 500, 5000])
+def test_base64_with_blanks_for_plus(size: int) -> None:
+    some = np.random.default_rng(size).bytes(size)
+    text = base64.b64encode(b"\xff\xd8\xff" + some + b"\xfb" + some).decode()
+    assert "+" in text
+    lost = text.replace("+", " ")
+    for form in (lost, "data:image/jpeg;base64," + lost):
+        with pytest.raises(ImageError, match='each "\\+" became a blank') as caught:
+            decode_base64(form)
+        assert caught.value.status == 400
+
+
+def test_base64_in_groups() -> None:
+    text = base64.b64encode(b"hello, car! " * 9).decode()
+    assert "+" not in text
+    for width in (4, 8, 20):
+        groups = [text[i : i + width] for i in range(0, len(text), width)]
+        assert decode_base64(" ".join(groups)) == b"hello, car! " * 9
+        assert decode_base64("  \n   ".join(groups)) == b"hello, car! " * 9
+
+
+@pytest.mark.parametrize("text", ["http://a.example/car.jpg", " HTTPS://a/b", "blob:http://a/1"])
+def test_address_in_place_of_an_image(text: str) -> None:
+    with pytest.raises(ImageError, match="does not fetch") as caught:
+        decode_base64(text)
+    assert caught.value.status == 400
+
+
+def test_photos_of_phones_are_within_the_limits() -> None:
+    default = Settings().max_pixels
+    data = encoded(Image.new("L", (8192, 6144)), "JPEG")
+    assert decode_photo(data, default).size == (6144, 8192)
+    data = encoded(Image.new("L", (12_000, 9_000)), "JPEG")
+    assert decode_photo(data, MOST_PIXELS).size == (9_000, 12_000)
+    with pytest.raises(ImageError, match="too many pixels"):
+        decode_photo(data, default)
 
 
 @pytest.mark.parametrize("text", ["", "====", "\n", "data:image/png;base64,"])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pi_heif import register_heif_opener
 from PIL import AvifImagePlugin, Image
 
+from settings import MOST_PIXELS
 from vision.image_parts import BrokenFileError, ImageFile
 from vision.jpeg_file import is_whole
 
@@ -25,7 +26,8 @@ register_heif_opener(
 )
 AvifImagePlugin.DEFAULT_MAX_THREADS = _THREADS
 
-# Raise an error for a picture whose header promises more pixels than Pillow considers safe.
+# Raise an error for a picture whose header promises more pixels than any setting allows.
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 # Operators do not need warnings about broken metadata.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
