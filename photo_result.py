@@ -44,7 +44,7 @@ class Analysis:
         type: the body type, or None if no car was found or its type is unclear.
         labels: (H, W) uint8 label map at full size; 0 background, 1..18 as in PART_NAMES.
         confidences: 0..1 for each part that is present.
-        outlines: of the labels, with the default tolerance; None if not computed yet.
+        outlines: of each label, with the default tolerance.
         rotation: degrees clockwise, 0, 90, 180 or 270, that turn the photo upright.
         other_cars: True if there are other cars of similar size. Their parts are left out.
         car_seen: True if the photo shows a car, or a piece of one, though no part was found.
@@ -53,15 +53,13 @@ class Analysis:
     type: CarType | None
     labels: NDArray[np.uint8]
     confidences: dict[str, float]
-    outlines: dict[int, Outline] | None = None
+    outlines: dict[int, Outline]
     rotation: int = 0
     other_cars: bool = False
     car_seen: bool = False
 
     def parts(self) -> list[Part]:
         """Return the parts with the polygons that `outline` makes by default."""
-        if self.outlines is None:
-            return outline(self.labels, self.confidences)
         return _parts(self.outlines, self.confidences)
 
 

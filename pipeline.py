@@ -158,7 +158,8 @@ class Pipeline:
             upright = turn_upright(segmenter, classifier, photo, posted)
             if not classifier.sees_car(upright.view, upright.cells):
                 car_seen = classifier.sees_close_up(photo.pixels)
-                return Analysis(None, np.zeros(photo.size, np.uint8), {}, car_seen=car_seen)
+                nothing = np.zeros(photo.size, np.uint8)
+                return Analysis(None, nothing, {}, {}, car_seen=car_seen)
             on_stage("polygons")
             if outlined is None or upright is not posted:
                 cells = upright.cells.turned(upright.quarters)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from car_classification import TYPE_NAMES, CarType
 from photo_result import FIRST_VERSION, NO_CAR, Analysis, Result, outline
+from poligons_from_seg import label_map_to_outlines
 from vision.labels import label_of, name_of
 
 WITH_TRUNK = ("convertible", "coupe", "sedan")
@@ -66,7 +67,7 @@ def stored(labels: NDArray[np.uint8], car_type: CarType | None, *, runs: bool = 
 
 def expected(labels: NDArray[np.uint8], car_type: CarType | None, **confidences: float) -> Result:
     """Return the result with the parts of a label map, as an old one is read."""
-    analysis = Analysis(car_type, labels, confidences)
+    analysis = Analysis(car_type, labels, confidences, label_map_to_outlines(labels))
     return Result.of(analysis, FIRST_VERSION)
 
 
@@ -122,6 +123,8 @@ def test_stored_version() -> None:
 
 @pytest.mark.parametrize("lid", ["tailgate", "trunk"])
 def test_new_results_keep_their_names(lid: str) -> None:
-    analysis = Analysis(body_type("suv"), drawn(lid), {"hood": 0.9, lid: 0.6, "wheel": 0.8})
+    labels, confidences = drawn(lid), {"hood": 0.9, lid: 0.6, "wheel": 0.8}
+    outlines = label_map_to_outlines(labels)
+    analysis = Analysis(body_type("suv"), labels, confidences, outlines)
     result = Result.of(analysis, "1a2b")
     assert Result.unpack(result.pack()) == result

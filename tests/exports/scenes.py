@@ -15,7 +15,7 @@ from exports.annotation import ImageAnnotation, annotate
 from options import DEFAULT_CONFIDENCE, Options
 from photo_result import Analysis, Result
 from pipeline import Pipeline
-from poligons_from_seg import rasterize
+from poligons_from_seg import label_map_to_outlines, rasterize
 from segment_interface import decode_photo
 from vision.labels import label_of, name_of
 
@@ -55,7 +55,9 @@ def result_of(labels: NDArray[np.uint8]) -> Result:
         for index, name in enumerate(names)
     }
     car_type = CarType("suv", 0.75, {"suv": 0.75, "sedan": 0.25})
-    return Result.of(Analysis(car_type, labels, confidences), "drawn")
+    return Result.of(
+        Analysis(car_type, labels, confidences, label_map_to_outlines(labels)), "drawn"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +100,7 @@ def drawn_scene(drawn: Result) -> ImageAnnotation:
 @pytest.fixture
 def empty() -> ImageAnnotation:
     """Return a photo without a car."""
-    result = Result.of(Analysis(None, np.zeros((HEIGHT, WIDTH), np.uint8), {}), "drawn")
+    result = Result.of(Analysis(None, np.zeros((HEIGHT, WIDTH), np.uint8), {}, {}), "drawn")
     return annotate(HASH, result, Options())
 
 

@@ -12,7 +12,7 @@ from exports import FORMATS, export
 from exports.annotation import ImageAnnotation, annotate
 from options import Options
 from photo_result import Analysis, Result
-from poligons_from_seg import rasterize
+from poligons_from_seg import label_map_to_outlines, rasterize
 from tests.exports.scenes import DOUBTFUL
 from vision.labels import label_of
 
@@ -67,9 +67,9 @@ def test_every_format_leaves_unsure_parts_out(unsure: Result, form: str, options
     """The file is that of a result that never had them."""
     sure = unsure.sure_parts()
     confidences = {part.name: part.confidence for part in sure}
-    analysis = Analysis(
-        unsure.type, unsure.sure_labels(), confidences, rotation=90, other_cars=True
-    )
+    labels = unsure.sure_labels()
+    outlines = label_map_to_outlines(labels)
+    analysis = Analysis(unsure.type, labels, confidences, outlines, rotation=90, other_cars=True)
     bare = Result.of(analysis, unsure.model_version)
     document = export(HASH, unsure, FORMATS[form], options)
     assert document == export(HASH, bare, FORMATS[form], options)

@@ -14,7 +14,7 @@ from photo_result import Analysis, Result
 from segment_interface import Photo
 
 CHANGE, END = False, True  # the kind of wait
-RESULT = Result.of(Analysis(None, np.zeros((2, 3), np.uint8), {}), "1")
+RESULT = Result.of(Analysis(None, np.zeros((2, 3), np.uint8), {}, {}), "1")
 
 
 class Board:

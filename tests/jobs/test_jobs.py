@@ -21,6 +21,7 @@ from jobs.sqlite_store import SqliteStore
 from jobs.thread_engine import ThreadEngine, Tuning
 from photo_result import Analysis, Result
 from pipeline import Pipeline
+from poligons_from_seg import label_map_to_outlines
 from segment_interface import decode_photo
 from settings import Settings
 from tests.support.fakes import FakePipeline, Gate
@@ -206,7 +207,9 @@ def test_results_hold_polygons_and_holes() -> None:
     labels[10:50, 10:70] = 13
     labels[25:35, 30:50] = 0
     labels[2:5, 2:6] = 13
-    (part,) = Result.of(Analysis(None, labels, {"hood": 0.123456}), "1").parts
+    (part,) = Result.of(
+        Analysis(None, labels, {"hood": 0.123456}, label_map_to_outlines(labels)), "1"
+    ).parts
     assert (part.name, part.confidence, part.bbox) == ("hood", 0.1235, (2, 2, 68, 48))
     assert part.area == 40 * 60 - 200 + 12
     assert [len(polygon.holes) for polygon in part.polygons] == [1, 0]

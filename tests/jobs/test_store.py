@@ -24,6 +24,7 @@ from car_classification import CarType
 from jobs.sqlite_store import SqliteStore
 from jobs.store import PendingJob, Store, StoredOutcome, StoreError
 from photo_result import Analysis, Result
+from poligons_from_seg import label_map_to_outlines
 from settings import REPOSITORY
 from vision.labels import label_of
 
@@ -326,26 +327,28 @@ def test_result_round_trip() -> None:
     labels[25:35, 30:50] = 0
     labels[2:5, 2:6] = label_of("wheel")
     scores = {"sedan": 0.1 + 0.2, "van": 1 / 3}
-    analysis = Analysis(CarType("van", 1 / 3, scores), labels, {"hood": 0.7, "wheel": 1 / 7})
+    confidences = {"hood": 0.7, "wheel": 1 / 7}
+    outlines = label_map_to_outlines(labels)
+    analysis = Analysis(CarType("van", 1 / 3, scores), labels, confidences, outlines)
     result = Result.of(analysis, "é")
     back = Result.unpack(result.pack())
     assert back == result
     assert back.pack() == result.pack()
     assert np.array_equal(back.labels(), labels)
-    empty = Result.of(Analysis(None, np.zeros((3, 4), np.uint8), {}), "")
+    empty = Result.of(Analysis(None, np.zeros((3, 4), np.uint8), {}, {}), "")
     assert Result.unpack(empty.pack()) == empty
     assert not empty.labels().any()
 
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_any_label_map_round_trip(labels: NDArray[np.uint8]) -> None:
-    result = Result.of(Analysis(None, labels, {}), "1")
+    result = Result.of(Analysis(None, labels, {}, {}), "1")
     assert np.array_equal(result.labels(), labels)
 
 
 def test_label_map_of_earlier_version() -> None:
     """All pixels in one zlib stream, not runs."""
     labels = np.random.default_rng(0).integers(0, 19, (40, 50), np.uint8)
-    result = Result.of(Analysis(None, labels, {}), "1")
+    result = Result.of(Analysis(None, labels, {}, {}), "1")
     stored = replace(result, packed_labels=zlib.compress(labels.tobytes()))
     assert np.array_equal(Result.unpack(stored.pack()).labels(), labels)

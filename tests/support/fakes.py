@@ -14,6 +14,7 @@ import numpy as np
 from options import DEFAULT_CONFIDENCE
 from photo_result import Analysis, Stage
 from pipeline import Pipeline
+from poligons_from_seg import label_map_to_outlines
 from segment_interface import Photo
 from vision.labels import label_of
 
@@ -41,12 +42,12 @@ def paint_hood(photo: Photo) -> Analysis:
     """Return one large hood."""
     labels = np.zeros(photo.size, np.uint8)
     labels[1:-1, 1:-1] = label_of("hood")
-    return Analysis(None, labels, {"hood": 0.5})
+    return Analysis(None, labels, {"hood": 0.5}, label_map_to_outlines(labels))
 
 
 def paint_nothing(photo: Photo) -> Analysis:
     """Return no car."""
-    return Analysis(None, np.zeros(photo.size, np.uint8), {})
+    return Analysis(None, np.zeros(photo.size, np.uint8), {}, {})
 
 
 def paint_unsure(photo: Photo) -> Analysis:
@@ -56,7 +57,8 @@ def paint_unsure(photo: Photo) -> Analysis:
     """
     labels = np.full(photo.size, label_of(UNSURE), np.uint8)
     labels[: photo.size[0] // 2] = label_of(SURE)
-    return Analysis(None, labels, dict(CONFIDENCES), rotation=90, other_cars=True)
+    outlines = label_map_to_outlines(labels)
+    return Analysis(None, labels, dict(CONFIDENCES), outlines, rotation=90, other_cars=True)
 
 
 class FakePipeline:
