@@ -14,6 +14,7 @@ from flask import Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from jobs.engine import ClosingError, QueueFullError
+from jobs.messages import CLOSING
 from jobs.store import StoreError
 from options import OptionError
 from segment_interface import ImageError
@@ -23,7 +24,6 @@ log = logging.getLogger("carseg.api")
 UNEXPECTED = "The request failed because of an error in the service; its log has the details."
 
 AWAY_SECONDS = 5  # Retry-After while the store is unreachable
-_CLOSING = "The service is stopping; try again in a moment."
 _CLOSING_SECONDS = 2  # Retry-After while the service stops
 
 _MESSAGES = {
@@ -116,7 +116,7 @@ def to_api_error(error: Exception) -> ApiError:
         case OptionError():
             return ApiError(400, str(error))
         case ClosingError():
-            return ApiError(503, _CLOSING, _CLOSING_SECONDS)
+            return ApiError(503, CLOSING, _CLOSING_SECONDS)
         case QueueFullError():
             return ApiError(503, str(error), error.retry_after)
         case StoreError(away=True):
