@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.hostile_images damage --count 10000
     .venv/bin/python -m benchmarks.hostile_images bombs
 
-`damage` posts COUNT mutations of each of several valid PNG, JPEG and WebP files to the app, whose
+`damage` posts COUNT mutations of several valid files of each format to the app, whose
 networks are replaced by ones that find nothing. `bombs` decodes each file of
 tests/hostile/bombs.py in a separate process. Both end with status 1 if a response is not one that
 the API promises.
@@ -27,7 +27,7 @@ from app import create_app
 from settings import REPOSITORY, Settings
 from tests.hostile import bombs
 from tests.hostile.decode import peak_mb
-from tests.hostile.mutations import mutations
+from tests.hostile.mutations import mutations, seeds
 from tests.support.fakes import FakePipeline, paint_nothing
 from tests.support.http import body
 
@@ -43,7 +43,7 @@ def damage(count: int, seed: int) -> bool:
             segments={},
         )
         client = app.test_client()
-        for kind in ("PNG", "JPEG", "WEBP"):
+        for kind in seeds():
             codes: Counter[int] = Counter()
             slowest, before = 0.0, peak_mb()
             for number, data in enumerate(mutations(count, kind, seed)):
