@@ -254,7 +254,6 @@ BAD_POSTS: list[tuple[dict[str, Any], int, str]] = [
     ({"data": json.dumps({"image": PNG})}, 415, "application/json"),
     ({"data": {"image": PNG}}, 415, "application/json"),
     ({"json": {"image": PNG}, "headers": {"Content-Encoding": "gzip"}}, 415, "Content-Encoding"),
-    ({"json": body(encoded(noise(9, 9), "GIF"))}, 415, "GIF"),
     ({"json": body(encoded(noise(9, 9), "TIFF"))}, 415, "TIFF"),
     ({"json": body(LARGE)}, 413, "1 MB"),
     ({"json": {"image": "A" * 3_000_000}}, 413, "1 MB"),
