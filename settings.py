@@ -283,6 +283,15 @@ class Settings(BaseSettings):
         """`cors_origins` as flask-cors takes them: exact origins and regular expressions."""
         return [_LOCALHOST if origin == "localhost" else origin for origin in self.cors_origins]
 
+    def allows_origin(self, origin: str) -> bool:
+        """Return whether pages of an origin, as browsers write it, may call the service."""
+        return any(
+            allowed == "*"
+            or (allowed == "localhost" and re.match(_LOCALHOST, origin, re.IGNORECASE))
+            or allowed.lower() == origin.lower()
+            for allowed in self.cors_origins
+        )
+
     @property
     def others_can_reach_it(self) -> bool:
         """True if other machines may reach the service, or if a host name leaves that open."""

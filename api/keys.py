@@ -8,7 +8,8 @@ request to this origin.
 A browser also sends them with requests that another site triggers. Such a site can't read the
 answers, because they never allow credentials in CORS (`Access-Control-Allow-Credentials`). It can't
 change anything, because a request with side effects must come from the same origin; see
-`_is_foreign`.
+`_is_foreign`. With or without keys, only pages of allowed origins may send JSON, for which browsers
+ask first (CORS preflight), or files, for which they do not; see `refuse_foreign_page`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.errors import ApiError
 from api.openapi import OpenApiApp, add_error, each_operation
+from api.service import service
 from settings import Settings
 
 log = logging.getLogger("carseg.api")
@@ -122,6 +124,19 @@ def register_keys(app: OpenApiApp, settings: Settings) -> None:
         return response
 
 
+def refuse_foreign_page() -> None:
+    """Refuse a request from a page whose origin is not in the setting `cors_origins`.
+
+    Call this for request bodies that browsers send without a CORS preflight.
+
+    Raises:
+        ApiError: 403.
+    """
+    settings = service().settings
+    if _is_foreign() and not settings.allows_origin(request.headers.get("Origin", "null")):
+        raise ApiError(403, "CARSEG_CORS_ORIGINS does not let pages of this origin send photos.")
+
+
 def _answer_only_this_machine(app: Flask, settings: Settings) -> None:
     """Refuse requests whose Host header is not a name of this machine.
 
@@ -165,7 +180,7 @@ def _given() -> tuple[str | None, bool]:
 
 
 def _is_foreign() -> bool:
-    """Return whether another site made a browser send this request (CSRF).
+    """Return whether a page of another origin made a browser send this request (CSRF).
 
     Browsers report the source of a request in Sec-Fetch-Site. Over plain HTTP they leave that
     out and report it in Origin. Programs send neither.

@@ -7,6 +7,8 @@ concurrently.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from flask import Response, jsonify, redirect, request
@@ -18,15 +20,17 @@ from api.errors import ApiError, to_api_error, unknown_photo
 from api.keys import current_owner
 from api.openapi import ApiBlueprint
 from api.rate_limits import count_photo
+from api.request_files import is_form, posted_files, posted_photo
 from api.request_json import posted_object, posted_texts
 from api.schema import ImagePath
 from api.service import service
-from segment_interface import decode_base64
+from segment_interface import ImageError, decode_base64
 
 blueprint = ApiBlueprint("photos", __name__)
 
 _RETRY_AFTER = 1  # seconds; Retry-After of a batch while others are read
 _POST_ERRORS = schema.errors(400, 413, 415, 500, 503, 507)
+_UPLOAD_ERRORS = schema.errors(400, 403, 413, 415, 500, 503, 507)
 
 
 @blueprint.get(
@@ -50,19 +54,24 @@ def list_ready() -> WerkzeugResponse:
 @blueprint.post(
     "/",
     summary="Post a photo",
-    responses={200: schema.Accepted, **_POST_ERRORS},
+    responses={200: schema.UploadAnswer, **_UPLOAD_ERRORS},
     openapi_extensions={"requestBody": schema.UPLOAD_BODY},
 )
 def post_photo() -> Response:
     """Queue a photo, and return its hash at once. Poll the status with the hash.
 
-    A known photo is processed again if it ended in Error, or if other models made its result.
+    The photo comes in JSON, as a file in a form, or alone. Several files in a form are answered as
+    by `POST /batch`. A known photo is processed again if it ended in Error, or if other models
+    made its result.
     """
+    if is_form():
+        return _post_form()
     try:
-        image = posted_object().get("image")
+        photo = posted_photo()
+        image = posted_object().get("image") if photo is None else photo
     except RequestEntityTooLarge:
         raise _too_large() from None
-    if not isinstance(image, str) or not image:
+    if not isinstance(image, str | bytes) or not image:
         raise ApiError(400, 'There is no image; send {"image": "<base64>"}.')
     return jsonify(_accept_photo(image))
 
@@ -80,19 +89,53 @@ def post_batch() -> Response:
     photos with the code 429 or 503 again after the seconds in Retry-After. If all photos have the
     code 503, so does the answer.
     """
+    with _batch_slot():
+        return _accept_batch(_posted_batch())
+
+
+def _post_form() -> Response:
+    """Accept the files of the posted form, and return the answer. Raises ApiError."""
+    settings = service().settings
+    request.max_content_length = max(settings.max_body_bytes, settings.batch_body_bytes)
+    with ExitStack() as held:
+        # As for JSON, each thread may hold the body of one photo, but only few those of a batch.
+        is_large = (request.content_length or 0) > settings.max_body_bytes
+        if is_large:
+            held.enter_context(_batch_slot())
+        try:
+            files: list[str | bytes] = [*posted_files(settings.batch_photos)]
+        except RequestEntityTooLarge:
+            limits = f"{settings.max_upload_mb:g} MB for a photo, {settings.batch_mb:g} MB for all"
+            raise ApiError(413, f"The form is too large; the limits are {limits}.") from None
+        if len(files) == 1:
+            return jsonify(_accept_photo(files[0]))
+        if not is_large:
+            held.enter_context(_batch_slot())
+        if sum(map(len, files)) > settings.batch_bytes:
+            raise _batch_too_large()
+        return _accept_batch(files)
+
+
+@contextmanager
+def _batch_slot() -> Iterator[None]:
+    """Hold one of the slots for batches. Raises ApiError if all are taken."""
     slots = service().batch_slots
     if not slots.acquire(blocking=False):
         raise ApiError(
             503, "The service is reading other batches; try again in a moment.", _RETRY_AFTER
         )
     try:
-        images = _posted_batch()
-        entries: list[dict[str, Any]] = []
-        images.reverse()
-        while images:  # frees each text once its photo is accepted
-            entries.append(_batch_entry(images.pop(), is_first=not entries))
+        yield
     finally:
         slots.release()
+
+
+def _accept_batch(photos: list[str | bytes]) -> Response:
+    """Accept photos, and return the answer for all. Empties the list. Raises ApiError."""
+    entries: list[dict[str, Any]] = []
+    photos.reverse()
+    while photos:  # frees each photo once it is accepted
+        entries.append(_batch_entry(photos.pop(), is_first=not entries))
     waits = [entry["retry_after"] for entry in entries if "retry_after" in entry]
     if all(entry.get("code") == 503 for entry in entries):
         raise ApiError(503, entries[0]["error"], max(waits, default=_RETRY_AFTER))
@@ -120,9 +163,20 @@ def _too_large() -> ApiError:
     return ApiError(413, f"The image is too large; the limit is {limit:g} MB.")
 
 
-def _accept_photo(image: str) -> dict[str, Any]:
-    """Accept one photo and return its answer. `api.errors.to_api_error` maps what this raises."""
-    data = decode_base64(image)
+def _batch_too_large() -> ApiError:
+    """Return the error for photos with too many bytes in total."""
+    limit = service().settings.batch_mb
+    return ApiError(413, f"The batch is too large; the limit is {limit:g} MB.")
+
+
+def _accept_photo(image: str | bytes) -> dict[str, Any]:
+    """Accept one photo, in base64 or as a file, and return its answer.
+
+    `api.errors.to_api_error` maps what this raises.
+    """
+    data = decode_base64(image) if isinstance(image, str) else image
+    if not data:
+        raise ImageError(400, "The image is empty.")
     if len(data) > service().settings.max_upload_bytes:
         raise _too_large()
     image_hash, is_new = service().engine.accept(data, current_owner())
@@ -130,21 +184,20 @@ def _accept_photo(image: str) -> dict[str, Any]:
     return {"message": message, "image_hash": image_hash}
 
 
-def _posted_batch() -> list[str]:
+def _posted_batch() -> list[str | bytes]:
     """Return the images of the posted batch. Raises ApiError."""
     settings = service().settings
-    limit = f"The batch is too large; the limit is {settings.batch_mb:g} MB."
     request.max_content_length = settings.batch_body_bytes
     try:
         images = posted_texts("images", settings.batch_photos, "<base64>")
     except RequestEntityTooLarge:
-        raise ApiError(413, limit) from None
+        raise _batch_too_large() from None
     if sum(map(len, images)) * 3 // 4 > settings.batch_bytes + 3 * len(images):
-        raise ApiError(413, limit)
-    return images
+        raise _batch_too_large()
+    return [*images]
 
 
-def _batch_entry(image: str, *, is_first: bool) -> dict[str, Any]:
+def _batch_entry(image: str | bytes, *, is_first: bool) -> dict[str, Any]:
     """Return the answer for one photo of a batch."""
     try:
         if not is_first:  # the request itself is counted as the first

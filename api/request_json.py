@@ -21,13 +21,18 @@ _BEHIND_TEXT = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
 
 def posted_object() -> dict[str, Any]:
     """Return the posted JSON object, or {} for other JSON. Raises ApiError."""
-    if request.content_encoding not in (None, "", "identity"):
-        raise ApiError(415, "Compressed requests (Content-Encoding) are not supported.")
+    refuse_compressed()
     if not request.is_json:
         raise ApiError(415, "Send JSON with the header Content-Type: application/json.")
     data = request.get_data(cache=False)
     found = _only_text(data)
     return _parsed(data) if found is None else found
+
+
+def refuse_compressed() -> None:
+    """Refuse a compressed request body. Raises ApiError."""
+    if request.content_encoding not in (None, "", "identity"):
+        raise ApiError(415, "Compressed requests (Content-Encoding) are not supported.")
 
 
 def _only_text(data: bytes) -> dict[str, str] | None:

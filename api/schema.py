@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from exports import FORMATS
 from jobs.store import State
@@ -64,6 +64,10 @@ class BatchAnswer(BaseModel):
     """One entry for each image of a batch, in the same order."""
 
     photos: list[Accepted | Refused]
+
+
+class UploadAnswer(RootModel[Accepted | BatchAnswer]):
+    """The answer for a photo, or for several files in a form."""
 
 
 class Status(BaseModel):
@@ -219,9 +223,26 @@ SEGMENTS_QUERY = _query(
 MASK_QUERY = _query(*_options(OF_MASKS))
 OVERLAY_QUERY = _query(*_options(OF_OVERLAYS))
 
+_FILE = {"type": "string", "format": "binary"}
+_FILES = {
+    "type": "object",
+    "properties": {
+        "file": {
+            "type": "array",
+            "items": _FILE,
+            "minItems": 1,
+            "description": "the photo; several are answered as by POST /batch",
+        }
+    },
+    "required": ["file"],
+}
 UPLOAD_BODY: dict[str, Any] = {
     "required": True,
-    "content": {"application/json": {"schema": Upload.model_json_schema()}},
+    "content": {
+        "application/json": {"schema": Upload.model_json_schema()},
+        "multipart/form-data": {"schema": _FILES},
+        "application/octet-stream": {"schema": _FILE},
+    },
 }
 
 

@@ -181,7 +181,7 @@ def test_odd_methods(client: FlaskClient, method: str) -> None:
     [
         ({"Content-Type": "application/json; charset=utf-7"}, (200,)),
         ({"Content-Type": "application/" + "x" * 60_000}, (415, 431)),
-        ({"Content-Type": "multipart/form-data; boundary=" + "x" * 1000}, (415,)),
+        ({"Content-Type": "multipart/form-data; boundary=" + "x" * 1000}, (400,)),
         ({"Content-Type": "application/json", "Content-Encoding": "gzip, br"}, (415,)),
         ({"Content-Type": "application/json", "Accept": ",".join(["a/b"] * 10_000)}, (200, 431)),
         ({"Content-Type": "application/json", "Cookie": "a=b; " * 10_000}, (200,)),

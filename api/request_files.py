@@ -1,0 +1,100 @@
+"""Photos as they are in a request body: the files of a form, or one photo and nothing else.
+
+Any web page can make a browser send such bodies to this service, without asking it first with a
+CORS preflight as for JSON. So a page may send them only if its origin may also send JSON.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import IO
+
+from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+
+from api.errors import ApiError
+from api.keys import refuse_foreign_page
+from api.request_json import refuse_compressed
+
+_FORM = "multipart/form-data"
+# The default of `curl --data-binary`, and no type, as of Python's `requests`. Forms without files,
+# and JSON without its type, come like this as well; they are text.
+_UNCLEAR = ("application/x-www-form-urlencoded", "")
+_WRONG_TYPE = (
+    "Send JSON with the header Content-Type: application/json, or a file as "
+    "curl -F file=@photo.jpg does."
+)
+_TEXT = frozenset(b"\t\n\r") | frozenset(range(32, 127))
+_START = 256  # bytes; a photo has others than those of text among these
+_MOST_FIELDS = 100  # parts of a form that are not files
+_LARGEST_FIELD = 256 * 1024  # bytes of such a part; the parser's own buffer needs half of them
+
+
+def is_form() -> bool:
+    """Return whether the request body is a form that may have files."""
+    return request.mimetype == _FORM
+
+
+def posted_photo() -> bytes | None:
+    """Return the request body if it is a photo; None if it is JSON.
+
+    Raises:
+        ApiError: 403 from a foreign page, 415 if the body is compressed or of another type.
+        RequestEntityTooLarge: the body has more bytes than `request.max_content_length`.
+    """
+    if request.is_json:
+        return None
+    kind = request.mimetype
+    refuse_compressed()
+    if not (kind.startswith("image/") or kind == "application/octet-stream" or kind in _UNCLEAR):
+        raise ApiError(415, _WRONG_TYPE)
+    refuse_foreign_page()
+    data = request.get_data(cache=False)
+    if kind in _UNCLEAR and _TEXT.issuperset(data[:_START]):
+        raise ApiError(415, _WRONG_TYPE)
+    return data
+
+
+def posted_files(most: int) -> list[bytes]:
+    """Return the files of the posted form, in their order. Their fields may have any name.
+
+    They are kept in memory, as JSON is: files on disk would not count for the budget of
+    `server.request_body`.
+
+    Args:
+        most: most files that are accepted.
+
+    Raises:
+        ApiError: 400 for a broken form or one without files, 403 from a foreign page, 413 for too
+            many files or fields, 415 if the body is compressed.
+        RequestEntityTooLarge: the body has more bytes than `request.max_content_length`.
+    """
+    refuse_compressed()
+    refuse_foreign_page()
+    files: list[BytesIO] = []
+
+    def open_file(*about: object, **more: object) -> IO[bytes]:
+        files.append(BytesIO())
+        return files[-1]
+
+    stream = request.stream  # raises RequestEntityTooLarge
+    parser = FormDataParser(
+        open_file,
+        max_form_memory_size=_LARGEST_FIELD,
+        max_form_parts=most + _MOST_FIELDS,
+        silent=False,
+    )
+    try:
+        parser.parse(stream, _FORM, request.content_length, dict(request.mimetype_params))
+    except RequestEntityTooLarge:
+        raise ApiError(413, "The form has too many fields, or one that is too large.") from None
+    except ValueError:
+        raise ApiError(400, "The form is broken.") from None
+    if not files:
+        raise ApiError(
+            400, "There is no file in the form; send one as curl -F file=@photo.jpg does."
+        )
+    if len(files) > most:
+        raise ApiError(413, f"There are {len(files)} files; the limit is {most}.")
+    return [file.getvalue() for file in files]
