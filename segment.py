@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from cli.folder_run import FolderRun
-from cli.plan import Task, plan
+from cli.plan import Plan, Task, plan
 from cli.run_log import FolderInUseError, RunLog
 from cli.segmenters import LocalSegmenter, Segmenter, ServiceError
 from exports import FORMATS, Format
 from options import OPTION_SPECS, OptionError, Options, parse
 
 _STOPPED = 130  # exit status after Ctrl-C, as in shells
+_PAIRS_SHOWN = 5  # of photos that differ only in their ending
 
 
 def _option_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -104,16 +105,18 @@ def main(
     if out is None:
         sys.exit(_to_standard_output(photos[0], open_segmenter))
     one_file = many and chosen.merge is not None
-    tasks, failures = plan(photos, out, chosen, one_file=one_file)
+    planned = plan(photos, out, chosen, one_file=one_file)
     try:
         with RunLog(out, anew=anew) as run_log:
-            run = FolderRun(tasks, run_log, chosen, options, one_file=one_file)
-            run.failures |= failures
+            run = FolderRun(planned.tasks, run_log, chosen, options, one_file=one_file)
+            run.failures |= planned.failures
             _run(run, open_segmenter, quiet=quiet)
     except FolderInUseError:
         raise click.ClickException(f"Another run writes into {out}.") from None
     except OSError as error:
         raise click.ClickException(f"{out}: {error.strerror or error}.") from None
+    if not quiet:
+        _report_plan(planned, chosen)
     if not quiet and (many or run.failures):
         click.echo(f"{run.done} done, {len(run.failures)} failed.", err=True)
     sys.exit(1 if run.failures else 0)
@@ -161,6 +164,25 @@ def _run(run: FolderRun, open_segmenter: Callable[[], Segmenter], *, quiet: bool
         )
         sys.exit(status)
     run.finish()
+
+
+def _report_plan(planned: Plan, chosen: Format) -> None:
+    """Print which files were left out, and which results programs will not find."""
+    for first, second in planned.same_stems[:_PAIRS_SHOWN]:
+        click.echo(
+            f"Warning: {click.format_filename(first)} and {click.format_filename(second)} differ "
+            f"only in their ending. {chosen.name} pairs files by the name before it; rename one.",
+            err=True,
+        )
+    if len(planned.same_stems) > _PAIRS_SHOWN:
+        click.echo(
+            f"Warning: {len(planned.same_stems) - _PAIRS_SHOWN} more pairs differ only in their "
+            "ending.",
+            err=True,
+        )
+    if planned.left_out:
+        counts = (f"{count} {kind}" for kind, count in planned.left_out.most_common())
+        click.echo(f"Left out: {', '.join(counts)}.", err=True)
 
 
 def _to_standard_output(photo: Path, open_segmenter: Callable[[], Segmenter]) -> int:

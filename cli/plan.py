@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from cli.photo_files import find_photos, kinds
 from exports import Format
-
-# Of files that are searched in folders.
-ENDINGS = (
-    *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".gif"),
-    *(".heic", ".heif", ".hif"),
-)
 
 
 @dataclass(frozen=True)
@@ -31,9 +27,25 @@ class Task:
     target: Path | None
 
 
-def plan(
-    photos: Sequence[Path], out: Path, chosen: Format, *, one_file: bool
-) -> tuple[list[Task], dict[Path, str]]:
+@dataclass
+class Plan:
+    """The photos of a command, and the files that are not used.
+
+    Attributes:
+        tasks: the photos.
+        failures: path -> reason for each path that can't be a task.
+        left_out: kind -> number of files in the folders that are no photos.
+        same_stems: pairs of photos that differ only in their ending, for a format whose programs
+            find the file of a photo by the name without that ending.
+    """
+
+    tasks: list[Task] = field(default_factory=list)
+    failures: dict[Path, str] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    same_stems: list[tuple[Path, Path]] = field(default_factory=list)
+
+
+def plan(photos: Sequence[Path], out: Path, chosen: Format, *, one_file: bool) -> Plan:
     """Find the photos, and choose the files for their results.
 
     Folders are searched to any depth. The results below `out` keep the folders of their photos.
@@ -43,42 +55,38 @@ def plan(
         out: folder of the results.
         chosen: format of the results.
         one_file: choose no files, because all results are merged into one.
-
-    Returns:
-        The tasks; and path -> reason for each path that can't be a task.
     """
-    tasks: list[Task] = []
-    failures: dict[Path, str] = {}
-    taken: set[Path] = set()
+    planned = Plan()
+    taken: dict[Path, Path] = {}  # target -> photo
     for given in photos:
-        found = _below(given) if given.is_dir() else [given]
+        found = [given]
+        if given.is_dir():
+            found, others = find_photos(given, out, chosen.ending)
+            planned.left_out += kinds(others)
         if not found:
-            failures[given] = (
+            planned.failures[given] = (
                 "There are no PNG, JPEG, WebP, HEIC, AVIF, BMP or GIF files in this folder."
             )
         for photo in found:
             name = photo.relative_to(given) if given.is_dir() else Path(photo.name)
             target = None if one_file else _target(out / name, chosen, taken)
             if not one_file and target is None:
-                failures[photo] = "Its result would overwrite that of another photo."
+                planned.failures[photo] = "Its result would overwrite that of another photo."
                 continue
-            if target is not None and chosen.beside_photo:
-                name = Path(os.path.relpath(photo, target.parent))
-            tasks.append(Task(photo, name.as_posix(), target))
-    return tasks, failures
+            if target is not None:
+                plain = (out / name).with_suffix(chosen.ending)
+                taken[target] = photo
+                if chosen.paired_by_stem and target != plain:
+                    planned.same_stems.append((taken[plain], photo))
+                if chosen.beside_photo:
+                    name = Path(os.path.relpath(photo, target.parent))
+            planned.tasks.append(Task(photo, name.as_posix(), target))
+    return planned
 
 
-def _below(folder: Path) -> list[Path]:
-    """Return the photos in a folder and its subfolders, sorted by path."""
-    return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file()
-    )
-
-
-def _target(path: Path, chosen: Format, taken: set[Path]) -> Path | None:
+def _target(path: Path, chosen: Format, taken: dict[Path, Path]) -> Path | None:
     """Return `car.json` for `car.jpg`, or `car.jpg.json` if that is taken; None if both are."""
     for target in (path.with_suffix(chosen.ending), path.with_name(path.name + chosen.ending)):
         if target not in taken:
-            taken.add(target)
             return target
     return None

@@ -34,6 +34,8 @@ class Format:
         negotiable: true if an Accept header with the media type selects this format.
         normalizable: true if `Options.normalized` applies to this format.
         beside_photo: true if the photo's name is a path relative to the exported file.
+        paired_by_stem: true if programs find the exported file by the photo's name, in which they
+            replace the ending.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Format:
     negotiable: bool = False
     normalizable: bool = False
     beside_photo: bool = False
+    paired_by_stem: bool = False
 
     def check(self, options: Options) -> None:
         """Raise OptionError if the format does not support the options."""
@@ -85,7 +88,15 @@ FORMATS: dict[str, Format] = {
             negotiable=True,
             normalizable=True,
         ),
-        Format("labelme", _JSON, ".json", "Labelme file", labelme.write, beside_photo=True),
+        Format(
+            "labelme",
+            _JSON,
+            ".json",
+            "Labelme file",
+            labelme.write,
+            beside_photo=True,
+            paired_by_stem=True,
+        ),
         Format(
             "yolo",
             "text/plain; charset=utf-8",
@@ -93,6 +104,7 @@ FORMATS: dict[str, Format] = {
             "YOLO segmentation labels",
             yolo.write,
             negotiable=True,
+            paired_by_stem=True,
         ),
         Format(
             "svg",

@@ -23,6 +23,8 @@ from settings import REPOSITORY
 from tests.support.pictures import SAMPLE, encoded, noise
 from tests.support.server import Server
 
+PICTURES = REPOSITORY / "tests" / "pictures"
+
 
 @pytest.fixture(autouse=True)
 def _models(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> None:
@@ -158,6 +160,74 @@ def test_one_bad_photo(tmp_path: Path) -> None:
     assert ended.exit_code == 1
     assert ended.stdout_bytes == b""
     assert "missing.png: No such file or directory." in ended.stderr
+
+
+def test_photos_of_all_endings(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    jpeg, heic = encoded(noise(20, 30), "JPEG"), (PICTURES / "flat.heic").read_bytes()
+    for name in ("a.jpg", "b.JPE", "c.jfif", "d.jpeg"):
+        (photos / name).write_bytes(jpeg)
+    for name in ("e.heic", "f.HEIF", "g.hif"):
+        (photos / name).write_bytes(heic)
+    for name, kind in (("h.bmp", "BMP"), ("i.gif", "GIF"), ("j.avif", "AVIF"), ("k.webp", "WEBP")):
+        (photos / name).write_bytes(encoded(noise(20, 30), kind))
+    ended = run(photos, "--out", tmp_path / "out")
+    assert ended.exit_code == 0
+    assert ended.stderr == "11 done, 0 failed.\n"
+
+
+def test_left_out_files_are_named(sample: bytes, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for folder in ("scans", "__MACOSX", ".cache"):
+        (photos / folder).mkdir(parents=True)
+    (photos / "car.png").write_bytes(sample)
+    for name in ("one.tif", "scans/two.tiff"):
+        (photos / name).write_bytes(encoded(noise(5, 5), "TIFF"))
+    (photos / "scans" / "bill").write_bytes(b"%PDF-1.7")
+    (photos / "car.png_original").write_bytes(sample)
+    (photos / "notes.txt").write_text("no photo")
+    (photos / "README").write_text("no photo")
+    for name in ("._car.png", "__MACOSX/._car.png", "__MACOSX/car.png", ".cache/x", "Thumbs.db"):
+        (photos / name).write_text("of a system")
+    ended = run(photos, "--out", tmp_path / "out")
+    assert ended.exit_code == 0
+    assert ended.stderr == (
+        "Left out: 2 TIFF, 1 without ending, 1 PNG_ORIGINAL (photo), 1 TXT, 1 PDF.\n"
+        "1 done, 0 failed.\n"
+    )
+    assert run(photos, "--out", tmp_path / "out", "--quiet").stderr == ""
+
+
+@pytest.mark.parametrize("out", [".", "results", "results/json"])
+def test_results_in_folder_of_photos(out: str, sample: bytes, tmp_path: Path) -> None:
+    (tmp_path / "car.png").write_bytes(sample)
+    for done in ("", "1 of 1 were done before.\n"):
+        ended = run(tmp_path, "--format", "yolo", "--out", tmp_path / out)
+        assert ended.stderr == f"{done}1 done, 0 failed.\n"
+
+
+@pytest.mark.parametrize("form", ["yolo", "labelme", "json"])
+def test_warning_of_photos_with_same_stem(form: str, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for folder in ("a", "b"):
+        (photos / folder).mkdir(parents=True)
+    for name in ("car.jpg", "car.png", "a/car.jpg", "b/car.jpg"):
+        (photos / name).write_bytes(encoded(noise(20, 30), "JPEG"))
+    for number in range(6):
+        for ending in ("jpg", "png"):
+            (photos / "b" / f"{number}.{ending}").write_bytes(encoded(noise(20, 30), "JPEG"))
+    ended = run(photos, "--format", form, "--out", tmp_path / "out")
+    assert ended.exit_code == 0
+    *warnings, last = ended.stderr.splitlines()
+    assert last == "16 done, 0 failed."
+    if form == "json":
+        assert warnings == []
+        return
+    assert len(warnings) == 6
+    first, second = photos / "b" / "0.jpg", photos / "b" / "0.png"
+    assert warnings[0].startswith(f"Warning: {first} and {second} differ only in their ending.")
+    assert warnings[-1] == "Warning: 2 more pairs differ only in their ending."
 
 
 def test_results_with_equal_names(tmp_path: Path, sample: bytes) -> None:
