@@ -35,7 +35,11 @@ SECURITY_HEADERS: dict[str, str] = {
     "Cache-Control": "no-store",
 }
 
-_EXPOSED = ["Retry-After"]  # response headers that pages of other origins may read (CORS)
+_EXPOSED = [
+    "Retry-After",
+    "Location",
+    "Content-Location",
+]  # response headers that pages of other origins may read (CORS)
 
 
 def register_headers(app: Flask, settings: Settings) -> None:

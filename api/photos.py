@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Response, jsonify, redirect, request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -22,15 +22,17 @@ from api.openapi import ApiBlueprint
 from api.rate_limits import count_photo
 from api.request_files import is_form, posted_files, posted_photo
 from api.request_json import posted_object, posted_texts
+from api.results import ResultForm, asked_form, ended_result, result_answer
 from api.schema import ImagePath
 from api.service import service
+from api.status import status_json, wait_seconds, waiters
 from segment_interface import ImageError, decode_base64
 
 blueprint = ApiBlueprint("photos", __name__)
 
 _RETRY_AFTER = 1  # seconds; Retry-After of a batch while others are read
 _POST_ERRORS = schema.errors(400, 413, 415, 500, 503, 507)
-_UPLOAD_ERRORS = schema.errors(400, 403, 413, 415, 500, 503, 507)
+_UPLOAD_ERRORS = schema.errors(400, 403, 404, 413, 415, 500, 503, 507)
 
 
 @blueprint.get(
@@ -54,8 +56,8 @@ def list_ready() -> WerkzeugResponse:
 @blueprint.post(
     "/",
     summary="Post a photo",
-    responses={200: schema.UploadAnswer, **_UPLOAD_ERRORS},
-    openapi_extensions={"requestBody": schema.UPLOAD_BODY},
+    responses={200: schema.UploadAnswer, 202: schema.StatusOf, **_UPLOAD_ERRORS},
+    openapi_extensions={"requestBody": schema.UPLOAD_BODY, **schema.UPLOAD_QUERY},
 )
 def post_photo() -> Response:
     """Queue a photo, and return its hash at once. Poll the status with the hash.
@@ -63,9 +65,55 @@ def post_photo() -> Response:
     The photo comes in JSON, as a file in a form, or alone. Several files in a form are answered as
     by `POST /batch`. A known photo is processed again if it ended in Error, or if other models
     made its result.
+
+    With `wait`, the answer comes when the photo is Ready or Error, and is that of
+    `/<image_hash>/segments` with its options. It is 202 with the status if the photo has not ended
+    after that many seconds, and at once while too many other requests wait.
     """
+    asked = _asked_wait()
     if is_form():
-        return _post_form()
+        answer = _post_form(is_single=asked is not None)
+    else:
+        answer = _accept_photo(_posted_image())
+    if asked is not None:  # by now the photo is no longer in memory
+        return _wait_for_result(answer["image_hash"], asked)
+    return _to_response(answer)
+
+
+class _Wait(NamedTuple):
+    """The seconds that a client waits for a result, and the form of the result."""
+
+    seconds: float
+    form: ResultForm
+
+
+def _asked_wait() -> _Wait | None:
+    """Return the wait in the query; None if there is none. Raises ApiError, OptionError."""
+    if "wait" not in request.args:
+        return None
+    return _Wait(wait_seconds(request.args.getlist("wait")), asked_form(others=["wait"]))
+
+
+def _wait_for_result(image_hash: str, asked: _Wait) -> Response:
+    """Wait for a photo, and return its result, or its status if it has not ended.
+
+    Raises:
+        ApiError: the photo ended in Error, or was deleted meanwhile.
+    """
+    status = waiters().wait(image_hash, asked.seconds, current_owner())
+    # Addresses are relative, so that a proxy may add a path prefix.
+    if status is not None and not status.has_ended:
+        answer = jsonify({"image_hash": image_hash} | status_json(status))
+        answer.status_code = 202
+        answer.headers["Location"] = f"{image_hash}/status"
+        return answer
+    answer = result_answer(image_hash, ended_result(status), asked.form)
+    answer.headers["Content-Location"] = f"{image_hash}/segments"
+    return answer
+
+
+def _posted_image() -> str | bytes:
+    """Return the photo in the request body, in base64 or as a file. Raises ApiError."""
     try:
         photo = posted_photo()
         image = posted_object().get("image") if photo is None else photo
@@ -73,7 +121,7 @@ def post_photo() -> Response:
         raise _too_large() from None
     if not isinstance(image, str | bytes) or not image:
         raise ApiError(400, 'There is no image; send {"image": "<base64>"}.')
-    return jsonify(_accept_photo(image))
+    return image
 
 
 @blueprint.post(
@@ -90,11 +138,18 @@ def post_batch() -> Response:
     code 503, so does the answer.
     """
     with _batch_slot():
-        return _accept_batch(_posted_batch())
+        return _to_response(_accept_batch(_posted_batch()))
 
 
-def _post_form() -> Response:
-    """Accept the files of the posted form, and return the answer. Raises ApiError."""
+def _post_form(*, is_single: bool) -> dict[str, Any]:
+    """Accept the files of the posted form, and return the answer.
+
+    Args:
+        is_single: only one file is allowed.
+
+    Raises:
+        ApiError: the form was refused, or its only file.
+    """
     settings = service().settings
     request.max_content_length = max(settings.max_body_bytes, settings.batch_body_bytes)
     with ExitStack() as held:
@@ -108,7 +163,9 @@ def _post_form() -> Response:
             limits = f"{settings.max_upload_mb:g} MB for a photo, {settings.batch_mb:g} MB for all"
             raise ApiError(413, f"The form is too large; the limits are {limits}.") from None
         if len(files) == 1:
-            return jsonify(_accept_photo(files[0]))
+            return _accept_photo(files.pop())
+        if is_single:
+            raise ApiError(400, "wait is for one photo; post several without it.")
         if not is_large:
             held.enter_context(_batch_slot())
         if sum(map(len, files)) > settings.batch_bytes:
@@ -130,16 +187,22 @@ def _batch_slot() -> Iterator[None]:
         slots.release()
 
 
-def _accept_batch(photos: list[str | bytes]) -> Response:
+def _accept_batch(photos: list[str | bytes]) -> dict[str, Any]:
     """Accept photos, and return the answer for all. Empties the list. Raises ApiError."""
     entries: list[dict[str, Any]] = []
     photos.reverse()
     while photos:  # frees each photo once it is accepted
         entries.append(_batch_entry(photos.pop(), is_first=not entries))
-    waits = [entry["retry_after"] for entry in entries if "retry_after" in entry]
     if all(entry.get("code") == 503 for entry in entries):
+        waits = [entry["retry_after"] for entry in entries if "retry_after" in entry]
         raise ApiError(503, entries[0]["error"], max(waits, default=_RETRY_AFTER))
-    answer = jsonify(photos=entries)
+    return {"photos": entries}
+
+
+def _to_response(accepted: dict[str, Any]) -> Response:
+    """Return the response with the answer for one photo or for a batch."""
+    answer = jsonify(accepted)
+    waits = [e["retry_after"] for e in accepted.get("photos", ()) if "retry_after" in e]
     if waits:
         answer.headers["Retry-After"] = str(max(waits))
     return answer

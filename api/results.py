@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from flask import Response, request
 from werkzeug.datastructures import MIMEAccept
@@ -17,6 +18,7 @@ from exports import FORMATS, Format, export, find_format
 from exports.annotation import annotate, kept_labels
 from exports.pictures import label_map_png, mask_png, overlay_png
 from img_to_segments import PART_NAMES
+from jobs.engine import PhotoStatus
 from options import OF_MASKS, OF_OVERLAYS, OPTION_SPECS, OptionError, Options, parse
 from photo_result import Result
 from vision.labels import label_of
@@ -25,6 +27,13 @@ blueprint = ApiBlueprint("results", __name__)
 
 _ERRORS = schema.errors(400, 404)
 _PICTURE: schema.Responses = {200: schema.PNG, **_ERRORS}
+
+
+class ResultForm(NamedTuple):
+    """The form of a result in an answer."""
+
+    format: Format
+    options: Options
 
 
 @blueprint.get(
@@ -39,12 +48,7 @@ def get_segments(path: ImagePath) -> Response:
     The answer is 400 while the photo is Uploaded or Processing, 404 if it ended in Error.
     """
     result = _result(path.image_hash)
-    chosen = _chosen(request.args.getlist("format"))
-    options = query_options(OPTION_SPECS, others=["format"])
-    document = export(path.image_hash, result, chosen, options)
-    answer = Response(document, content_type=chosen.media_type)
-    answer.vary.add("Accept")
-    return answer
+    return result_answer(path.image_hash, result, asked_form())
 
 
 @blueprint.get(
@@ -95,9 +99,36 @@ def get_overlay(path: ImagePath) -> Response:
     return _png(overlay_png(annotate(path.image_hash, result, query_options(OF_OVERLAYS))))
 
 
+def asked_form(others: Collection[str] = ()) -> ResultForm:
+    """Return the form of a result that the query and the headers ask for.
+
+    Args:
+        others: names of parameters that are no options; they are ignored.
+
+    Raises:
+        OptionError: the format or an option can't be used.
+    """
+    chosen = _chosen(request.args.getlist("format"))
+    form = ResultForm(chosen, query_options(OPTION_SPECS, others=["format", *others]))
+    chosen.check(form.options)
+    return form
+
+
+def result_answer(image_hash: str, result: Result, form: ResultForm) -> Response:
+    """Return the answer with a result in a form."""
+    document = export(image_hash, result, form.format, form.options)
+    answer = Response(document, content_type=form.format.media_type)
+    answer.vary.add("Accept")
+    return answer
+
+
 def _result(image_hash: str) -> Result:
     """Return the result of a photo that is Ready. Raises ApiError."""
-    status = service().engine.find(image_hash, current_owner())
+    return ended_result(service().engine.find(image_hash, current_owner()))
+
+
+def ended_result(status: PhotoStatus | None) -> Result:
+    """Return the result of a photo with a status. Raises ApiError if it is not Ready."""
     if status is None:
         raise unknown_photo()
     if status.state == "Error":

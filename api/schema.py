@@ -66,10 +66,6 @@ class BatchAnswer(BaseModel):
     photos: list[Accepted | Refused]
 
 
-class UploadAnswer(RootModel[Accepted | BatchAnswer]):
-    """The answer for a photo, or for several files in a form."""
-
-
 class Status(BaseModel):
     """The status of a photo."""
 
@@ -126,14 +122,14 @@ class PartAnswer(BaseModel):
     polygons: list[PolygonAnswer]
 
 
-def _result_content() -> dict[str, Any]:
-    """Return the description of a result for each media type."""
+def _result_content(model: str) -> dict[str, Any]:
+    """Return the description of a result for each media type; `model` is that of JSON."""
     content: dict[str, Any] = {
         entry.media_type: {"schema": {"type": "string", "description": entry.description}}
         for entry in FORMATS.values()
     }
     others = {"type": ["object", "array"], "description": "the other formats in JSON"}
-    plain = {"$ref": "#/components/schemas/ResultAnswer"}
+    plain = {"$ref": f"#/components/schemas/{model}"}
     content["application/geo+json"] = {"schema": {"type": "object"}}
     content["application/json"] = {"schema": {"anyOf": [plain, others]}}
     return content
@@ -142,7 +138,7 @@ def _result_content() -> dict[str, Any]:
 class ResultAnswer(BaseModel):
     """Type and parts of the car in a photo."""
 
-    model_config = {"openapi_extra": {"content": _result_content()}}  # type: ignore[typeddict-unknown-key]
+    model_config = {"openapi_extra": {"content": _result_content("ResultAnswer")}}  # type: ignore[typeddict-unknown-key]
 
     image_hash: str
     width: int = Field(
@@ -167,6 +163,12 @@ class ResultAnswer(BaseModel):
         "photo; (0, 0) is the outer corner of the top left pixel"
     )
     parts: list[PartAnswer]
+
+
+class UploadAnswer(RootModel[Accepted | BatchAnswer | ResultAnswer]):
+    """A photo that was accepted, several from a form, or with `wait` the result."""
+
+    model_config = {"openapi_extra": {"content": _result_content("UploadAnswer")}}  # type: ignore[typeddict-unknown-key]
 
 
 class Health(BaseModel):
@@ -209,16 +211,20 @@ def _options(names: Iterable[str]) -> list[dict[str, Any]]:
     return [_query_parameter(spec.name, spec.description, spec.schema) for spec in specs]
 
 
-WAIT_QUERY = _query(
-    _query_parameter(
-        "wait",
-        "longest wait in seconds until the photo is Ready or Error",
-        {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT},
-    )
+_WAIT = _query_parameter(
+    "wait",
+    "longest wait in seconds until the photo is Ready or Error",
+    {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT},
 )
-SEGMENTS_QUERY = _query(
-    _query_parameter("format", "format of the answer", {"type": "string", "enum": [*FORMATS]}),
-    *_options(OPTION_SPECS),
+_FORMAT = _query_parameter("format", "format of the answer", {"type": "string", "enum": [*FORMATS]})
+WAIT_QUERY = _query(_WAIT)
+SEGMENTS_QUERY = _query(_FORMAT, *_options(OPTION_SPECS))
+UPLOAD_QUERY = _query(
+    _WAIT,
+    *(
+        {**parameter, "description": f"{parameter['description']} (only with wait)"}
+        for parameter in (_FORMAT, *_options(OPTION_SPECS))
+    ),
 )
 MASK_QUERY = _query(*_options(OF_MASKS))
 OVERLAY_QUERY = _query(*_options(OF_OVERLAYS))

@@ -150,11 +150,11 @@ def get_status(path: ImagePath) -> Response:
     With `wait`, the answer comes when the photo is Ready or Error, or after that many seconds.
     It comes at once while too many other requests wait.
     """
-    seconds = _seconds(request.args.getlist("wait"))
-    status = _waiters().wait(path.image_hash, seconds, current_owner())
+    seconds = wait_seconds(request.args.getlist("wait"))
+    status = waiters().wait(path.image_hash, seconds, current_owner())
     if status is None:
         raise unknown_photo()
-    return jsonify(_to_json(status))
+    return jsonify(status_json(status))
 
 
 @blueprint.post(
@@ -189,13 +189,16 @@ def get_events(path: ImagePath) -> Response:
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
         return Response(mimetype="text/event-stream", headers=headers)
-    lines, leave = _waiters().stream(path.image_hash, lambda now: json.dumps(_to_json(now)), owner)
+    lines, leave = waiters().stream(
+        path.image_hash, lambda now: json.dumps(status_json(now)), owner
+    )
     response = Response(lines, mimetype="text/event-stream", headers=headers)
     response.call_on_close(leave)
     return response
 
 
-def _waiters() -> StatusWaiters:
+def waiters() -> StatusWaiters:
+    """Return the waiters of the app that answers the current request."""
     return StatusWaiters(service().engine, service().waiting_slots)
 
 
@@ -204,10 +207,10 @@ def _entry(image_hash: str, status: PhotoStatus | None) -> dict[str, str | int]:
     if status is None:
         unknown = unknown_photo()
         return {"image_hash": image_hash, "error": unknown.message, "code": unknown.status}
-    return {"image_hash": image_hash} | _to_json(status)
+    return {"image_hash": image_hash} | status_json(status)
 
 
-def _to_json(status: PhotoStatus) -> dict[str, str | int]:
+def status_json(status: PhotoStatus) -> dict[str, str | int]:
     """Return a status as JSON, in the shape of `api.schema.Status`."""
     answer: dict[str, str | int] = {"status": status.state, "message": status.message}
     if status.position is not None:
@@ -217,7 +220,7 @@ def _to_json(status: PhotoStatus) -> dict[str, str | int]:
     return answer
 
 
-def _seconds(given: list[str]) -> float:
+def wait_seconds(given: list[str]) -> float:
     """Parse the option `wait`, in seconds. Raises ApiError."""
     try:
         seconds = float(given[0]) if len(given) == 1 else 0.0 if not given else math.nan

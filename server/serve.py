@@ -151,14 +151,8 @@ def _announce(listener: socket.socket, *, with_key: bool) -> None:
         f"The service is at {url}, its page at {url}/ui, its API at {url}/docs. "
         "Ctrl-C stops it. Try, in another terminal:"
     )
-    curl = 'curl -s -H "X-API-Key: $CARSEG_API_KEY"' if with_key else "curl -s"
-    print(
-        """  (printf '{"image": "'; base64 < sample/car.png | tr -d '\\n'; printf '"}') | """
-        f"{curl} -H 'Content-Type: application/json' --data-binary @- '{url}/' | "
-        "tee -a /dev/stderr | grep -oE '[0-9a-f]{64}' | "
-        f"xargs -I HASH {curl} '{url}/HASH/status?wait=30' '{url}/HASH/segments'",
-        flush=True,
-    )
+    key = '-H "X-API-Key: $CARSEG_API_KEY" ' if with_key else ""
+    print(f"  curl {key}-F file=@sample/car.png '{url}/?wait=30'", flush=True)
 
 
 def _stop_on_signals(jobs: Engine, dispatcher: ThreadedTaskDispatcher) -> None:
