@@ -91,9 +91,9 @@ def main(
 
     In folders it finds PNG, JPEG, WebP, HEIC, AVIF, BMP and GIF files.
 
-    Formats that can hold many photos (coco, coco-rle, labelstudio, cvat) write one file for all
-    photos. If a photo fails, the others go on, and the exit status is 1. To resume a run that was
-    stopped, run the same command again: results in --out are kept if neither the photo nor the
+    Formats that can hold many photos (coco, coco-rle, labelstudio, cvat, csv) write one file for
+    all photos. If a photo fails, the others go on, and the exit status is 1. To resume a run that
+    was stopped, run the same command again: results in --out are kept if neither the photo nor the
     options have changed.
     """
     chosen = FORMATS[name]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import exports.coco as coco
+import exports.csv_table as csv_table
 import exports.cvat as cvat
 import exports.geojson as geojson
 import exports.json_answer as json_answer
@@ -129,6 +130,15 @@ FORMATS: dict[str, Format] = {
             "CVAT for images 1.1",
             cvat.write,
             cvat.merge,
+            negotiable=True,
+        ),
+        Format(
+            "csv",
+            "text/csv; charset=utf-8",
+            ".csv",
+            "table with a row per part",
+            csv_table.write,
+            csv_table.merge,
             negotiable=True,
         ),
     )

@@ -14,6 +14,7 @@ const FORMATS = {
   yolo: ["YOLO", ".txt"],
   labelstudio: ["Label Studio", "-labelstudio.json"],
   cvat: ["CVAT", "-cvat.xml"],
+  csv: ["CSV", ".csv"],
 };
 
 /** A link that saves a file of the service, and says so where that fails. */

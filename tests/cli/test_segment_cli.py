@@ -111,7 +111,7 @@ def test_folder_as_one_coco_file(folder: Path, tmp_path: Path) -> None:
     assert len(dataset.imgToAnns[2]) == len(dataset.imgToAnns[3]) > 3
 
 
-@pytest.mark.parametrize("form", ["coco-rle", "labelstudio", "cvat"])
+@pytest.mark.parametrize("form", ["coco-rle", "labelstudio", "cvat", "csv"])
 def test_folder_by_service_gives_same_file(
     form: str, folder: Path, server: Server, tmp_path: Path
 ) -> None:

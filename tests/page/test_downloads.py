@@ -88,6 +88,8 @@ def test_data(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     assert json.loads(files.pop("Label Studio"))
     cvat = ET.fromstring(files.pop("CVAT"))
     assert {shape.get("label") for shape in cvat.iter() if shape.get("label")} >= found
+    table = files.pop("CSV").decode().splitlines()
+    assert {row.split(",")[2] for row in table[1:]} == found
     assert not files
 
 
