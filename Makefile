@@ -157,7 +157,7 @@ has-data:
 	@test -d "$(DATA)/car_parts" || { echo "make $(MAKECMDGOALS) DATA=folder: see training/README.md"; exit 1; }
 
 train:
-	$(QUICK) $(BIN)/python -m training.everything --data "$(DATA)" $(ARGS)
+	$(QUICK) $(BIN)/python -m training.train --data "$(DATA)" $(ARGS)
 
 evaluate:
 	$(QUICK) $(BIN)/python -m training.evaluate --data "$(DATA)" --report runs/report $(ARGS)

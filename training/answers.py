@@ -183,7 +183,8 @@ class Service:
 
     def _with_masks(self, photo: ValidationPhoto) -> PartsAnswer:
         rgb = photo.pixels()
-        truth = read_labels(photo.labels, (0, 0))
+        assert photo.labels is not None  # annotated photos have them
+        truth = read_labels(photo.labels)
         if photo.squashed:
             truth = widen(truth, cv2.INTER_NEAREST)
         analysis = self._pipeline.analyse(rgb)

@@ -1,7 +1,10 @@
-"""Fit thresholds to the validation photos: `python -m training.calibrate --data DATA`.
+"""Fit thresholds to the calibration photos: `python -m training.calibrate --data DATA`.
 
 FITS has one function per group of thresholds. Each function writes its thresholds to `parts.json`
 or `types.json`, and returns figures to print. `training.calibration` defines the maps.
+
+Networks of `make train` have not seen the calibration photos, see `training.split`. Others, that
+have learned from them, would get thresholds that trust them too much.
 """
 
 from __future__ import annotations
@@ -37,12 +40,11 @@ from training.calibration import (
 from training.corrections import DataError
 from training.export import read_fields, write_fields
 from training.figures import part_verdicts
+from training.split import Part
 from training.validation import (
     ValidationPhoto,
-    in_half,
     list_annotated_photos,
     list_car_photos,
-    list_empty_photos,
     list_street_photos,
 )
 from vision.model_files import MODELS, read_description
@@ -94,32 +96,27 @@ class Looks:
         logits = np.stack([self.picture[:, :NO_CAR], self.shape[:, :NO_CAR]])
         return np.log(softmax(logits))
 
-    def of(self, photos: Sequence[ValidationPhoto]) -> Looks:
-        """Return the outputs for a subset of the photos."""
-        chosen = set(photos)
-        held = [index for index, photo in enumerate(self.photos) if photo in chosen]
-        arrays = (self.picture, self.shape, self.surest, self.area)
-        return Looks([self.photos[i] for i in held], *(array[held] for array in arrays))
-
 
 class Evidence:
-    """The validation photos and the models' outputs for them, computed on first use.
+    """The photos of one part of the split and the models' outputs, computed on first use.
 
     Args:
         data: folder of the data sets.
         folder: folder of the models.
         cache: folder of the label maps.
         threads: cores to use.
+        part: of the split; thresholds are fitted to "calibration" only.
 
     Raises:
         DataError: the data cannot be used.
     """
 
-    def __init__(self, data: Path, folder: Path, cache: Path, threads: int = 2) -> None:
+    def __init__(
+        self, data: Path, folder: Path, cache: Path, threads: int = 2, part: Part = "calibration"
+    ) -> None:
         self.folder, self.threads = folder, threads
-        self.annotated = list_annotated_photos(data, cache)
-        self.cars = list_car_photos(data) + list_street_photos(data) + self.annotated
-        self.empty = list_empty_photos(data)
+        self.annotated = list_annotated_photos(data, cache, part)
+        self.cars = list_car_photos(data, part) + list_street_photos(data, part) + self.annotated
 
     @cached_property
     def parts_answers(self) -> list[PartsAnswer]:
@@ -131,11 +128,6 @@ class Evidence:
     def car_looks(self) -> Looks:
         """The outputs of the type networks for photos of cars."""
         return look_at(self.cars, self.folder)
-
-    @cached_property
-    def empty_looks(self) -> Looks:
-        """The outputs of the type networks for photos without a car in which parts are found."""
-        return look_at(self.empty, self.folder)
 
 
 def look_at(photos: Sequence[ValidationPhoto], folder: Path) -> Looks:
@@ -193,33 +185,41 @@ def fit_part_confidences(evidence: Evidence) -> dict[str, float]:
 
 
 def fit_type_weights(evidence: Evidence) -> dict[str, float]:
-    """Fit the weights of both type networks to half A of the photos.
+    """Fit the weights of both type networks to all photos.
 
     Returns:
-        On half A the calibration error of the picture network alone, and that of both networks by
-        cross-validation; on half B the error and the accuracies.
+        The calibration error of the picture network alone, and that of both networks by
+        cross-validation.
     """
     looks = evidence.car_looks
     if not looks.photos:
         return {}
-    fitted_to, others = (looks.of(in_half(evidence.cars, half)) for half in ("A", "B"))
-    logits, labels = fitted_to.log_probabilities(), fitted_to.labels
-    picture, shape = fit_weights(logits, labels, fitted_to.counts).tolist()
+    logits, labels = looks.log_probabilities(), looks.labels
+    picture, shape = fit_weights(logits, labels, looks.counts).tolist()
     write_thresholds("types", evidence.folder, {"picture_weight": picture, "shape_weight": shape})
-    alone = np.exp(logits[0])
-    unseen = unseen_weights(logits, labels, fitted_to.counts, fitted_to.groups)
-    figures = {
-        "types_ece_before": _error(alone, labels),
+    unseen = unseen_weights(logits, labels, looks.counts, looks.groups)
+    return {
+        "types_ece_before": _error(np.exp(logits[0]), labels),
         "types_ece_after": _error(unseen, labels),
     }
-    if others.photos:
-        both = np.einsum("k,knc->nc", (picture, shape), others.log_probabilities())
-        right = both.argmax(1) == others.labels
-        own = np.array([photo.kind == "cars" for photo in others.photos])
-        figures["types_ece_half_b"] = _error(softmax(both), others.labels)
-        for name, held in (("type", own), ("street", ~own)):
+
+
+def type_accuracies(looks: Looks, thresholds: Mapping[str, float]) -> dict[str, float]:
+    """Return the accuracy of the picture network and of both, where every car gets a type.
+
+    The figures are `picture_accuracy` and `both_accuracy` of `car_types`, and `picture_street` and
+    `both_street` of the photos of other sources.
+    """
+    logits = looks.log_probabilities()
+    weights = (thresholds["picture_weight"], thresholds["shape_weight"])
+    guesses = {"picture": logits[0], "both": np.einsum("k,knc->nc", weights, logits)}
+    own = np.array([photo.kind == "cars" for photo in looks.photos], bool)
+    figures = {}
+    for name, values in guesses.items():
+        right = values.argmax(1) == looks.labels
+        for source, held in (("accuracy", own), ("street", ~own)):
             if held.any():
-                figures[f"{name}_accuracy_half_b"] = float(right[held].mean())
+                figures[f"{name}_{source}"] = float(right[held].mean())
     return figures
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -46,13 +45,15 @@ def export_graph(file: str, folder: Path = MODELS) -> str:
     return write_file(graph, description.graph, folder)
 
 
-def export_checkpoint(checkpoint: Path, file: str, folder: Path = MODELS) -> str:
-    """Export the averaged weights (`ema.pt`) of a training run, and the graph of their network.
+def export_network(weights: Path, file: str, folder: Path) -> str:
+    """Copy the weights of a stage, float16 safetensors, to `folder / file`, and make their graph.
+
+    The folder must hold the network's description under the same name.
 
     Returns:
-        The SHA-256 (hex) of the weights; see `export_weights` and `export_graph`.
+        The SHA-256 (hex) of the weights.
     """
-    digest = export_weights(torch.load(checkpoint, weights_only=True), file, folder)
+    digest = write_file(weights.read_bytes(), file, folder)
     export_graph(file, folder)
     return digest
 

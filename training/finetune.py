@@ -10,26 +10,51 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch.utils.data import DataLoader
+import cv2
+import numpy as np
 
-from img_to_segments import PART_NAMES
-from training.export import export_checkpoint, read_fields, write_fields
-from training.loop import Batch, LoopOptions, run
-from training.parts_data import PartsSample, has_rare_part, rasterise_coco
-from training.train_parts import Mix, PartsDataset, measure, parts_loss
-from vision.model_files import MANIFEST, MODELS, read_description
-from vision.runtimes.torch_runtime import load_network
+from training.checks import Figures, check_parts
+from training.export import export_network, read_fields, write_fields
+from training.fit import Budget, FitOptions, fit
+from training.pack import SIDES, Row, Source, write_packs
+from training.parts_data import has_rare_part, rasterise_coco
+from training.parts_training import PartsBatches, PartsMix, parts_step
+from training.photos import read_packs
+from training.precision import choose_device
+from training.split import Part
+from training.stages import FIGURES, WEIGHTS, write_figures
+from training.warps import NATURAL
+from training.weights import PARTS, load_weights, save_weights
+from vision.labels import PART_NAMES
+from vision.model_files import MANIFEST, MODELS
+from vision.networks import build_network
 
 
 class OwnDataError(Exception):
     """The user's data cannot be used for training; the message contains the reason."""
 
 
-def own_samples(coco: Path, photos: Path, cache: Path) -> list[PartsSample]:
+@dataclass(frozen=True)
+class OwnRun:
+    """The options of one run.
+
+    Attributes:
+        runs: folder of packs, checkpoint and log; an interrupted run resumes from there.
+        samples: photos to train on, with repetitions.
+        batch: photos per step, at least 3.
+        rate: peak learning rate.
+    """
+
+    runs: Path
+    samples: int
+    batch: int = 8
+    rate: float = 3e-4
+
+
+def own_photos(coco: Path, photos: Path, cache: Path, part: Part) -> list[Source]:
     """Return the photos of a COCO file with their label maps, which are written to `cache`.
 
     Raises:
@@ -38,7 +63,18 @@ def own_samples(coco: Path, photos: Path, cache: Path) -> list[PartsSample]:
     names = _checked(coco, photos)
     labels = rasterise_coco(coco, cache)
     return [
-        PartsSample(photos / name, path, "annotated", rare=has_rare_part(path))
+        Source(
+            Row(
+                f"{part}/{name}",
+                "annotated",
+                part,
+                "own",
+                labels=f"labels/{part}/{path.name}",
+                rare=has_rare_part(path),
+            ),
+            photos / name,
+            path,
+        )
         for name, path in zip(names, labels, strict=True)
     ]
 
@@ -67,30 +103,42 @@ def _checked(coco: Path, photos: Path) -> list[str]:
     return names
 
 
-def finetune(
-    train: list[PartsSample], val: list[PartsSample], out: Path, options: LoopOptions, batch: int
-) -> None:
-    """Train the network of `models/` on `train`, and write a models folder to `out`."""
-    description = read_description("parts")
-    network = load_network(description).requires_grad_(True)
-    area = int(description.input["area"])
-    width = int((area * 4 / 3) ** 0.5) // 32 * 32
-    size = (area // width // 32 * 32, width)
+def finetune(photos: list[Source], out: Path, run: OwnRun) -> Figures:
+    """Train the network of `models/` on own photos, and write a models folder to `out`.
 
-    def batches(epoch: int) -> Iterable[Batch]:
-        dataset = PartsDataset(train, size, options.steps * batch, epoch, Mix())
-        return DataLoader(dataset, batch_size=batch)
-
-    def evaluate(net: torch.nn.Module) -> dict[str, float]:
-        return measure(net, val, area)
-
-    run(network, batches, parts_loss, evaluate if val else None, options)
+    Returns:
+        The figures on the photos of "val"; none without such photos.
+    """
+    run.runs.mkdir(parents=True, exist_ok=True)
+    write_packs([*photos, _grey(run.runs)], run.runs)
+    data = read_packs(run.runs, choose_device())
+    fields = read_fields("parts")
+    network = build_network("pyramid", PARTS)
+    load_weights(network, MODELS / fields["weights"])
+    mix = PartsMix(run.batch, annotated=NATURAL)
+    step = parts_step(PartsBatches(data, data.labels, None, mix))
+    options = FitOptions(run.runs, Budget(run.samples), run.rate, encoder_factor=0.4)
+    network = fit(network, step, options, data.device)
+    save_weights(network, run.runs / WEIGHTS)
     out.mkdir(parents=True, exist_ok=True)
     for file in (*MODELS.glob("types.*"), *MODELS.glob("shapes.*"), MODELS / MANIFEST):
         shutil.copy(file, out / file.name)
     # The figures of the old network do not apply to the new one.
-    write_fields(read_fields("parts") | {"metrics": {}}, "parts", out)
-    export_checkpoint(options.out / "ema.pt", description.weights, out)
+    labels = ["background", *PART_NAMES]
+    write_fields(fields | {"metrics": {}, "options": PARTS, "labels": labels}, "parts", out)
+    export_network(run.runs / WEIGHTS, fields["weights"], out)
+    figures: Figures = {}
+    if len(data.annotated.of_part("val")):
+        figures = check_parts(data, network, "val", run.batch)
+        write_figures(figures, run.runs / FIGURES)
+    return figures
+
+
+def _grey(folder: Path) -> Source:
+    """Write a grey photo, which stands for those without a car."""
+    path = folder / "grey.png"
+    cv2.imwrite(str(path), np.full((SIDES["empty"], SIDES["empty"], 3), 127, np.uint8))
+    return Source(Row(path.name, "empty", "train", "own"), path)
 
 
 def main() -> None:
@@ -106,21 +154,22 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3e-4)
     arguments = parser.parse_args()
     try:
-        _train(arguments)
+        figures = _train(arguments)
     except OwnDataError as error:
         sys.exit(str(error))
+    for name, value in figures.items():
+        print(f"{name} {value:.4f}")
     print(f"The new network is in {arguments.out}; copy it over models/ to serve it.")
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    photos = arguments.photos or arguments.coco.parent
-    train = own_samples(arguments.coco, photos, arguments.runs / "labels")
-    val = []
+def _train(arguments: argparse.Namespace) -> Figures:
+    photos, runs = arguments.photos or arguments.coco.parent, arguments.runs
+    own = own_photos(arguments.coco, photos, runs / "labels", "train")
+    samples = 2 * arguments.epochs * len(own)
     if arguments.val:
-        val = own_samples(arguments.val, photos, arguments.runs / "val_labels")
-    steps = max(1, 2 * len(train) // arguments.batch)
-    options = LoopOptions(arguments.runs, arguments.epochs, steps, rate=arguments.rate)
-    finetune(train, val, arguments.out, options, arguments.batch)
+        own += own_photos(arguments.val, photos, runs / "val_labels", "val")
+    run = OwnRun(runs, samples, arguments.batch, arguments.rate)
+    return finetune(own, arguments.out, run)
 
 
 if __name__ == "__main__":

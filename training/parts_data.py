@@ -1,4 +1,4 @@
-"""Read photos with part labels: annotated, labelled by a teacher, or without a car."""
+"""Read annotated photos: their label maps, with corrections and body panels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from img_to_segments import PART_NAMES
 from training.corrections import Correction, DataError, read_corrections
-from vision.labels import label_of
+from training.split import VALIDATION, Part, part_of, validation_names
+from vision.labels import PART_NAMES, label_of
 
 IGNORE = 255
 STRETCH = 4 / 3  # the annotated photos are squares; real ones are about this wide
-VALIDATION = Path(__file__).with_name("validation_photos.json")
+# The body panels, in the order of the labels 1 to 7 in the masks of `car_parts/panels`.
+PANELS = (
+    "roof",
+    "left_fender",
+    "right_fender",
+    "left_quarter_panel",
+    "right_quarter_panel",
+    "left_rocker_panel",
+    "right_rocker_panel",
+)
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -31,30 +40,20 @@ for _label, _name in enumerate(PART_NAMES, start=1):
     FLIPPED[_label] = label_of(_mirrored)
 
 
-def area_of(longest: int) -> int:
-    """Return the area in pixels of an input whose 4:3 photo has a longest side of `longest`.
-
-    It includes one more column of 32-pixel cells, so that 3:2 and square photos fill their input.
-    """
-    return (longest + 32) * (longest * 3 // 4)
-
-
 @dataclass(frozen=True)
 class PartsSample:
-    """A photo and the file of its labels.
+    """An annotated photo and the file of its labels.
 
     Attributes:
         image: the photo's file.
-        labels: PNG label map of the same size (255 is ignored); None for a photo without a car.
-        kind: "annotated", "pseudo" (labelled by a teacher) or "empty" (no car).
+        labels: PNG label map of the same size; 255 is ignored.
         squashed: true if the photo was squashed to a square.
         rare: true if it shows one of the rare parts (tailgate, trunk).
         missing: visible parts without a label.
     """
 
     image: Path
-    labels: Path | None
-    kind: str
+    labels: Path
     squashed: bool = False
     rare: bool = False
     missing: tuple[str, ...] = ()
@@ -114,14 +113,12 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8)
 
 
-def read_labels(path: Path | None, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Read a label map (H, W) uint8; without a file all of it is background.
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """Read a label map (H, W) uint8.
 
     Raises:
         FileNotFoundError: the file cannot be read.
     """
-    if path is None:
-        return np.zeros(shape, np.uint8)
     labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if labels is None:
         raise FileNotFoundError(path)
@@ -158,12 +155,21 @@ def read_coco(
 
 
 def rasterise_coco(
-    annotations: Path, out: Path, corrections: Mapping[str, Correction] | None = None
+    annotations: Path,
+    out: Path,
+    corrections: Mapping[str, Correction] | None = None,
+    panels: Path | None = None,
 ) -> list[Path]:
     """Write a PNG label map for each photo of a COCO file of polygons; see `read_coco`.
 
     If annotations overlap, the smaller one is drawn on top, since lights and mirrors are in front
-    of panels. Annotations that cover something else become 255.
+    of panels. Annotations that cover something else become 255. The panels fill what is left.
+
+    Args:
+        annotations: the COCO file.
+        out: folder of the label maps.
+        corrections: by file name of the photo.
+        panels: folder of the masks of body panels, see `add_panels`.
 
     Returns:
         The label maps, in the order of the file's `images`.
@@ -176,9 +182,34 @@ def rasterise_coco(
             label = IGNORE if part.ignored else label_of(part.name)
             _draw(labels, part.polygons, label)
         path = out / (Path(photo.file).stem + ".png")
+        if panels is not None and (panels / path.name).exists():
+            labels = add_panels(labels, read_labels(panels / path.name))
         _write_png(path, labels)
         paths.append(path)
     return paths
+
+
+def add_panels(labels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Add the body panels to a label map, where no annotated part is.
+
+    Panels that are not in PART_NAMES stay background.
+
+    Args:
+        labels: (H, W) uint8, 255 ignored.
+        mask: (H, W) uint8: 0 none, 1 to 7 the index in PANELS plus 1, 255 unknown.
+
+    Returns:
+        The new label map. Unknown pixels become 255 if any panel is in PART_NAMES.
+    """
+    known = np.zeros(256, np.uint8)
+    for index, name in enumerate(PANELS, start=1):
+        if name in PART_NAMES:
+            known[index] = label_of(name)
+    if not known.any():
+        return labels
+    known[IGNORE] = IGNORE
+    free = (labels == 0) | ((labels == IGNORE) & (mask != IGNORE) & (known[mask] > 0))
+    return np.where(free, known[mask], labels).astype(np.uint8)
 
 
 def _write_png(path: Path, labels: NDArray[np.uint8]) -> None:
@@ -222,42 +253,33 @@ def near_duplicate_groups(images: list[Path], distance: int = 26) -> list[int]:
 def has_rare_part(labels: Path) -> bool:
     """Return True if the label map in a file holds a tailgate or a trunk, which are rare."""
     rare = {label_of("tailgate"), label_of("trunk")}
-    return bool(rare & set(np.unique(read_labels(labels, (0, 0))).tolist()))
+    return bool(rare & set(np.unique(read_labels(labels)).tolist()))
 
 
-def annotated_samples(data: Path, cache: Path) -> tuple[list[PartsSample], list[PartsSample]]:
-    """Return the annotated photos for training and for validation, with corrected labels.
+def annotated_photos(data: Path, part: Part, cache: Path) -> list[PartsSample]:
+    """Return the annotated photos of one part of the split, with corrected labels.
 
-    The validation photos are those named in `validation_photos.json`. They are fixed, so that no
-    training run behind the present networks has seen them. Label maps are written to
-    `cache / "labels"`.
+    Label maps are written to `cache / "labels"`.
 
     Raises:
         DataError: the corrections cannot be used, or there are no validation photos.
     """
     folder = data / "car_parts"
     corrections = read_corrections(folder / "corrections.json")
-    document = folder / "annotations.json"
-    paths = rasterise_coco(document, cache / "labels", corrections)
+    document, masks = folder / "annotations.json", folder / "panels"
+    paths = rasterise_coco(document, cache / "labels", corrections, masks)
     held_out = set(validation_names())
-    train: list[PartsSample] = []
-    val: list[PartsSample] = []
-    for photo, path in zip(read_coco(document), paths, strict=True):
-        sample = PartsSample(
-            folder / "images" / photo.file,
-            path,
-            "annotated",
-            squashed=True,
-            rare=has_rare_part(path),
-            missing=corrections.get(photo.file, Correction()).missing,
-        )
-        (val if photo.file in held_out else train).append(sample)
-    if not val:
+    photos = read_coco(document)
+    if held_out.isdisjoint(photo.file for photo in photos):
         raise DataError(f"{document} names none of the photos in training/{VALIDATION.name}")
-    return train, val
-
-
-def validation_names() -> list[str]:
-    """Return the file names of the annotated photos that are reserved for validation."""
-    names: list[str] = json.loads(VALIDATION.read_text(encoding="utf-8"))
-    return names
+    samples = []
+    for photo, path in zip(photos, paths, strict=True):
+        if part_of(path.stem, val=photo.file in held_out) != part:
+            continue
+        missing = corrections.get(photo.file, Correction()).missing
+        if not (masks / path.name).exists():
+            missing += tuple(name for name in PANELS if name in PART_NAMES)
+        image = folder / "images" / photo.file
+        rare = has_rare_part(path)
+        samples.append(PartsSample(image, path, True, rare, missing))
+    return samples

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from img_to_segments import PART_NAMES
 from training.parts_data import FLIPPED, IGNORE
-from vision.labels import label_of
+from vision.labels import PART_NAMES, label_of
 
 CLASSES = len(PART_NAMES) + 1
 

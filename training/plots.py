@@ -13,23 +13,21 @@ from numpy.typing import NDArray
 
 from training.calibration import Bin
 
-SCORES = ("miou", "accuracy", "macro_f1", "swapped", "cars_missed", "empty_told")
-
 
 def draw_curves(log: Path, out: Path) -> None:
-    """Draw loss and figures by epoch, from the `log.csv` of a training run."""
+    """Draw the loss by samples, and its running mean, from the `log.csv` of a training."""
     with log.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    epochs = [int(row["epoch"]) for row in rows]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(epochs, [float(row["loss"]) for row in rows], marker=".")
-    left.set(xlabel="epoch", ylabel="loss")
-    for name in SCORES:
-        if rows and name in rows[0]:
-            right.plot(epochs, [float(row[name]) for row in rows], marker=".", label=name)
-    right.set(xlabel="epoch", ylim=(0, 1))
-    right.legend()
+    samples = [int(row["samples"]) for row in rows]
+    losses = np.array([float(row["loss"]) for row in rows])
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(samples, losses, linewidth=0.5)
+    width = max(1, len(losses) // 20)
+    if len(losses) > width:
+        mean = np.convolve(losses, np.ones(width) / width, "valid")
+        axes.plot(samples[width - 1 :], mean)
+    axes.set(xlabel="samples", ylabel="loss")
     _save(figure, out)
 
 

@@ -1,7 +1,7 @@
-"""Select bfloat16 if the CPU computes in it, else float32.
+"""Choose the device, and bfloat16 if it computes in it.
 
-Other CPUs emulate bfloat16: one training step of the type network then takes 15 times as long as
-in float32 (training/EXPERIMENTS.md).
+NVIDIA cards compute in bfloat16. Some CPUs emulate it: one training step of the type network then
+takes 15 times as long as in float32 (training/EXPERIMENTS.md).
 """
 
 from __future__ import annotations
@@ -12,6 +12,13 @@ import torch
 
 from vision.runtimes.choose import cpu_has_bfloat16
 
+CPU = torch.device("cpu")
+
+
+def choose_device() -> torch.device:
+    """Return the CUDA device if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
 
 @cache
 def has_bfloat16() -> bool:
@@ -19,6 +26,7 @@ def has_bfloat16() -> bool:
     return cpu_has_bfloat16()
 
 
-def mixed_precision() -> torch.autocast:
+def mixed_precision(device: torch.device = CPU) -> torch.autocast:
     """Return a context in which a network computes in bfloat16 if that is fast, else in float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())
+    enabled = device.type == "cuda" or has_bfloat16()
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

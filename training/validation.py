@@ -1,6 +1,6 @@
-"""List the validation photos, whose labels no training has seen, and split them in two.
+"""List the photos that no training has seen: those for validation, and those for calibration.
 
-A threshold that is chosen on half A is measured on half B. Photos of the same car stay together.
+Validation photos can be split in two halves. Photos of the same car stay together.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segment_interface import Photo, decode_photo
-from training.corrections import read_corrections
+from training.corrections import Correction, read_corrections
 from training.parts_data import (
-    annotated_samples,
+    annotated_photos,
     near_duplicate_groups,
     read_rgb,
     widen,
 )
+from training.split import Part
 from training.type_data import TYPES, list_empty, list_samples, list_street
 
 Kind = Literal["annotated", "cars", "street", "empty", "others"]
@@ -72,16 +73,16 @@ class ValidationPhoto:
         return decode_photo(self.path.read_bytes(), MAX_PIXELS)
 
 
-def list_annotated_photos(data: Path, cache: Path) -> list[ValidationPhoto]:
-    """Return the validation photos with annotated parts.
+def list_annotated_photos(data: Path, cache: Path, part: Part = "val") -> list[ValidationPhoto]:
+    """Return the photos of one part of the split with annotated parts.
 
     Raises:
-        DataError: see `parts_data.annotated_samples`.
+        DataError: see `parts_data.annotated_photos`.
     """
     corrections = read_corrections(data / "car_parts" / "corrections.json")
     photos = []
-    for sample in annotated_samples(data, cache)[1]:
-        correction = corrections[sample.image.name]
+    for sample in annotated_photos(data, part, cache):
+        correction = corrections.get(sample.image.name, Correction())
         photos.append(
             ValidationPhoto(
                 sample.image,
@@ -97,8 +98,8 @@ def list_annotated_photos(data: Path, cache: Path) -> list[ValidationPhoto]:
     return photos
 
 
-def list_car_photos(data: Path) -> list[ValidationPhoto]:
-    """Return the validation photos of `car_types` and `car_types_in_context`.
+def list_car_photos(data: Path, part: Part = "val") -> list[ValidationPhoto]:
+    """Return the photos of one part of the split of `car_types` and `car_types_in_context`.
 
     A car that is in both has the same key in both.
     """
@@ -110,14 +111,14 @@ def list_car_photos(data: Path) -> list[ValidationPhoto]:
             type=TYPES[sample.label],
             doors=sample.doors,
         )
-        for sample in list_samples(data, "val")
+        for sample in list_samples(data, part)
         if sample.label < len(TYPES)
     ]
 
 
-def list_street_photos(data: Path) -> list[ValidationPhoto]:
-    """Return the validation photos of streets and sellers; near-duplicates share a key."""
-    samples = list_street(data, "val")
+def list_street_photos(data: Path, part: Part = "val") -> list[ValidationPhoto]:
+    """Return the photos of streets and sellers of one part; near-duplicates share a key."""
+    samples = list_street(data, part)
     groups = near_duplicate_groups([sample.path for sample in samples])
     return [
         ValidationPhoto(

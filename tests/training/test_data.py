@@ -1,32 +1,20 @@
-"""The validation photos, corrected labels, and photos that a teacher labels."""
+"""Test the listing of photos, and the corrected labels."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from tests.support.pictures import SAMPLE
 from tests.training.tiny import VALIDATION, annotated_names, write_data
 from training.corrections import DataError, read_corrections
-from training.parts_data import annotated_samples, read_labels, validation_names
-from training.pseudo_labels import LabelRun, label_photos
+from training.parts_data import annotated_photos, read_labels
 from training.type_data import NO_CAR, TYPES, list_empty, list_samples, list_street
 from vision.labels import label_of
-
-
-def test_validation_photos_are_the_listed_ones(tmp_path: Path) -> None:
-    data = write_data(tmp_path / "data")
-    train, val = annotated_samples(data, tmp_path / "cache")
-    assert [sample.image.name for sample in val] == annotated_names(8)[:VALIDATION]
-    assert [sample.image.name for sample in train] == annotated_names(8)[VALIDATION:]
-    assert len(set(validation_names())) == 59
 
 
 def test_data_without_validation_photos_are_refused(tmp_path: Path) -> None:
@@ -37,14 +25,14 @@ def test_data_without_validation_photos_are_refused(tmp_path: Path) -> None:
         text = text.replace(name, f"other{number}.jpg")
     document.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="names none of the photos in"):
-        annotated_samples(data, tmp_path / "cache")
+        annotated_photos(data, "train", tmp_path / "cache")
 
 
 def test_data_without_corrections_are_refused(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     (data / "car_parts" / "corrections.json").unlink()
     with pytest.raises(DataError, match=r"corrections\.json"):
-        annotated_samples(data, tmp_path / "cache")
+        annotated_photos(data, "train", tmp_path / "cache")
 
 
 def test_corrections_change_labels(tmp_path: Path) -> None:
@@ -56,8 +44,8 @@ def test_corrections_change_labels(tmp_path: Path) -> None:
     }  # fmt: skip
     text = json.dumps({name: correction})
     (data / "car_parts" / "corrections.json").write_text(text, encoding="utf-8")
-    _, val = annotated_samples(data, tmp_path / "cache")
-    corrected, plain = (read_labels(sample.labels, (0, 0)) for sample in val)
+    val = annotated_photos(data, "val", tmp_path / "cache")
+    corrected, plain = (read_labels(sample.labels) for sample in val)
     assert val[0].missing == ("back_bumper",)
     assert val[1].missing == ()
     for old, new in (
@@ -92,16 +80,17 @@ def test_lid_gets_ordinary_name(tmp_path: Path, row: dict[str, str], name: str) 
 def test_type_photos_are_in_one_set_only(tmp_path: Path) -> None:
     data = write_data(tmp_path)
     train, val = list_samples(data, "train"), list_samples(data, "val")
-    assert {s.path for s in train}.isdisjoint(s.path for s in val)
-    assert len(train) + len(val) == 4 + 2 + 2 + 5 + 3  # JPEG and WebP
     assert [s.path for s in val if s.label == NO_CAR] == list_empty(data, "val")
     (boxed,) = [s for s in val if s.box is not None]
     assert boxed.box == (14.0, 18.0, 82.0, 88.0)
-    assert boxed.target == (TYPES.index("sedan"), 1)  # two doors
-    assert {s.path.name: s.target[1] for s in train if s.label != NO_CAR} == {
-        "trainsedan0.jpg": 0, "trainsedan1.jpg": -1, "trainsuv0.jpg": -1, "trainsuv1.jpg": -1,
-        "trainsedan0.webp": 0,
+    assert (boxed.label, boxed.doors) == (TYPES.index("sedan"), 2)
+    assert {s.path.name: s.doors for s in train if s.label != NO_CAR} == {
+        "trainsedan0.jpg": 4, "trainsedan1.jpg": None, "trainsuv0.jpg": None,
+        "trainsuv1.jpg": None, "trainsuv11.jpg": None, "trainsedan0.webp": 4,
     }  # fmt: skip
+    assert [s.path.name for s in list_samples(data, "calibration") if s.label != NO_CAR] == [
+        "trainsedan11.jpg"
+    ]
 
 
 def test_every_sixth_photo_without_car_is_for_validation(tmp_path: Path) -> None:
@@ -120,45 +109,15 @@ def test_street_photos_have_type_and_part(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_teacher_labels_sure_pixels(tmp_path: Path) -> None:
-    sedans = tmp_path / "car_types" / "train" / "sedan"
-    sedans.mkdir(parents=True)
-    shutil.copy(SAMPLE, sedans / "car.jpg")
-    cv2.imwrite(str(sedans / "grey.jpg"), np.full((90, 120, 3), 127, np.uint8))
-    run = LabelRun(tmp_path, tmp_path / "out", longest=[256], threads=1)
-    label_photos(run)
-    (row,) = json.loads((run.out / "index.json").read_text(encoding="utf-8"))
-    assert row["image"].endswith("car.jpg")
-    assert 0.8 <= row["sure"] <= 1
-    photo = cv2.imread(str(SAMPLE))
-    assert photo is not None
-    labels = read_labels(run.out / row["labels"], (0, 0))
-    assert labels.shape == photo.shape[:2]
-    assert {label_of("hood"), label_of("wheel"), 0} <= set(np.unique(labels))
-    assert label_of("tailgate") not in labels  # a sedan has a trunk
-
-    # Finished photos are not labelled again; a missing note is written again.
-    before = {path: path.stat().st_mtime_ns for path in (run.out / "labels").iterdir()}
-    removed = run.out / "labels" / (Path(row["labels"]).stem + ".json")
-    removed.unlink()
-    label_photos(run)
-    after = {path: path.stat().st_mtime_ns for path in (run.out / "labels").iterdir()}
-    assert {path for path in after if after[path] != before[path]} == {
-        removed, removed.with_suffix(".png")
-    }  # fmt: skip
-    assert json.loads((run.out / "index.json").read_text(encoding="utf-8")) == [row]
-
-
 def test_label_maps_can_be_read_during_rewrite(tmp_path: Path) -> None:
     """Two trainings share them; a reader must never see half a file."""
     data = write_data(tmp_path / "data", count=4)
-    train, val = annotated_samples(data, tmp_path / "cache")
-    maps = [sample.labels for sample in train + val]
+    maps = [sample.labels for sample in annotated_photos(data, "train", tmp_path / "cache")]
     ended = threading.Event()
 
     def write_again() -> None:
         for _ in range(20):
-            annotated_samples(data, tmp_path / "cache")
+            annotated_photos(data, "train", tmp_path / "cache")
         ended.set()
 
     writer = threading.Thread(target=write_again)
@@ -166,8 +125,7 @@ def test_label_maps_can_be_read_during_rewrite(tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while not ended.is_set():
         assert time.monotonic() < deadline
-        assert all(read_labels(path, (0, 0)).any() for path in maps)
+        assert all(read_labels(path).any() for path in maps)
     writer.join()
-    assert {path.name for path in (tmp_path / "cache" / "labels").iterdir()} == {
-        path.name for path in maps if path
-    }
+    written = {path.name for path in (tmp_path / "cache" / "labels").iterdir()}
+    assert written == {Path(name).with_suffix(".png").name for name in annotated_names(4)}

@@ -11,7 +11,6 @@ import pytest
 from car_classification import TYPE_NAMES
 from photo_result import NO_CAR, outline
 from training.answers import Answer, PartsAnswer
-from training.everything import write_metrics
 from training.figures import (
     NO_TYPE,
     calibration_estimate,
@@ -21,6 +20,7 @@ from training.figures import (
     type_estimates,
     type_verdicts,
 )
+from training.finish import write_metrics
 from training.rows import mask_rows, type_rows
 from training.validation import ValidationPhoto
 from vision.labels import label_of

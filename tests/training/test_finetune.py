@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from img_to_segments import PartSegmenter
-from training.finetune import OwnDataError, finetune, own_samples
-from training.loop import LoopOptions
+from training.finetune import OwnDataError, OwnRun, finetune, own_photos
 from training.parts_data import read_rgb
 
 
@@ -35,27 +34,29 @@ def write_coco(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
 def test_own_photos_result_in_loadable_models(tmp_path: Path) -> None:
     coco = write_coco(tmp_path)
-    train = own_samples(coco, tmp_path, tmp_path / "labels")
-    out = tmp_path / "my_models"
-    options = LoopOptions(tmp_path / "run", epochs=1, steps=4, rate=3e-4, warmup=0.3, threads=1)
-    finetune(train, train, out, options, batch=2)
+    photos = [
+        photo
+        for part in ("train", "val")
+        for photo in own_photos(coco, tmp_path, tmp_path / "labels", part)
+    ]
+    out, runs = tmp_path / "my_models", tmp_path / "run"
+    figures = finetune(photos, out, OwnRun(runs, samples=12, batch=4))
     before, after = PartSegmenter(), PartSegmenter(folder=out)
     rgb = read_rgb(tmp_path / "a.png")
     change = np.abs(after.logits(rgb) - before.logits(rgb)).max()
     assert 0.01 < change < 50
     assert json.loads((out / "parts.json").read_text(encoding="utf-8"))["metrics"] == {}
-    figures = (tmp_path / "run" / "log.csv").read_text(encoding="utf-8")
-    assert "iou_hood" in figures
+    assert 0 <= figures["iou_hood"] <= 1
+    assert "iou_hood" in json.loads((runs / "figures.json").read_text(encoding="utf-8"))
 
 
 def test_missing_photo_is_named(tmp_path: Path) -> None:
     coco = write_coco(tmp_path)
     (tmp_path / "a.png").unlink()
     with pytest.raises(OwnDataError, match=r"a\.png"):
-        own_samples(coco, tmp_path, tmp_path / "labels")
+        own_photos(coco, tmp_path, tmp_path / "labels", "train")
 
 
 @pytest.mark.parametrize(
@@ -74,4 +75,4 @@ def test_unusable_data(tmp_path: Path, old: str, new: str, told: str) -> None:
     assert old in text
     coco.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(OwnDataError, match=told):
-        own_samples(coco, tmp_path, tmp_path / "labels")
+        own_photos(coco, tmp_path, tmp_path / "labels", "train")

@@ -31,7 +31,7 @@ def test_photos_of_one_car_are_resampled_together() -> None:
         assert counts[0] + counts[1] + counts[3] == 3
 
 
-def test_interval_of_a_mean() -> None:
+def test_interval_of_mean() -> None:
     values = np.random.default_rng(0).normal(5.0, 2.0, 400)
 
     def mean(chosen: NDArray[np.int64]) -> dict[str, float]:
@@ -48,7 +48,7 @@ def test_ratio_weighs_photos_by_counts() -> None:
     assert (estimate.low, estimate.high) == pytest.approx((0.5, 0.9))
 
 
-def test_interval_of_a_full_ratio() -> None:
+def test_interval_of_full_ratio() -> None:
     assert ratio([4, 3, 0], [4, 3, 0], "abc") == proportion(2, 2)
     assert ratio([0, 0, 0], [4, 3, 1], "aab") == proportion(0, 2)
     with pytest.raises(ValueError, match="nothing"):

@@ -10,7 +10,8 @@ import onnx
 import pytest
 import torch
 
-from training.export import export_checkpoint, export_graph, export_weights, read_fields
+from training.export import export_graph, export_network, export_weights, read_fields
+from training.weights import save_weights
 from vision.model_files import MODELS, read_description
 from vision.networks import build_network
 from vision.runtimes.choose import RuntimeConfig
@@ -25,8 +26,8 @@ def folder_with_new_weights(folder: Path, name: str, seed: int) -> Path:
     (folder / f"{name}.json").write_text(json.dumps(fields))
     torch.manual_seed(seed)
     network = build_network(fields["architecture"], fields["options"])
-    torch.save(network.state_dict(), folder / "ema.pt")
-    export_checkpoint(folder / "ema.pt", fields["weights"], folder)
+    save_weights(network, folder / "stage.safetensors")
+    export_network(folder / "stage.safetensors", fields["weights"], folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Data, augmentation, loss and metrics of the part network."""
+"""Test label maps, near-duplicates and figures of parts."""
 
 from __future__ import annotations
 
@@ -8,27 +8,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from training.parts_augment import Jitter, augment, random_transform
 from training.parts_data import (
     FLIPPED,
     IGNORE,
+    PANELS,
+    add_panels,
     near_duplicate_groups,
     rasterise_coco,
     read_labels,
 )
 from training.parts_metrics import PartScores
-from training.pseudo_labels import TAILGATE, TRUNK, label, use_type
-from training.train_parts import OPTIONS, parts_loss
-from vision.labels import label_of
-from vision.networks import build_network
+from vision.labels import PART_NAMES, label_of
 
 LEFT_DOOR = label_of("front_left_door")
 RIGHT_DOOR = label_of("front_right_door")
 HOOD = label_of("hood")
-STILL = Jitter((1.0, 1.0), (1.0, 1.0), turn=0, shear=0, perspective=0, mirror=0.0)
-MIRRORED = Jitter((1.0, 1.0), (1.0, 1.0), turn=0, shear=0, perspective=0, mirror=1.0)
 
 
 def test_mirrored_label_is_other_side_and_back() -> None:
@@ -39,37 +34,10 @@ def test_mirrored_label_is_other_side_and_back() -> None:
     np.testing.assert_array_equal(FLIPPED[FLIPPED], np.arange(256))
 
 
-def test_flip_moves_pixels_and_swaps_sides() -> None:
-    image = np.full((64, 64, 3), 100, np.uint8)
-    image[:, :16] = 250
-    labels = np.zeros((64, 64), np.uint8)
-    labels[:, :16] = LEFT_DOOR
-    rng = np.random.default_rng(0)
-    _, still = augment(image, labels, None, (64, 64), STILL, rng)
-    _, mirrored = augment(image, labels, None, (64, 64), MIRRORED, rng)
-    assert set(np.unique(still)) == {0, LEFT_DOOR}
-    np.testing.assert_array_equal(mirrored, FLIPPED[still][:, ::-1])
-
-
-def test_labels_follow_pixels() -> None:
-    """A mark in the photo stays where the label is, for any geometry."""
-    jitter = Jitter((1.0, 1.8), (0.6, 1.4))
-    labels = np.zeros((100, 100), np.uint8)
-    labels[30:60, 20:70] = HOOD
-    image = np.where(labels[..., None] > 0, np.uint8(255), np.uint8(0)).repeat(3, axis=2)
-    for seed in range(20):
-        matrix, _ = random_transform((100, 100), (96, 128), jitter, np.random.default_rng(seed))
-        moved = cv2.warpPerspective(image, matrix, (128, 96))[..., 0] > 127
-        _, target = augment(image, labels, None, (96, 128), jitter, np.random.default_rng(seed))
-        half = cv2.resize(moved.astype(np.uint8), (64, 48), interpolation=cv2.INTER_AREA) > 0
-        inside = target == HOOD
-        assert np.count_nonzero(inside & ~half) <= 0.02 * np.count_nonzero(inside)
-
-
 def test_coco_polygons_become_label_maps(tmp_path: Path) -> None:
     document = {
         "images": [{"id": 5, "file_name": "a.jpg", "width": 10, "height": 8}],
-        "categories": [{"id": 3, "name": "hood"}, {"id": 4, "name": "roof"}],
+        "categories": [{"id": 3, "name": "hood"}, {"id": 4, "name": "spoiler"}],
         "annotations": [
             {
                 "image_id": 5,
@@ -88,9 +56,21 @@ def test_coco_polygons_become_label_maps(tmp_path: Path) -> None:
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     [file] = rasterise_coco(path, tmp_path / "labels")
-    labels = read_labels(file, (8, 10))
+    labels = read_labels(file)
     assert (labels[1:3, 2:6] == HOOD).all()
     assert labels[5:7, 7:9].max() == 0  # a part that we do not know
+
+
+def test_panels_fill_free_pixels() -> None:
+    """Panels that are no parts yet stay background."""
+    labels = np.array([[0, HOOD, 0, 0, IGNORE, IGNORE]], np.uint8)
+    mask = np.array([[1, 1, IGNORE, 0, 1, 0]], np.uint8)
+    filled = add_panels(labels, mask)
+    if PANELS[0] in PART_NAMES:
+        roof = label_of(PANELS[0])
+        assert filled.tolist() == [[roof, HOOD, IGNORE, 0, roof, IGNORE]]
+    else:
+        assert filled.tolist() == labels.tolist()
 
 
 def test_near_duplicates_share_group_mirrored_too(tmp_path: Path) -> None:
@@ -128,39 +108,3 @@ def test_unannotated_part_is_not_scored() -> None:
     assert figures["iou_front_left_door"] == pytest.approx(1 / 2)  # hood on a door is wrong still
     assert scores.confusion[0].sum() == 1  # of the background only the right door counts
     assert truth.tolist() == [[LEFT_DOOR, LEFT_DOOR, 0, 0]]
-
-
-def test_training_steps_lower_loss() -> None:
-    torch.manual_seed(0)
-    network = build_network("pyramid", OPTIONS).train()
-    x = torch.randn(2, 3, 64, 64)
-    target = torch.zeros(2, 32, 32, dtype=torch.long)
-    target[:, :, 16:] = HOOD
-    target[:, 0] = IGNORE
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
-    losses = []
-    for _ in range(6):
-        loss = parts_loss(network, (x, target))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0]
-
-
-def test_known_type_decides_between_trunk_and_tailgate() -> None:
-    chances = np.zeros((19, 1, 1), np.float32)
-    chances[TAILGATE], chances[TRUNK] = 0.6, 0.3
-    for car_type, right, wrong in (("sedan", TRUNK, TAILGATE), ("suv", TAILGATE, TRUNK)):
-        known = use_type(chances, car_type)
-        assert known[right, 0, 0] == pytest.approx(0.9)
-        assert known[wrong, 0, 0] == 0
-
-
-def test_unsure_pixels_are_ignored() -> None:
-    chances = np.zeros((19, 4, 8), np.float32)
-    chances[HOOD, :, :4], chances[0, :, :4] = 0.9, 0.1
-    chances[HOOD, :, 4:], chances[0, :, 4:] = 0.45, 0.55
-    labels, sure = label(chances, 4, 8)
-    assert set(np.unique(labels)) == {HOOD, IGNORE}
-    assert sure > 0.6

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from training import loop, precision
+from training import precision
 from training.fast_depthwise import FastDepthwiseConv2d
-from training.precision import mixed_precision
+from training.fit import Budget, FitOptions, fit
+from training.precision import CPU, mixed_precision
 
 
 @pytest.fixture(params=[True, False])
@@ -30,12 +32,9 @@ def test_dtype_of_computation(has_it: bool) -> None:
 
 def test_fast_depthwise_gradients(has_it: bool, tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.Flatten(), nn.Linear(12, 1))
-    x = torch.ones(1, 3, 4, 4)
-    loop.run(
-        network,
-        lambda epoch: [(x,)],
-        lambda net, batch: net(batch[0]).float().sum(),
-        None,
-        loop.LoopOptions(tmp_path, epochs=1, steps=1, threads=1),
-    )
+
+    def step(network: nn.Module, rng: np.random.Generator) -> tuple[Tensor, int]:
+        return network(torch.ones(1, 3, 4, 4)).float().sum(), 1
+
+    fit(network, step, FitOptions(tmp_path, Budget(1), 1e-3), CPU)
     assert isinstance(network[0], FastDepthwiseConv2d) is has_it

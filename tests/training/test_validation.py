@@ -40,7 +40,7 @@ def test_photos_of_each_kind(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_similar_street_photos_share_a_key(tmp_path: Path) -> None:
+def test_similar_street_photos_share_key(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     images = data / "street" / "images"
     photo = cv2.imread(str(images / "street_1.webp"))

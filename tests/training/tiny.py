@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.parts_data import validation_names
+from training.split import validation_names
 
 SIZE = 96
 # Boxes x0, y0, x1, y1 of the parts of a drawn car, in a photo of SIZE x SIZE.
@@ -21,15 +21,17 @@ BOXES = {
     "wheel": (18, 70, 34, 86),
 }
 VALIDATION = 2  # annotated photos that are for validation
+# Numbers of photos that `split.part_of` reserves for calibration, by the start of their names.
+CALIBRATION = {"drawn": 26, "train": 11}
 
 
 def write_data(folder: Path, count: int = 8) -> Path:
     """Write `count` annotated photos, and a few of each other kind; returns `folder`."""
     rng = np.random.default_rng(0)
     _annotated(folder / "car_parts", count, rng)
-    for part, each in (("train", 2), ("val", 1)):
+    for part, numbers in (("train", (0, 1, CALIBRATION["train"])), ("val", (0,))):
         for car_type in ("sedan", "suv"):
-            for number in range(each):
+            for number in numbers:
                 place = folder / "car_types" / part / car_type
                 _write(place / f"{part}{car_type}{number}.jpg", _photo(rng)[:, :, ::-1])
     doors = ["photo,make_model,side_doors", "trainsedan0,Drawn,4", "valsedan0,Drawn,2", "valsuv0,,"]
@@ -45,6 +47,7 @@ def write_data(folder: Path, count: int = 8) -> Path:
         _write(folder / "street" / "images" / f"street_{number}.webp", _photo(rng))
         rows.append(f"street_{number}.webp,street,{row}")
     _write_rows(folder / "street" / "labels.csv", rows)
+    _damaged(folder / "damage", rng)
     for number in range(5):
         _write(folder / "not_cars" / f"{number}.webp", _ground(rng))
     for number in range(3):
@@ -53,8 +56,9 @@ def write_data(folder: Path, count: int = 8) -> Path:
 
 
 def annotated_names(count: int) -> list[str]:
-    """Return the names of the annotated photos; the first VALIDATION are for validation."""
-    return validation_names()[:VALIDATION] + [f"drawn{n}.jpg" for n in range(count - VALIDATION)]
+    """Return the names of the annotated photos: for validation, training, and one to calibrate."""
+    numbers = [*range(count - VALIDATION - 1), CALIBRATION["drawn"]]
+    return validation_names()[:VALIDATION] + [f"drawn{n}.jpg" for n in numbers]
 
 
 def _annotated(folder: Path, count: int, rng: np.random.Generator) -> None:
@@ -78,6 +82,20 @@ def _annotated(folder: Path, count: int, rng: np.random.Generator) -> None:
     (folder / "annotations.json").write_text(json.dumps(document), encoding="utf-8")
     corrections = {file: {"type": "sedan", "side_doors": 4} for file in files}
     (folder / "corrections.json").write_text(json.dumps(corrections), encoding="utf-8")
+
+
+def _damaged(folder: Path, rng: np.random.Generator) -> None:
+    document = {
+        "images": [
+            {"id": number, "file_name": f"{number}.webp", "split": split}
+            for number, split in enumerate(("train", "train", "val"))
+        ],
+        "annotations": [{"image_id": 0, "category_id": 1}, {"image_id": 1, "category_id": 8}],
+        "categories": [{"id": 1, "name": "scratch"}, {"id": 8, "name": "airbag"}],
+    }
+    for number in range(3):
+        _write(folder / "images" / f"{number}.webp", _photo(rng))
+    (folder / "annotations.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 def _ground(rng: np.random.Generator) -> NDArray[np.uint8]:

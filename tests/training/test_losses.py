@@ -1,0 +1,106 @@
+"""Test the losses by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from training.losses import (
+    hard_parts_loss,
+    layout_loss,
+    parts_loss,
+    soft_parts_loss,
+    types_loss,
+)
+from training.parts_data import IGNORE
+from training.type_data import NO_CAR
+from training.weights import PARTS
+from vision.labels import label_of
+from vision.networks import build_network
+
+HOOD = label_of("hood")
+
+
+def logits_of(labels: torch.Tensor, sure: float = 9.0) -> torch.Tensor:
+    """Return logits (1, labels, h, w) that are sure of a label map (h, w)."""
+    return functional.one_hot(labels, PARTS["classes"]).movedim(-1, 0)[None] * sure
+
+
+def label_map() -> torch.Tensor:
+    labels = torch.zeros(8, 8, dtype=torch.long)
+    labels[:, 4:] = HOOD
+    return labels
+
+
+def test_right_labels_have_low_loss() -> None:
+    truth = label_map().repeat_interleave(2, 0).repeat_interleave(2, 1)[None]
+    right, wrong = logits_of(label_map()), logits_of(label_map().flip(1))
+    assert hard_parts_loss(right, truth) < 0.5
+    assert hard_parts_loss(wrong, truth) > 5
+
+
+def test_ignored_pixels_teach_nothing() -> None:
+    truth = torch.full((1, 16, 16), IGNORE)
+    logits = logits_of(label_map()).clone().requires_grad_()
+    hard_parts_loss(logits, truth).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
+
+
+def test_unsure_teachers_teach_nothing() -> None:
+    logits = logits_of(label_map()).clone().requires_grad_()
+    taught = torch.full_like(logits, 1 / PARTS["classes"]).detach()
+    soft_parts_loss(logits, taught).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
+
+
+def test_sure_teachers_teach_their_labels() -> None:
+    taught = logits_of(label_map()).softmax(1)
+    right, wrong = logits_of(label_map()), logits_of(label_map().flip(1))
+    assert soft_parts_loss(right, taught) < 0.5
+    assert soft_parts_loss(wrong, taught) > 5
+
+
+def test_training_steps_lower_loss() -> None:
+    torch.manual_seed(0)
+    network = build_network("pyramid", PARTS).train()
+    x, labels = torch.randn(2, 3, 64, 64), torch.zeros(1, 32, 32, dtype=torch.long)
+    labels[:, 16:] = HOOD
+    taught = logits_of(torch.full((16, 16), HOOD)).softmax(1)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+    losses = []
+    for _ in range(6):
+        loss = parts_loss(network(x), labels, taught)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_doors_count_if_they_are_known() -> None:
+    types = torch.full((64, NO_CAR + 1), 1 / (NO_CAR + 1))
+    logits = torch.zeros(64, NO_CAR + 2)
+    logits[:, NO_CAR + 1] = 4.0  # surely two doors
+    known, unknown = torch.ones(64), torch.zeros(64)
+    two, four, nothing = (
+        types_loss(logits, types, wanted, weight).item()
+        for wanted, weight in ((known, known), (unknown, known), (known, unknown))
+    )
+    assert four > two + 1
+    assert two == pytest.approx(nothing, abs=0.01)
+
+
+def test_layouts_ask_for_type_and_turn() -> None:
+    right = torch.zeros(2, 12)
+    right[:, 4], right[:, NO_CAR + 1] = 9.0, 9.0
+    turned, other = right.clone(), right.clone()
+    turned[:, NO_CAR + 1], turned[:, NO_CAR] = 0.0, 9.0
+    other[:, 4], other[:, 5] = 0.0, 9.0
+    types, turns, weights = torch.tensor([4]), torch.tensor([1, 1]), torch.ones(2)
+    best = layout_loss(right, types, turns, weights)
+    assert layout_loss(turned, types, turns, weights) > best + 1
+    assert layout_loss(other, types, turns, weights) > best + 1
+    assert layout_loss(turned, types, turns, torch.zeros(2)) < best + 1

@@ -1,0 +1,105 @@
+"""Compute the losses of the part, type and layout networks."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.parts_data import IGNORE
+from training.type_data import NO_CAR
+
+SHARPER = 1.5  # power of a teacher's probabilities
+UNSURE, SURE = 0.35, 0.65  # cells count from nothing to fully between these probabilities
+DOORS = 0.4  # weight of the doors relative to that of the types
+TURN = 0.6  # weight of the turn relative to that of the types
+_FEW = 20  # a label with fewer cells in a batch has no Dice
+
+
+def dice_loss(chances: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean soft Dice over the labels of a batch; both are (n, labels, h, w).
+
+    Dice (Milletari et al. 2016) weighs small parts as much as large ones.
+    """
+    overlap = (chances * truth).sum((0, 2, 3))
+    sizes = truth.sum((0, 2, 3))
+    total = chances.sum((0, 2, 3)) + sizes
+    seen = (sizes > _FEW).float()
+    dice = 1 - (2 * overlap + 1) / (total + 1)
+    return (dice * seen).sum() / seen.sum().clamp_min(1)
+
+
+def hard_parts_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return cross-entropy plus Dice at half resolution; ignored pixels count in neither.
+
+    Args:
+        logits: (n, labels, h, w) float32.
+        labels: (n, 2h, 2w) int64, 255 ignored.
+    """
+    logits = F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
+    valid = labels != IGNORE
+    truth = F.one_hot(torch.where(valid, labels, 0), logits.shape[1]).movedim(-1, 1)
+    errors = F.cross_entropy(logits, torch.where(valid, labels, 0), reduction="none")
+    entropy = (errors * valid).sum() / valid.sum().clamp_min(1)
+    mask = valid[:, None].float()
+    return entropy + dice_loss(logits.softmax(1) * mask, truth * mask)
+
+
+def soft_parts_loss(logits: Tensor, taught: Tensor) -> Tensor:
+    """Return cross-entropy plus Dice with the labels of a teacher; unsure cells count less.
+
+    Args:
+        logits: (n, labels, h, w) float32.
+        taught: (n, labels, h, w) probabilities.
+    """
+    wanted = taught.pow(SHARPER)
+    wanted = wanted / wanted.sum(1, keepdim=True).clamp_min(1e-6)
+    weight = ((taught.amax(1) - UNSURE) / (SURE - UNSURE)).clamp(0, 1)
+    errors = -(wanted * logits.log_softmax(1)).sum(1)
+    entropy = (errors * weight).sum() / weight.sum().clamp_min(1)
+    mask = weight[:, None]
+    return entropy + dice_loss(logits.softmax(1) * mask, wanted * mask)
+
+
+def parts_loss(logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
+    """Return the mean of both losses; the photos with hard labels are the first of the batch.
+
+    Args:
+        logits: (n, labels, h, w).
+        labels: (k, 2h, 2w) int64 of the first k photos.
+        taught: (n - k, labels, h, w) of the others, or None if there are none.
+    """
+    hard = hard_parts_loss(logits[: len(labels)].float(), labels)
+    if taught is None:
+        return hard
+    return (hard + soft_parts_loss(logits[len(labels) :].float(), taught)) / 2
+
+
+def types_loss(logits: Tensor, types: Tensor, two_doors: Tensor, known: Tensor) -> Tensor:
+    """Return the cross-entropy of types and no car, and that of doors if they are known.
+
+    Args:
+        logits: (n, 10): eight types, no car, two doors.
+        types: (n, 9) wanted probabilities.
+        two_doors: (n,) wanted probability.
+        known: (n,) weight of the doors, 0 if their number is unknown.
+    """
+    logits = logits.float()
+    entropy = -(types * logits[:, : NO_CAR + 1].log_softmax(1)).sum(1).mean()
+    errors = F.binary_cross_entropy_with_logits(logits[:, NO_CAR + 1], two_doors, reduction="none")
+    return entropy + DOORS * (errors * known).sum() / known.sum().clamp_min(1)
+
+
+def layout_loss(logits: Tensor, types: Tensor, turns: Tensor, weights: Tensor) -> Tensor:
+    """Return the cross-entropy of types and of turns, with label smoothing.
+
+    Args:
+        logits: (n, 12): eight types, four turns.
+        types: (k,) int64 types of the first k layouts.
+        turns: (n,) int64 quarter turns clockwise.
+        weights: (n,) of the turns.
+    """
+    logits, known = logits.float(), len(types)
+    right = F.cross_entropy(logits[:known, :NO_CAR], types, label_smoothing=0.05)
+    errors = F.cross_entropy(logits[:, NO_CAR:], turns, label_smoothing=0.05, reduction="none")
+    return right + TURN * (errors * weights).sum() / weights.sum().clamp_min(1e-6)
