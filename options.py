@@ -55,7 +55,8 @@ class Options:
         normalized: coordinates are fractions (0 to 1) of the photo's width and height, not pixels.
         topology: "independent" outlines each part separately; "shared" makes neighbours share
             their border, without gaps or overlaps.
-        file_name: name of the photo in formats that point to it; None for `<hash>.png`.
+        file_name: name of the photo in formats that point to it; None for the name under which
+            it was posted to the service last, else `<hash>.png`.
 
     Raises:
         OptionError: a value is out of its range.
@@ -222,7 +223,8 @@ OPTION_SPECS: dict[str, OptionSpec] = {
             "file_name",
             str,
             f"1 to {_LONGEST_NAME} printable characters",
-            "name of the photo in formats that point to it; <hash>.png if not given",
+            "name of the photo in formats that point to it; by default the name of the posted "
+            "file, else <hash>.png",
             {"type": "string", "minLength": 1, "maxLength": _LONGEST_NAME},
         ),
     )

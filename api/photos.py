@@ -20,12 +20,13 @@ from api.errors import ApiError, to_api_error, unknown_photo
 from api.keys import current_owner
 from api.openapi import ApiBlueprint
 from api.rate_limits import count_photo
-from api.request_files import is_form, posted_files, posted_photo
-from api.request_json import posted_object, posted_texts
+from api.request_files import Posted, is_form, posted_files, posted_photo
+from api.request_json import check_texts, posted_object
 from api.results import ResultForm, asked_form, ended_result, result_answer
 from api.schema import ImagePath
 from api.service import service
 from api.status import status_json, wait_seconds, waiters
+from jobs.catalog import plain_file_name
 from segment_interface import ImageError, decode_base64
 
 blueprint = ApiBlueprint("photos", __name__)
@@ -112,16 +113,17 @@ def _wait_for_result(image_hash: str, asked: _Wait) -> Response:
     return answer
 
 
-def _posted_image() -> str | bytes:
-    """Return the photo in the request body, in base64 or as a file. Raises ApiError."""
+def _posted_image() -> Posted:
+    """Return the photo in the request body. Raises ApiError."""
     try:
         photo = posted_photo()
-        image = posted_object().get("image") if photo is None else photo
+        document = {"image": photo} if photo is not None else posted_object()
     except RequestEntityTooLarge:
         raise _too_large() from None
+    image = document.get("image")
     if not isinstance(image, str | bytes) or not image:
         raise ApiError(400, 'There is no image; send {"image": "<base64>"}.')
-    return image
+    return Posted(image, _file_name(document.get("file_name"), "file_name"))
 
 
 @blueprint.post(
@@ -158,7 +160,7 @@ def _post_form(*, is_single: bool) -> dict[str, Any]:
         if is_large:
             held.enter_context(_batch_slot())
         try:
-            files: list[str | bytes] = [*posted_files(settings.batch_photos)]
+            files = posted_files(settings.batch_photos)
         except RequestEntityTooLarge:
             limits = f"{settings.max_upload_mb:g} MB for a photo, {settings.batch_mb:g} MB for all"
             raise ApiError(413, f"The form is too large; the limits are {limits}.") from None
@@ -168,7 +170,7 @@ def _post_form(*, is_single: bool) -> dict[str, Any]:
             raise ApiError(400, "wait is for one photo; post several without it.")
         if not is_large:
             held.enter_context(_batch_slot())
-        if sum(map(len, files)) > settings.batch_bytes:
+        if sum(len(file.image) for file in files) > settings.batch_bytes:
             raise _batch_too_large()
         return _accept_batch(files)
 
@@ -187,7 +189,7 @@ def _batch_slot() -> Iterator[None]:
         slots.release()
 
 
-def _accept_batch(photos: list[str | bytes]) -> dict[str, Any]:
+def _accept_batch(photos: list[Posted]) -> dict[str, Any]:
     """Accept photos, and return the answer for all. Empties the list. Raises ApiError."""
     entries: list[dict[str, Any]] = []
     photos.reverse()
@@ -232,40 +234,59 @@ def _batch_too_large() -> ApiError:
     return ApiError(413, f"The batch is too large; the limit is {limit:g} MB.")
 
 
-def _accept_photo(image: str | bytes) -> dict[str, Any]:
-    """Accept one photo, in base64 or as a file, and return its answer.
+def _file_name(value: object, where: str) -> str | None:
+    """Return the plain form of a name in JSON; None if there is none. Raises ApiError."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ApiError(400, f"{where} is not a string.")
+    return plain_file_name(value)
+
+
+def _accept_photo(posted: Posted) -> dict[str, Any]:
+    """Accept one photo and return its answer.
 
     `api.errors.to_api_error` maps what this raises.
     """
+    image = posted.image
     data = decode_base64(image) if isinstance(image, str) else image
     if not data:
         raise ImageError(400, "The image is empty.")
     if len(data) > service().settings.max_upload_bytes:
         raise _too_large()
-    image_hash, is_new = service().engine.accept(data, current_owner())
+    image_hash, is_new = service().engine.accept(data, current_owner(), posted.file_name)
     message = "The photo was accepted." if is_new else "The photo is already known."
     return {"message": message, "image_hash": image_hash}
 
 
-def _posted_batch() -> list[str | bytes]:
-    """Return the images of the posted batch. Raises ApiError."""
+def _posted_batch() -> list[Posted]:
+    """Return the images of the posted batch with their file names. Raises ApiError."""
     settings = service().settings
     request.max_content_length = settings.batch_body_bytes
     try:
-        images = posted_texts("images", settings.batch_photos, "<base64>")
+        document = posted_object()
     except RequestEntityTooLarge:
         raise _batch_too_large() from None
+    images = check_texts(document, "images", settings.batch_photos, "<base64>")
     if sum(map(len, images)) * 3 // 4 > settings.batch_bytes + 3 * len(images):
         raise _batch_too_large()
-    return [*images]
+    names = document.get("file_names")
+    if names is None:
+        return [Posted(image) for image in images]
+    if not isinstance(names, list) or len(names) != len(images):
+        raise ApiError(400, "file_names must be a list with one name or null for each image.")
+    return [
+        Posted(image, _file_name(name, f"Item {number} of file_names"))
+        for number, (image, name) in enumerate(zip(images, names, strict=True), start=1)
+    ]
 
 
-def _batch_entry(image: str | bytes, *, is_first: bool) -> dict[str, Any]:
+def _batch_entry(posted: Posted, *, is_first: bool) -> dict[str, Any]:
     """Return the answer for one photo of a batch."""
     try:
         if not is_first:  # the request itself is counted as the first
             count_photo()
-        return _accept_photo(image)
+        return _accept_photo(posted)
     except Exception as error:
         failure = to_api_error(error)
     entry: dict[str, Any] = {"error": failure.message, "code": failure.status}

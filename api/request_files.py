@@ -7,7 +7,7 @@ CORS preflight as for JSON. So a page may send them only if its origin may also 
 from __future__ import annotations
 
 from io import BytesIO
-from typing import IO
+from typing import IO, NamedTuple
 
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -16,6 +16,7 @@ from werkzeug.formparser import FormDataParser
 from api.errors import ApiError
 from api.keys import refuse_foreign_page
 from api.request_json import refuse_compressed
+from jobs.catalog import plain_file_name
 
 _FORM = "multipart/form-data"
 # The default of `curl --data-binary`, and no type, as of Python's `requests`. Forms without files,
@@ -29,6 +30,13 @@ _TEXT = frozenset(b"\t\n\r") | frozenset(range(32, 127))
 _START = 256  # bytes; a photo has others than those of text among these
 _MOST_FIELDS = 100  # parts of a form that are not files
 _LARGEST_FIELD = 256 * 1024  # bytes of such a part; the parser's own buffer needs half of them
+
+
+class Posted(NamedTuple):
+    """A posted photo, in base64 or as a file, and the name of the file if it has one."""
+
+    image: str | bytes
+    file_name: str | None = None
 
 
 def is_form() -> bool:
@@ -56,7 +64,7 @@ def posted_photo() -> bytes | None:
     return data
 
 
-def posted_files(most: int) -> list[bytes]:
+def posted_files(most: int) -> list[Posted]:
     """Return the files of the posted form, in their order. Their fields may have any name.
 
     They are kept in memory, as JSON is: files on disk would not count for the budget of
@@ -72,11 +80,16 @@ def posted_files(most: int) -> list[bytes]:
     """
     refuse_compressed()
     refuse_foreign_page()
-    files: list[BytesIO] = []
+    files: list[tuple[BytesIO, str | None]] = []
 
-    def open_file(*about: object, **more: object) -> IO[bytes]:
-        files.append(BytesIO())
-        return files[-1]
+    def open_file(
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        files.append((BytesIO(), plain_file_name(filename or "")))
+        return files[-1][0]
 
     stream = request.stream  # raises RequestEntityTooLarge
     parser = FormDataParser(
@@ -97,4 +110,4 @@ def posted_files(most: int) -> list[bytes]:
         )
     if len(files) > most:
         raise ApiError(413, f"There are {len(files)} files; the limit is {most}.")
-    return [file.getvalue() for file in files]
+    return [Posted(file.getvalue(), name) for file, name in files]

@@ -68,9 +68,15 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 
 def posted_texts(name: str, most: int, example: str) -> list[str]:
-    """Return a list of 1 to `most` strings from the posted object.
+    """Return a list from the posted object as `check_texts` does. Raises ApiError."""
+    return check_texts(posted_object(), name, most, example)
+
+
+def check_texts(document: dict[str, Any], name: str, most: int, example: str) -> list[str]:
+    """Return a list of 1 to `most` strings from an object.
 
     Args:
+        document: the object.
         name: name of the list in the object.
         most: most strings in the list.
         example: an example of one string, for the message.
@@ -78,7 +84,7 @@ def posted_texts(name: str, most: int, example: str) -> list[str]:
     Raises:
         ApiError: 400 if there is no such list of strings, 413 if it is too long.
     """
-    texts = posted_object().get(name)
+    texts = document.get(name)
     if not isinstance(texts, list) or not texts:
         raise ApiError(400, f'There are no {name}; send {{"{name}": ["{example}", ...]}}.')
     if len(texts) > most:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
 from flask import Response, request
@@ -116,7 +117,8 @@ def asked_form(others: Collection[str] = ()) -> ResultForm:
 
 def result_answer(image_hash: str, result: Result, form: ResultForm) -> Response:
     """Return the answer with a result in a form."""
-    document = export(image_hash, result, form.format, form.options)
+    options = _with_name(image_hash, form.options) if form.format.names_photo else form.options
+    document = export(image_hash, result, form.format, options)
     answer = Response(document, content_type=form.format.media_type)
     answer.vary.add("Accept")
     return answer
@@ -150,6 +152,14 @@ def query_options(names: Collection[str], others: Collection[str] = ()) -> Optio
     """
     given = request.args.to_dict(flat=False)
     return parse({name: given[name] for name in given if name not in others}, names)
+
+
+def _with_name(image_hash: str, options: Options) -> Options:
+    """Return the options with the newest name under which the client posted the photo, if any."""
+    if options.file_name is not None:
+        return options
+    names = service().engine.catalog.file_names(image_hash, current_owner())
+    return replace(options, file_name=names[0]) if names else options
 
 
 def _chosen(names: list[str]) -> Format:

@@ -39,6 +39,10 @@ class Upload(BaseModel):
         description="PNG, JPEG, WebP, HEIC, AVIF, BMP or GIF in base64; a data: prefix, line "
         "breaks, the URL-safe alphabet and missing padding are fine"
     )
+    file_name: str | None = Field(
+        default=None,
+        description="name of the file, which exports then have; folders in it are cut off",
+    )
 
 
 class Accepted(BaseModel):
@@ -252,19 +256,31 @@ UPLOAD_BODY: dict[str, Any] = {
 }
 
 
-def _texts_body(name: str, most: int | str, description: str) -> dict[str, Any]:
-    """Describe a request body: an object with a list of 1 to `most` strings."""
+def _texts_body(
+    name: str, most: int | str, description: str, **more: dict[str, Any]
+) -> dict[str, Any]:
+    """Describe a request body: an object with a list of 1 to `most` strings, and other values."""
     texts = {
         "type": "array",
         "items": {"type": "string"},
         "minItems": 1,  # no maxItems: more than `most` are a 413, not a 400
         "description": f"{description}; at most {most}",
     }
-    body = {"type": "object", "properties": {name: texts}, "required": [name]}
+    body = {"type": "object", "properties": {name: texts, **more}, "required": [name]}
     return {"required": True, "content": {"application/json": {"schema": body}}}
 
 
-BATCH_BODY = _texts_body("images", "CARSEG_BATCH_PHOTOS", "photos, each as the image of POST /")
+_FILE_NAMES = {
+    "type": "array",
+    "items": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    "description": "one for each image, as the file_name of POST /; null for none",
+}
+BATCH_BODY = _texts_body(
+    "images",
+    "CARSEG_BATCH_PHOTOS",
+    "photos, each as the image of POST /",
+    file_names=_FILE_NAMES,
+)
 
 
 def statuses_body(most: int) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Format:
         merge: joins the bytes for many photos into one file; None if each photo has its own file.
         negotiable: true if an Accept header with the media type selects this format.
         normalizable: true if `Options.normalized` applies to this format.
+        names_photo: true if the export has the photo's name.
         beside_photo: true if the photo's name is a path relative to the exported file.
         paired_by_stem: true if programs find the exported file by the photo's name, in which they
             replace the ending.
@@ -47,6 +48,7 @@ class Format:
     merge: Callable[[Sequence[bytes]], bytes] | None = None
     negotiable: bool = False
     normalizable: bool = False
+    names_photo: bool = False
     beside_photo: bool = False
     paired_by_stem: bool = False
 
@@ -71,7 +73,15 @@ FORMATS: dict[str, Format] = {
             negotiable=True,
             normalizable=True,
         ),
-        Format("coco", _JSON, ".json", "COCO dataset with polygons", coco.write, coco.merge),
+        Format(
+            "coco",
+            _JSON,
+            ".json",
+            "COCO dataset with polygons",
+            coco.write,
+            coco.merge,
+            names_photo=True,
+        ),
         Format(
             "coco-rle",
             _JSON,
@@ -79,6 +89,7 @@ FORMATS: dict[str, Format] = {
             "COCO dataset with run-length encoded masks",
             coco.write_rle,
             coco.merge,
+            names_photo=True,
         ),
         Format(
             "geojson",
@@ -86,6 +97,7 @@ FORMATS: dict[str, Format] = {
             ".geojson",
             "GeoJSON in pixels",
             geojson.write,
+            names_photo=True,
             negotiable=True,
             normalizable=True,
         ),
@@ -95,6 +107,7 @@ FORMATS: dict[str, Format] = {
             ".json",
             "Labelme file",
             labelme.write,
+            names_photo=True,
             beside_photo=True,
             paired_by_stem=True,
         ),
@@ -122,6 +135,7 @@ FORMATS: dict[str, Format] = {
             "Label Studio tasks with predictions",
             labelstudio.write,
             labelstudio.merge,
+            names_photo=True,
         ),
         Format(
             "cvat",
@@ -130,6 +144,7 @@ FORMATS: dict[str, Format] = {
             "CVAT for images 1.1",
             cvat.write,
             cvat.merge,
+            names_photo=True,
             negotiable=True,
         ),
         Format(
@@ -139,6 +154,7 @@ FORMATS: dict[str, Format] = {
             "table with a row per part",
             csv_table.write,
             csv_table.merge,
+            names_photo=True,
             negotiable=True,
         ),
     )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from jobs.catalog import Catalog
 from jobs.messages import QUEUE_FULL
 from jobs.store import State
 from photo_result import Result, Stage
@@ -92,7 +93,14 @@ class Engine(Protocol):
     owner "" sees all photos.
     """
 
-    def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue: what is kept about the photos for their owners."""
+        ...
+
+    def accept(
+        self, data: bytes, owner: str = "", file_name: str | None = None
+    ) -> tuple[str, bool]:
         """Queue a photo, unless its job is pending or its result is still valid.
 
         A photo is queued again if it ended in Error, or if other models than the current ones
@@ -101,6 +109,8 @@ class Engine(Protocol):
         Args:
             data: the image file.
             owner: owner that posts the photo.
+            file_name: becomes its newest name for this owner, see
+                `jobs.catalog.plain_file_name`; None to add no name.
 
         Returns:
             The SHA-256 of the bytes in hex, and True if the photo is new to this owner or is

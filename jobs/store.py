@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from jobs.catalog import Catalog
+
 State = Literal["Uploaded", "Processing", "Ready", "Error"]
 FinalState = Literal["Ready", "Error"]
 
@@ -71,10 +73,21 @@ class Store(Protocol):
 
     lasting: bool
 
-    def add(self, digest: str, owner: str) -> int:
+    @property
+    def catalog(self) -> Catalog:
+        """What is kept about the photos for their owners."""
+        ...
+
+    def add(self, digest: str, owner: str, file_name: str | None = None) -> int:
         """Add a photo as accepted, and return the number of its job.
 
-        A known photo gets a new number: its earlier outcome is deleted, its owners stay.
+        A known photo gets a new number: its earlier outcome is deleted, its owners and its file
+        names stay.
+
+        Args:
+            digest: hash of the photo.
+            owner: owner to add to it.
+            file_name: name to add as by `add_name`, if any.
         """
         ...
 
@@ -86,12 +99,16 @@ class Store(Protocol):
         """
         ...
 
+    def add_name(self, digest: str, owner: str, file_name: str) -> None:
+        """Add a file name to a known photo, as the newest of at most `jobs.catalog.MOST_NAMES`."""
+        ...
+
     def has_owner(self, digest: str, owner: str) -> bool:
         """Return True if a photo is known and belongs to `owner`."""
         ...
 
     def remove_owner(self, digest: str, owner: str) -> int:
-        """Remove an owner from a photo, and return the number of owners left."""
+        """Remove an owner and its file names, and return the number of owners left."""
         ...
 
     def count_attempt(self, number: int) -> None:

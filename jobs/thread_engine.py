@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
+from jobs.catalog import Catalog
 from jobs.counts import JobCounts
 from jobs.engine import ClosingError, EngineHealth, PhotoStatus, QueueFullError
 from jobs.folders import Masks, Uploads
@@ -114,19 +115,27 @@ class ThreadEngine:
 
     # --- called by the routes
 
-    def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
+    @property
+    def catalog(self) -> Catalog:
+        """See `Engine.catalog`."""
+        return self._store.catalog
+
+    def accept(
+        self, data: bytes, owner: str = "", file_name: str | None = None
+    ) -> tuple[str, bool]:
         """See `Engine.accept`."""
         digest = hashlib.sha256(data).hexdigest()
-        is_new = self._accept_known(digest, owner)
+        is_new = self._accept_known(digest, owner, file_name)
         if is_new is not None:
             return digest, is_new
         with self._decoding:
             photo = decode_photo(data, self._settings.max_pixels)
             try:
                 with self._uploads.write_temporary(data) as upload, self._table.lock:
-                    is_new = self._accept_known(digest, owner)  # another request may be faster
+                    # Another request may be faster.
+                    is_new = self._accept_known(digest, owner, file_name)
                     if is_new is None:
-                        number = self._keep(upload, digest, owner)
+                        number = self._keep(upload, digest, owner, file_name)
                         self._enqueue(digest, number, photo)
                         is_new = True
             except OSError as error:
@@ -254,7 +263,7 @@ class ThreadEngine:
 
     # --- internal; the caller holds the lock of the table
 
-    def _accept_known(self, digest: str, owner: str) -> bool | None:
+    def _accept_known(self, digest: str, owner: str, file_name: str | None) -> bool | None:
         """Accept a photo that need not be processed.
 
         Returns:
@@ -266,6 +275,8 @@ class ThreadEngine:
         """
         with self._table.lock:
             if self._table.is_current(digest, self._stages.version):
+                if file_name is not None:
+                    self._store.add_name(digest, owner, file_name)
                 return bool(owner) and self._store.add_owner(digest, owner)
             if self.is_closing:
                 raise ClosingError
@@ -276,7 +287,7 @@ class ThreadEngine:
                 )
             return None
 
-    def _keep(self, upload: Path, digest: str, owner: str) -> int:
+    def _keep(self, upload: Path, digest: str, owner: str, file_name: str | None) -> int:
         """Keep an upload, add its row to the store, and return the number of the row.
 
         For a known photo the upload is kept first, because the new row deletes the earlier result.
@@ -286,12 +297,12 @@ class ThreadEngine:
             was_there = self._uploads.has(digest)
             self._uploads.commit(upload, digest)
             try:
-                return self._store.add(digest, owner)
+                return self._store.add(digest, owner, file_name)
             except StoreError:
                 if not was_there:
                     self._uploads.remove(digest)
                 raise
-        number = self._store.add(digest, owner)
+        number = self._store.add(digest, owner, file_name)
         try:
             self._uploads.commit(upload, digest)
         except OSError:

@@ -15,8 +15,7 @@ import socket
 
 from celery import Celery
 
-from jobs.cluster.redis_client import TIMEOUT
-from jobs.cluster.result_store import KEY_PREFIX
+from jobs.cluster.redis_client import KEY_PREFIX, TIMEOUT
 from settings import Settings
 
 log = logging.getLogger("carseg.cluster")

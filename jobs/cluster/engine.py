@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from jobs.catalog import Catalog
 from jobs.cluster.celery_tasks import TaskPublisher, make_celery
 from jobs.cluster.maintenance import Maintenance
 from jobs.cluster.queue import Cancelled, PhotoRow, RedisQueue
@@ -81,19 +82,26 @@ class RedisEngine:
         self._lock = threading.Lock()
         self._maintenance = Maintenance(store, queue, tasks, settings)
 
-    def accept(self, data: bytes, owner: str = "") -> tuple[str, bool]:
+    @property
+    def catalog(self) -> Catalog:
+        """See `Engine.catalog`."""
+        return self._store.catalog
+
+    def accept(
+        self, data: bytes, owner: str = "", file_name: str | None = None
+    ) -> tuple[str, bool]:
         """See `Engine.accept`."""
         digest = hashlib.sha256(data).hexdigest()
         settings = self._settings
         where = (digest, owner, self._model_version, settings.queue, settings.worker_count)
-        is_new = self._queue.accept(*where)
+        is_new = self._queue.accept(*where, file_name=file_name)
         if is_new is not None:
             return digest, is_new
         if self._closing.is_set():
             raise ClosingError
         with self._decoding:
             decode_photo(data, settings.max_pixels)  # refuse broken files before queueing
-        is_new = bool(self._queue.accept(*where, data))
+        is_new = bool(self._queue.accept(*where, data, file_name))
         self._tasks.publish()
         return digest, is_new
 

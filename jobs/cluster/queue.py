@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from jobs.catalog import MOST_NAMES
 from jobs.cluster import scripts
-from jobs.cluster.redis_client import RedisClient
-from jobs.cluster.result_store import KEY_PREFIX
+from jobs.cluster.redis_client import KEY_PREFIX, RedisClient
 from jobs.engine import QueueFullError
 from jobs.job import ATTEMPTS
 from jobs.messages import LOST, REDIS_FULL, RUNNING, STOPPED_TWICE, WAITING
@@ -96,6 +96,7 @@ class RedisQueue:
         limit: int,
         workers: int,
         upload: bytes = b"",
+        file_name: str | None = None,
     ) -> bool | None:
         """Queue a photo, unless it is known and need not be processed again.
 
@@ -109,6 +110,7 @@ class RedisQueue:
             limit: largest number of waiting photos.
             workers: number of workers to assume for the retry time if no photo is running.
             upload: the file; if it is empty, the photo is only looked up, not queued.
+            file_name: name to add for this owner if the photo is known or queued.
 
         Returns:
             True if the photo is new to this owner, else False; None if the photo would be queued
@@ -118,7 +120,15 @@ class RedisQueue:
             QueueFullError: `limit` photos wait already.
         """
         became, *figures = self._redis.run_script(
-            scripts.ACCEPT, digest, owner, limit, WAITING, model_version, upload
+            scripts.ACCEPT,
+            digest,
+            owner,
+            limit,
+            WAITING,
+            model_version,
+            upload,
+            file_name or "",
+            MOST_NAMES,
         )
         if became == b"crowded":
             waiting, running, seconds = int(figures[0]), int(figures[1]), float(figures[2])

@@ -24,6 +24,7 @@ log = logging.getLogger("carseg.cluster")
 Value = str | bytes | int | float
 Answer = TypeVar("Answer")
 
+KEY_PREFIX = "carseg:"
 TIMEOUT = 3.0  # seconds to wait for an answer of Redis
 _LOADING = 60.0  # seconds to wait while Redis loads its data
 _OLDEST = (6, 2)

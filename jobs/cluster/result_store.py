@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.cluster import scripts
-from jobs.cluster.redis_client import RedisClient
+from jobs.cluster.catalog import RedisCatalog
+from jobs.cluster.redis_client import KEY_PREFIX, RedisClient
 from jobs.messages import REDIS_FULL
 from jobs.store import FinalState, StoredOutcome, StoreError
-
-KEY_PREFIX = "carseg:"
 
 _OUTCOME = ("state", "message", "version")  # fields of `photo:<hash>` with its outcome
 
@@ -23,11 +22,15 @@ class RedisResultStore:
     Args:
         redis: the Redis client.
         keep_seconds: seconds after which Redis expires a photo that has ended.
+
+    Attributes:
+        catalog: what is kept about the photos for their owners.
     """
 
     def __init__(self, redis: RedisClient, keep_seconds: float) -> None:
         self._redis = redis
         self._keep_seconds = max(1, int(keep_seconds))
+        self.catalog = RedisCatalog(redis)
 
     def finish(self, number: int, outcome: StoredOutcome, counts: Mapping[str, float]) -> bool:
         """Store the outcome of a job.

@@ -11,6 +11,7 @@ Keys, all of them with the prefix `carseg:`:
     result:<hash>        the packed result, once the photo is Ready
     owners:<hash>        set: the owners of a photo
     owned:<owner>        set: the photos of an owner
+    names:<hash>         hash: owner -> the names of the photo's files as JSON, newest first
     unfinished           sorted set: photos that have not ended, by number; each of them is also
                          in `waiting` or in `running`
     waiting              sorted set: waiting photos, by number
@@ -72,12 +73,31 @@ local function drop(digest)
   for _, owner in ipairs(call('SMEMBERS', P .. 'owners:' .. digest)) do
     call('SREM', P .. 'owned:' .. owner, digest)
   end
-  call('DEL', P .. 'owners:' .. digest)
+  call('DEL', P .. 'owners:' .. digest, P .. 'names:' .. digest)
 end
 
 local function share(digest, owner)
   call('SADD', P .. 'owned:' .. owner, digest)
   return call('SADD', P .. 'owners:' .. digest, owner)
+end
+
+-- What is kept about a photo for its owners is kept as long as the photo.
+local function keep_notes(digest)
+  local left = call('TTL', P .. 'photo:' .. digest)
+  for _, kind in ipairs({'owners:', 'names:'}) do
+    if left > 0 then call('EXPIRE', P .. kind .. digest, left)
+    else call('PERSIST', P .. kind .. digest) end
+  end
+end
+
+local function add_name(digest, owner, name, most)
+  if name == '' then return end
+  local key, names = P .. 'names:' .. digest, {name}
+  for _, other in ipairs(cjson.decode(call('HGET', key, owner) or '[]')) do
+    if other ~= name and #names < tonumber(most) then table.insert(names, other) end
+  end
+  call('HSET', key, owner, cjson.encode(names))
+  keep_notes(digest)
 end
 
 local function add(digest, owner, message)
@@ -87,7 +107,7 @@ local function add(digest, owner, message)
   call('ZREM', P .. 'running', digest)
   call('HSET', P .. 'photo:' .. digest, 'number', number, 'state', 'Uploaded',
        'message', message, 'attempts', 0, 'accepted', exact(now()))
-  call('PERSIST', P .. 'owners:' .. digest)
+  keep_notes(digest)
   share(digest, owner)
   call('ZADD', P .. 'unfinished', number, digest)
   call('ZADD', P .. 'waiting', number, digest)
@@ -118,7 +138,7 @@ local function finish(digest, state, message, result, seconds, version)
     call('ZADD', P .. 'ready', call('HGET', photo, 'number'), digest)
   end
   call('EXPIRE', photo, seconds)
-  call('EXPIRE', P .. 'owners:' .. digest, seconds)
+  keep_notes(digest)
 end
 
 -- Nobody works on a photo any more: it waits again, or was tried often enough. Returns its end.
@@ -137,7 +157,7 @@ local function lapse(digest, attempts, message, twice, seconds)
 end
 """
 
-# digest, owner, limit, message, model version, upload
+# digest, owner, limit, message, model version, upload, file name ('' for none), most file names
 # -> `known`, `crowded`, `full`, `open` or `taken`, and the figures for it. Without an upload no
 # photo is queued, and `open` means that the photo would be taken.
 ACCEPT = """
@@ -145,7 +165,9 @@ local digest, owner, upload = ARGV[1], ARGV[2], ARGV[6]
 local state, version = unpack(call('HMGET', P .. 'photo:' .. digest, 'state', 'version'))
 local outdated = state == 'Ready' and (version or '') ~= ARGV[5]
 if state and state ~= 'Error' and not outdated then
-  return {'known', owner ~= '' and share(digest, owner) or 0}
+  local is_new = owner ~= '' and share(digest, owner) or 0
+  add_name(digest, owner, ARGV[7], ARGV[8])
+  return {'known', is_new}
 end
 local waiting = call('ZCARD', P .. 'waiting')
 if waiting >= tonumber(ARGV[3]) then
@@ -155,7 +177,9 @@ end
 if not has_room(#upload) then return {'full'} end
 if upload == '' then return {'open'} end
 call('SET', P .. 'upload:' .. digest, upload)
-return {'taken', add(digest, owner, ARGV[4])}
+local number = add(digest, owner, ARGV[4])
+add_name(digest, owner, ARGV[7], ARGV[8])
+return {'taken', number}
 """
 
 # number, state, message, result, seconds to keep it, model version, [name, by]...
@@ -185,6 +209,7 @@ if call('EXISTS', photo) == 0 then return {0} end
 if owner ~= '' then
   if call('SREM', owners, owner) == 0 then return {0} end
   call('SREM', P .. 'owned:' .. owner, digest)
+  call('HDEL', P .. 'names:' .. digest, owner)
   if call('SCARD', owners) > 0 then return {1} end
 end
 local accepted, started = unpack(call('HMGET', photo, 'accepted', 'started'))

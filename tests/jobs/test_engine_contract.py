@@ -15,6 +15,7 @@ from api import photos
 from api.openapi import OpenApiApp
 from api.service import register_service
 from jobs import thread_engine
+from jobs.catalog import MOST_NAMES
 from jobs.cluster import engine as redis_engine
 from jobs.cluster.engine import open_redis_engine
 from jobs.engine import ClosingError, Engine, PhotoStatus, QueueFullError
@@ -62,8 +63,8 @@ class Bench:
         self.stages.go_on()
         self.engine.close()
 
-    def post(self, width: int, owner: str = "") -> str:
-        return self.engine.accept(encoded(noise(20, width)), owner)[0]
+    def post(self, width: int, owner: str = "", file_name: str | None = None) -> str:
+        return self.engine.accept(encoded(noise(20, width)), owner, file_name)[0]
 
     def find(self, digest: str) -> PhotoStatus:
         standing = self.engine.find(digest)
@@ -455,6 +456,41 @@ def test_photo_of_two_owners_stays_for_other(bench: Bench) -> None:
     assert engine.ready("bob") == [digest]
     assert engine.forget(digest, "bob")
     assert engine.find(digest) is None
+
+
+def test_file_names_are_kept_for_each_owner(bench: Bench) -> None:
+    catalog = bench.engine.catalog
+    running = bench.held_up(30)
+    digest = bench.post(31, "ann", "a.jpg")
+    assert catalog.file_names(digest, "ann") == ["a.jpg"]
+    bench.post(31, "ann", 'näme "2".jpg')  # while it waits
+    bench.post(31, "bob")
+    bench.stages.go_on()
+    bench.until(digest)
+    bench.post(31, "ann", "c/d.jpg")
+    bench.post(31, "ann", "a.jpg")
+    bench.post(31, "ann")
+    assert catalog.file_names(digest, "ann") == ["a.jpg", "c/d.jpg", 'näme "2".jpg']
+    assert catalog.file_names(digest, "bob") == catalog.file_names(digest) == []
+    bench.post(31, "", "e.jpg")
+    assert catalog.file_names(digest) == ["e.jpg"]
+    assert catalog.file_names(running) == catalog.file_names("0" * 64) == []
+    for number in range(2 * MOST_NAMES):
+        bench.post(31, "bob", f"{number}.jpg")
+    newest = [f"{2 * MOST_NAMES - 1 - number}.jpg" for number in range(MOST_NAMES)]
+    assert catalog.file_names(digest, "bob") == newest
+    bench.upgrade("newer")
+    bench.post(31, "bob", "newest.jpg")
+    bench.until(digest)
+    catalog = bench.engine.catalog
+    assert catalog.file_names(digest, "bob") == ["newest.jpg", *newest[:-1]]
+    assert len(catalog.file_names(digest, "ann")) == 3
+    assert bench.engine.forget(digest, "bob")
+    assert catalog.file_names(digest, "bob") == []
+    assert bench.engine.forget(digest)
+    bench.post(31, "ann")
+    assert catalog.file_names(digest, "ann") == []
+    bench.until(digest)
 
 
 def test_photo_timeout_frees_worker(bench: Bench) -> None:

@@ -21,6 +21,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from car_classification import CarType
+from jobs.catalog import MOST_NAMES
 from jobs.sqlite_store import SqliteStore
 from jobs.store import PendingJob, Store, StoredOutcome, StoreError
 from photo_result import Analysis, Result
@@ -138,6 +139,37 @@ def test_new_try_keeps_its_owners(store: Store, ending: StoredOutcome) -> None:
     assert store.has_owner(A, "ann")
     assert store.has_owner(A, "bob")
     assert store.ready() == []
+
+
+def test_file_names_are_kept_for_each_owner(store: Store) -> None:
+    number = store.add(A, "ann", "a.jpg")
+    store.add_owner(A, "bob")
+    assert store.catalog.file_names(A, "ann") == ["a.jpg"]
+    assert store.catalog.file_names(A, "bob") == store.catalog.file_names(A) == []
+    store.finish(number, READY)
+    for name in ("b.jpg", "c.jpg", "a.jpg"):
+        store.add_name(A, "ann", name)
+    store.add_name(A, "", "d.jpg")
+    store.add_name(B, "ann", "unknown.jpg")
+    assert store.catalog.file_names(A, "ann") == ["a.jpg", "c.jpg", "b.jpg"]
+    assert store.catalog.file_names(A) == ["d.jpg"]
+    assert store.catalog.file_names(B, "ann") == []
+    store.add(A, "bob", "e.jpg")  # a new try
+    assert store.catalog.file_names(A, "ann") == ["a.jpg", "c.jpg", "b.jpg"]
+    assert store.catalog.file_names(A, "bob") == ["e.jpg"]
+    assert store.remove_owner(A, "ann") == 1
+    assert store.catalog.file_names(A, "ann") == []
+    store.delete(A)
+    store.add(A, "ann")
+    assert store.catalog.file_names(A, "bob") == store.catalog.file_names(A, "ann") == []
+
+
+def test_only_newest_file_names_are_kept(store: Store) -> None:
+    store.add(A, "", "0.jpg")
+    names = [f"{number}.jpg" for number in range(1, 2 * MOST_NAMES)]
+    for name in names:
+        store.add_name(A, "", name)
+    assert store.catalog.file_names(A) == names[: -MOST_NAMES - 1 : -1]
 
 
 def test_old_and_surplus_photos_expire(store: Store) -> None:
@@ -266,9 +298,14 @@ CREATE TABLE owners (
 CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), time REAL NOT NULL);
 PRAGMA user_version = 1;
 """
+SECOND_VERSION = """
+ALTER TABLE photos ADD COLUMN model_version TEXT NOT NULL DEFAULT '';
+PRAGMA user_version = 2;
+"""
 
 
-def test_file_of_first_version_is_migrated(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_file_of_earlier_version_is_migrated(tmp_path: Path, version: int) -> None:
     path = tmp_path / "results.sqlite"
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA journal_mode = WAL")
@@ -283,6 +320,10 @@ def test_file_of_first_version_is_migrated(tmp_path: Path) -> None:
         )
         db.executemany("INSERT INTO owners VALUES (?, ?)", [("ann", A), ("bob", A), ("ann", C)])
     db.close()
+    if version == 2:
+        with sqlite3.connect(path) as db:
+            db.executescript(SECOND_VERSION)
+        db.close()
     store = SqliteStore(path)
     old = StoredOutcome("Ready", "1 part was found.", b"packed")
     for _ in range(2):  # taken over once
@@ -292,8 +333,11 @@ def test_file_of_first_version_is_migrated(tmp_path: Path) -> None:
         assert store.pending() == [PendingJob(C, 8, 1)]
         assert store.ready("ann") == store.ready("bob") == [A]
         assert store.has_owner(C, "ann")
+        assert store.catalog.file_names(A, "ann") in ([], ["a.jpg"])
+        store.add_name(A, "ann", "a.jpg")
         store.close()
         store = SqliteStore(path)
+    assert store.catalog.file_names(A, "ann") == ["a.jpg"]
     assert store.finish(8, READY)
     assert store.load(C) == READY
     assert store.add("d" * 64, "") == 9
