@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api import health, page, photos, results, status
+from api.compression import register_compression
 from api.errors import register_errors
 from api.headers import register_headers
 from api.keys import register_keys
@@ -62,6 +63,7 @@ def create_app(
     app = OpenApiApp(__name__)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     register_service(app, engine, settings)
+    register_compression(app)
     register_errors(app)
     register_headers(app, settings)
     for blueprint in _BLUEPRINTS:

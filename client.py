@@ -113,6 +113,7 @@ class Result:
             coordinates refer to the photo as it was posted.
         other_cars: True if there are more cars of similar size; their parts are not included.
         model_version: version of the models that made the result; "" from older services.
+        service_version: version of the service; "" from older services.
     """
 
     image_hash: str
@@ -124,6 +125,7 @@ class Result:
     rotation: int = 0
     other_cars: bool = False
     model_version: str = ""
+    service_version: str = ""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Result:
@@ -144,6 +146,7 @@ class Result:
             rotation=document.get("rotation", 0),
             other_cars=document.get("other_cars", False),
             model_version=document.get("model_version", ""),
+            service_version=document.get("service_version", ""),
         )
 
 

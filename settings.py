@@ -15,6 +15,7 @@ import click
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+VERSION = "0.1.0"  # of the service
 PREFIX = "CARSEG_"
 MOST_PIXELS = 108_000_000  # of a photo; the cameras of phones have at most 12000 x 9000
 REPOSITORY = Path(__file__).resolve().parent

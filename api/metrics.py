@@ -13,10 +13,10 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from api import VERSION
 from jobs.counts import OUTCOMES, STAGES, histogram
 from jobs.engine import Engine
 from jobs.store import StoreError
+from settings import VERSION
 
 # Label values come only from here and from the routes, so a client can't add time series.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

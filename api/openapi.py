@@ -13,9 +13,9 @@ import flask_openapi3_swagger
 from flask import Response, current_app, jsonify, send_from_directory
 from flask_openapi3 import APIBlueprint, Info, OpenAPI
 
-from api import VERSION
 from api.headers import DOCS_POLICY
 from api.schema import ANY_OBJECT, QUERY, ErrorAnswer
+from settings import VERSION
 
 _SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 _WEB = Path(__file__).resolve().parents[1] / "web"

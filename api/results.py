@@ -10,6 +10,7 @@ from flask import Response, request
 from werkzeug.datastructures import MIMEAccept
 
 from api import schema
+from api.conditional import conditional_answer
 from api.errors import ApiError, unknown_photo
 from api.keys import current_owner
 from api.openapi import ApiBlueprint
@@ -49,7 +50,11 @@ def get_segments(path: ImagePath) -> Response:
     The answer is 400 while the photo is Uploaded or Processing, 404 if it ended in Error.
     """
     result = _result(path.image_hash)
-    return result_answer(path.image_hash, result, asked_form())
+    form = asked_form()
+    choice = (form.format.name, form.options)
+    return conditional_answer(
+        path.image_hash, result, choice, lambda: result_answer(path.image_hash, result, form)
+    )
 
 
 @blueprint.get(
@@ -61,7 +66,13 @@ def get_segments(path: ImagePath) -> Response:
 def get_mask(path: ImagePath) -> Response:
     """Return a palette PNG: 0 for no part, 1 to 18 for the parts in alphabetical order."""
     result = _result(path.image_hash)
-    return _png(label_map_png(kept_labels(result, query_options(OF_MASKS))))
+    options = query_options(OF_MASKS)
+    return conditional_answer(
+        path.image_hash,
+        result,
+        options,
+        lambda: _png(label_map_png(kept_labels(result, options))),
+    )
 
 
 @blueprint.get(
@@ -79,9 +90,16 @@ def get_part_mask(path: MaskPath) -> Response:
     options = query_options(OF_MASKS)
     if path.segment not in PART_NAMES:
         raise ApiError(404, f"There is no such part; the parts are {', '.join(PART_NAMES)}.")
-    mask = kept_labels(result, options) == label_of(path.segment)
+    return conditional_answer(
+        path.image_hash, result, options, lambda: _part_mask(result, options, path.segment)
+    )
+
+
+def _part_mask(result: Result, options: Options, name: str) -> Response:
+    """Return the mask of a part. Raises ApiError if it was not found or is left out."""
+    mask = kept_labels(result, options) == label_of(name)
     if not mask.any():
-        raise ApiError(404, f"No {path.segment} was found in this photo.")
+        raise ApiError(404, f"No {name} was found in this photo.")
     return _png(mask_png(mask))
 
 
@@ -97,7 +115,13 @@ def get_overlay(path: ImagePath) -> Response:
     The service does not keep the photo.
     """
     result = _result(path.image_hash)
-    return _png(overlay_png(annotate(path.image_hash, result, query_options(OF_OVERLAYS))))
+    options = query_options(OF_OVERLAYS)
+    return conditional_answer(
+        path.image_hash,
+        result,
+        options,
+        lambda: _png(overlay_png(annotate(path.image_hash, result, options))),
+    )
 
 
 def asked_form(others: Collection[str] = ()) -> ResultForm:

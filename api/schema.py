@@ -87,6 +87,15 @@ class StatusOf(Status):
     image_hash: str
 
 
+class PhotoAnswer(StatusOf):
+    """The status of a photo, with its addresses."""
+
+    links: dict[str, str] = Field(
+        description="name -> address, relative to that of the service; with segments, mask and "
+        "overlay once it is Ready"
+    )
+
+
 class Unknown(BaseModel):
     """A photo that is unknown, or belongs to another key."""
 
@@ -158,6 +167,7 @@ class ResultAnswer(BaseModel):
         description="there are more cars of similar size; parts of cars that touch may be mixed"
     )
     model_version: str = Field(description="version of the models that made this result")
+    service_version: str = Field(description="version of the service that wrote this answer")
     type: TypeAnswer | None = Field(
         description="null if no car was found, or if the type can't be seen, as in a photo of a "
         "single part"

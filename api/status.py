@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from flask import Response, jsonify, request
+from werkzeug.exceptions import NotFound
 
 from api import schema
 from api.errors import HASH, ApiError, unknown_photo
@@ -31,6 +32,8 @@ LONGEST_STREAM = 60.0  # seconds; a browser reconnects automatically
 HEARTBEAT = 5.0  # seconds between keep-alive lines, which detect closed connections
 
 _RETRY_AFTER = 2  # seconds; Retry-After of a refused stream
+_LINKS = ("status", "events")
+_RESULT_LINKS = ("segments", "mask.png", "overlay.png")
 _MOST_ASKED = 1000  # photos in one request
 
 
@@ -136,6 +139,24 @@ class StatusWaiters:
             if now.has_ended or self._engine.is_closing or time.monotonic() > deadline:
                 return
             seen = now
+
+
+@blueprint.get(
+    "/<image_hash>",
+    summary="Get a photo",
+    responses={200: schema.PhotoAnswer, **schema.errors(404)},
+)
+def get_photo(path: ImagePath) -> Response:
+    """Return the status of a photo, and the addresses of all that there is of it."""
+    if not HASH.fullmatch(path.image_hash):
+        raise NotFound  # any unknown address comes here
+    status = service().engine.find(path.image_hash, current_owner())
+    if status is None:
+        raise unknown_photo()
+    names = [*_LINKS, *_RESULT_LINKS] if status.state == "Ready" else _LINKS
+    # Relative, so that a proxy may add a path prefix.
+    links = {name.partition(".")[0]: f"{path.image_hash}/{name}" for name in names}
+    return jsonify({"image_hash": path.image_hash} | status_json(status) | {"links": links})
 
 
 @blueprint.get(

@@ -9,6 +9,7 @@ from car_classification import CarType
 from exports.annotation import ImageAnnotation
 from exports.coordinates import box, points
 from photo_result import Part
+from settings import VERSION
 
 
 def to_json_bytes(document: Any) -> bytes:
@@ -28,6 +29,7 @@ def write(annotation: ImageAnnotation) -> bytes:
             "rotation": annotation.rotation,
             "other_cars": annotation.other_cars,
             "model_version": annotation.model_version,
+            "service_version": VERSION,
             "type": None if annotation.type is None else _type(annotation.type),
             "segments": {
                 part["name"]: [polygon["exterior"] for polygon in part["polygons"]]

@@ -18,7 +18,10 @@ from tests.support.server import Server
 PAGES = ("/ui", "/docs")
 
 
-def check(headers: dict[str, str], path: str, method: str) -> None:
+RESULTS = ("/segments", ".png")
+
+
+def check(headers: dict[str, str], path: str, method: str, caching: str = "no-store") -> None:
     """Check the headers of an answer."""
     for name in SECURITY_HEADERS:
         assert headers.get(name), (method, path, name)
@@ -30,7 +33,7 @@ def check(headers: dict[str, str], path: str, method: str) -> None:
     assert "frame-ancestors 'none'" in policy
     if not path.startswith(PAGES):
         assert policy == "default-src 'none'; frame-ancestors 'none'"
-        assert headers["Cache-Control"] == "no-store"
+        assert headers["Cache-Control"] == caching
     assert "unsafe-eval" not in policy
     assert "Server" not in headers
 
@@ -64,7 +67,9 @@ def test_results_have_headers(client: FlaskClient, sample: bytes) -> None:
             continue
         with client.open(path.replace("0" * 64, image_hash), method=method) as answer:
             assert answer.status_code in (200, 404), path
-            check(dict(answer.headers), path, method)
+            is_result = answer.status_code == 200 and path.endswith(RESULTS)
+            caching = "private, no-cache" if is_result else "no-store"
+            check(dict(answer.headers), path, method, caching)
     picture = client.get(f"/{image_hash}/segments?format=svg")
     assert picture.status_code == 200
     assert "<style" not in picture.text  # which the policy would forbid where it is opened alone

@@ -17,12 +17,11 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from api import VERSION
 from api.openapi import OpenApiApp
 from api.service import service_of
 from jobs.messages import UPLOADS_NOT_WRITABLE
 from pipeline import MODELS_FAILED, Pipeline
-from settings import Settings
+from settings import VERSION, Settings
 from tests.support.fakes import Gate
 from tests.support.http import post, wait
 from tests.support.pictures import encoded, noise

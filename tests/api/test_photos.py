@@ -28,7 +28,7 @@ from options import PLAIN
 from photo_result import NO_CAR, Result
 from pipeline import MODELS_FAILED, ModelsNotLoadedError, Pipeline
 from segment_interface import decode_image, decode_photo
-from settings import Settings, usable_cores
+from settings import VERSION, Settings, usable_cores
 from tests.support.fakes import SURE, FakePipeline, Gate, paint_unsure
 from tests.support.http import body, post, segments, wait
 from tests.support.pictures import SAMPLE, encoded, noise
@@ -58,6 +58,7 @@ def test_car_from_post_to_result(client: FlaskClient, pipeline: Pipeline, sample
     assert sum(result["type"]["scores"].values()) == pytest.approx(1, abs=1e-3)
     assert {"front_glass", "hood", "front_bumper", "wheel"} <= set(result["segments"])
     assert result["model_version"] == pipeline.version
+    assert result["service_version"] == VERSION
     assert result["message"] == status["message"]
 
 

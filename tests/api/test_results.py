@@ -70,7 +70,7 @@ def test_formats_by_name_and_by_accept(service: FlaskClient, car: str) -> None:
         assert by_name.content_type == entry.media_type
         media_type = entry.media_type.partition(";")[0]
         asked = service.get(f"{car}/segments", headers={"Accept": f"{media_type}, */*;q=0.1"})
-        assert asked.headers["Vary"] == "Accept"
+        assert asked.headers["Vary"] == "Accept, Accept-Encoding"
         assert asked.data == (by_name.data if entry.negotiable else plain)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tomllib
 
-from api import VERSION
-from settings import REPOSITORY
+from settings import REPOSITORY, VERSION
 
 
 def test_project_version() -> None:

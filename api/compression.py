@@ -1,0 +1,41 @@
+"""Compress answers in JSON for clients that accept gzip."""
+
+from __future__ import annotations
+
+import gzip
+
+from flask import Flask, Response, request
+
+_LEAST = 1000  # bytes; a smaller answer fits into one packet anyway
+_LEVEL = 1  # 40 kB of polygons in 0.7 ms to a third; level 6 takes 3 times as long for a tenth less
+
+
+def register_compression(app: Flask) -> None:
+    """Compress each answer in JSON that is large enough, if the client accepts that.
+
+    Call this before other functions that change answers are registered: they run first.
+    """
+
+    @app.after_request
+    def compress(response: Response) -> Response:
+        if not _may_be_compressed(response):
+            return response
+        response.vary.add("Accept-Encoding")
+        if _accepts_gzip():
+            response.set_data(gzip.compress(response.get_data(), _LEVEL, mtime=0))
+            response.content_encoding = "gzip"
+        return response
+
+
+def _may_be_compressed(response: Response) -> bool:
+    kind = response.mimetype or ""
+    is_json = kind == "application/json" or kind.endswith("+json")
+    is_whole = not (response.is_streamed or response.direct_passthrough)
+    return is_json and is_whole and (response.content_length or 0) >= _LEAST
+
+
+def _accepts_gzip() -> bool:
+    """Return whether the client accepts gzip, and does not prefer answers as they are."""
+    accepted = request.accept_encodings
+    quality = accepted.quality("gzip")
+    return quality > 0 and quality >= accepted.quality("identity")
