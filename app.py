@@ -15,7 +15,7 @@ from api.errors import register_errors
 from api.headers import register_headers
 from api.keys import register_keys
 from api.openapi import OpenApiApp, register_docs
-from api.rate_limits import MEMORY, register_limits
+from api.rate_limits import MEMORY, describe_limits, register_limits
 from api.service import register_service, service_of
 from jobs.open import open_engine
 from logs import configure_log
@@ -70,6 +70,7 @@ def create_app(
         app.register_api(blueprint)
     app.register_blueprint(page.blueprint)
     register_docs(app)
+    describe_limits(app.api_doc)
     register_keys(app, settings)
     if settings.photo_rate:
         register_limits(app, settings.photo_rate, _rate_storage(settings))

@@ -12,7 +12,7 @@ from api.service import service
 from jobs.engine import Engine
 from jobs.store import StoreError
 
-blueprint = ApiBlueprint("health", __name__)
+blueprint = ApiBlueprint("health", __name__, "checks and metrics for operators")
 
 _RETRY_AFTER = 5  # seconds; Retry-After of /ready
 

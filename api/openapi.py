@@ -11,7 +11,7 @@ from typing import Any
 
 import flask_openapi3_swagger
 from flask import Response, current_app, jsonify, send_from_directory
-from flask_openapi3 import APIBlueprint, Info, OpenAPI
+from flask_openapi3 import APIBlueprint, Info, License, OpenAPI, Tag
 
 from api.headers import DOCS_POLICY
 from api.schema import ANY_OBJECT, QUERY, ErrorAnswer
@@ -20,17 +20,43 @@ from settings import VERSION
 _SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 _WEB = Path(__file__).resolve().parents[1] / "web"
 
+_ABOUT = """\
+Post a photo of a car, and get its body type and its parts as polygons.
+
+Processing takes a moment: post a photo, poll its status, fetch the result. `POST /` with `wait` is
+all three in one. Every error is `{"error": "..."}`, with a sentence for people. After an answer 429
+or 503, try again after the seconds in `Retry-After`."""
+
+# Meanings of HTTP statuses in this API.
+_MEANINGS = {
+    "202": "The photo has not ended yet; Location has the address of its status",
+    "204": "Deleted",
+    "302": "To the page /ui, for browsers",
+    "400": "The request, the photo or an option can't be used, or the result is not ready yet",
+    "403": "A page of an origin that may not post made a browser send the request",
+    "404": "There is no such photo or part, or the photo ended in Error",
+    "413": "Too many bytes, pixels or photos",
+    "415": "The format or content type is not supported",
+    "500": "A fault of the service; its log has the details",
+    "503": "The queue is full, or the service stops; Retry-After says when to try again",
+    "507": "The disk of the service is full",
+}
+
 
 class ApiBlueprint(APIBlueprint):
-    """A group of routes; the name of a view is its operation id."""
+    """A group of routes under one tag; the name of a view is its operation id."""
 
-    def __init__(self, name: str, import_name: str) -> None:
+    def __init__(self, name: str, import_name: str, about: str) -> None:
+        """Create the group; `about` describes it to people."""
         super().__init__(
-            name, import_name, operation_id_callback=lambda *, name, path, method: name
+            name,
+            import_name,
+            abp_tags=[Tag(name=name, description=about)],
+            operation_id_callback=lambda *, name, path, method: name,
         )
 
 
-blueprint = ApiBlueprint("openapi", __name__)
+blueprint = ApiBlueprint("openapi", __name__, "this document")
 
 
 class OpenApiApp(OpenAPI):
@@ -42,7 +68,13 @@ class OpenApiApp(OpenAPI):
     def __init__(self, import_name: str) -> None:
         super().__init__(
             import_name,
-            info=Info(title="Car segmentation", version=VERSION),
+            info=Info(
+                title="Car segmentation",
+                version=VERSION,
+                summary="Body type and parts of the car in a photo",
+                description=_ABOUT,
+                license=License(name="MIT", identifier="MIT"),
+            ),
             validation_error_model=ErrorAnswer,
             doc_ui=False,
             static_folder=None,
@@ -57,6 +89,9 @@ class OpenApiApp(OpenAPI):
         super().generate_spec_json()
         for _, _, operation in each_operation(self.spec_json):
             operation["responses"].pop(self.validation_error_status)
+            operation["description"] = operation["description"].replace("<br/>", "\n")
+            for status, answer in operation["responses"].items():
+                answer["description"] = _MEANINGS.get(status, answer["description"])
             if QUERY in operation:  # the library replaces `parameters` by those of the path
                 operation.setdefault("parameters", []).extend(operation.pop(QUERY))
         if self.spec_json["components"].get("securitySchemes") is None:

@@ -29,7 +29,7 @@ from api.status import status_json, wait_seconds, waiters
 from jobs.catalog import plain_file_name
 from segment_interface import ImageError, decode_base64
 
-blueprint = ApiBlueprint("photos", __name__)
+blueprint = ApiBlueprint("photos", __name__, "post, list and delete photos")
 
 _RETRY_AFTER = 1  # seconds; Retry-After of a batch while others are read
 _POST_ERRORS = schema.errors(400, 413, 415, 500, 503, 507)

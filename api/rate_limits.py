@@ -63,9 +63,9 @@ def count_photo() -> None:
 
 
 def register_limits(app: OpenApiApp, rate: str, storage: Mapping[str, Any] = MEMORY) -> None:
-    """Limit how often one client may use the expensive routes, and describe that.
+    """Limit how often one client may use the expensive routes.
 
-    Call this after `api.openapi.register_docs`, when all routes are registered.
+    Call this when all routes are registered.
 
     Posting a photo costs most. Computing an answer from a result costs less, so ten times as many
     are allowed. Status requests are not limited, because clients wait by polling.
@@ -78,7 +78,6 @@ def register_limits(app: OpenApiApp, rate: str, storage: Mapping[str, Any] = MEM
     from flask_limiter import Limiter, RateLimitExceeded  # here: takes 0.1 s
     from limits.errors import StorageError
 
-    _describe_limits(app.api_doc)
     # One or two counters per client, which expire with their time window.
     limiter = Limiter(client, app=app, strategy="fixed-window", **storage)
     _limit_views(app, limiter, rate)
@@ -125,8 +124,11 @@ def _hit_photo_limit(limiter: Limiter, rate: str) -> None:
         raise ApiError(503, REDIS_AWAY, AWAY_SECONDS) from None
 
 
-def _describe_limits(document: dict[str, Any]) -> None:
-    """Describe in an OpenAPI document which operations are limited."""
+def describe_limits(document: dict[str, Any]) -> None:
+    """Describe in an OpenAPI document which operations may be limited.
+
+    They are described without a limit, too: programs are made for services with other settings.
+    """
     for route, method, operation in each_operation(document):
         if _costs(route, method):
             add_error(operation, 429, "Too many requests; Retry-After says when to try again")

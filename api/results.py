@@ -25,7 +25,7 @@ from options import OF_MASKS, OF_OVERLAYS, OPTION_SPECS, OptionError, Options, p
 from photo_result import Result
 from vision.labels import label_of
 
-blueprint = ApiBlueprint("results", __name__)
+blueprint = ApiBlueprint("results", __name__, "type and parts of the car in a photo")
 
 _ERRORS = schema.errors(400, 404)
 _PICTURE: schema.Responses = {200: schema.PNG, **_ERRORS}

@@ -204,13 +204,12 @@ def errors(*statuses: int) -> Responses:
 
 def _query_parameter(name: str, description: str, definition: dict[str, Any]) -> dict[str, Any]:
     """Describe a query parameter whose values have the JSON schema `definition`."""
-    schema = {"default": None, **definition}
     return {
         "name": name,
         "in": "query",
         "required": False,
         "description": description,
-        "schema": schema,
+        "schema": definition,
     }
 
 
@@ -259,8 +258,8 @@ _FILES = {
 UPLOAD_BODY: dict[str, Any] = {
     "required": True,
     "content": {
+        "multipart/form-data": {"schema": _FILES},  # first, so that /docs offers to choose a file
         "application/json": {"schema": Upload.model_json_schema()},
-        "multipart/form-data": {"schema": _FILES},
         "application/octet-stream": {"schema": _FILE},
     },
 }

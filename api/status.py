@@ -26,7 +26,7 @@ from api.service import service
 from jobs.engine import Engine, PhotoStatus
 from jobs.store import StoreError
 
-blueprint = ApiBlueprint("status", __name__)
+blueprint = ApiBlueprint("status", __name__, "how far photos are")
 
 LONGEST_STREAM = 60.0  # seconds; a browser reconnects automatically
 HEARTBEAT = 5.0  # seconds between keep-alive lines, which detect closed connections

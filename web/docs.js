@@ -5,3 +5,11 @@ window.ui = SwaggerUIBundle({
   deepLinking: true,
   validatorUrl: null, // else a badge is fetched from swagger.io
 });
+
+// Swagger UI has dark colours for this class.
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+function follow() {
+  document.documentElement.classList.toggle("dark-mode", dark.matches);
+}
+dark.addEventListener("change", follow);
+follow();

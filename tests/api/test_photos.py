@@ -14,6 +14,7 @@ from urllib.parse import urljoin
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from PIL import Image
 
 import app as app_module
@@ -409,10 +410,24 @@ def test_openapi_document(client: FlaskClient) -> None:
     assert names <= set(document["components"]["schemas"])
     for path, more in (("/", {"202", "403", "404"}), ("/batch", set())):
         statuses = set(document["paths"][path]["post"]["responses"])
-        assert statuses == {"200", "400", "413", "415", "500", "503", "507"} | more
+        assert statuses == {"200", "400", "413", "415", "429", "500", "503", "507"} | more
     for operations in document["paths"].values():
         for operation in operations.values():
             assert operation["summary"]
+
+
+def test_openapi_document_is_valid(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").get_json()
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+    assert document["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert document["info"]["description"]
+    tags = {tag["name"] for tag in document["tags"] if tag["description"]}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert set(operation["tags"]) <= tags
+            assert operation["description"]
+            assert "<br" not in operation["description"]
+            assert all(parameter["description"] for parameter in operation.get("parameters", ()))
 
 
 def test_docs_page_loads_nothing_from_other_hosts(client: FlaskClient) -> None:
