@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from car_classification import with_margin
 from tests.support.pictures import SAMPLE
@@ -21,15 +22,13 @@ from training.soft_maps import SoftMaps
 from training.types_photos import UNKNOWN
 from training.weights import (
     CLASSES,
-    LAYOUT,
     LAYOUT_SIZE,
     MARGIN,
-    PARTS,
     TURNS,
     load_network,
 )
 from vision.labels import label_of
-from vision.model_files import MODELS
+from vision.model_files import MODELS, read_description
 from vision.part_layout import place_label_map, placement
 
 HOOD = label_of("hood")
@@ -80,6 +79,25 @@ def test_box_without_islands() -> None:
     assert find_parts(np.zeros((96, 128), np.uint8))[4] == 0
 
 
+class FewerLabels(nn.Module):
+    """A network of `models/`, which may have fewer labels than there are names of parts."""
+
+    def __init__(self, network: nn.Module, labels: int) -> None:
+        super().__init__()
+        self.network, self.labels = network, labels
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x[:, : self.labels])
+        return logits
+
+
+def network_of(name: str) -> nn.Module:
+    description = read_description(name)
+    file = MODELS / description.weights
+    network = load_network(description.architecture, description.options, file, CPU)
+    return FewerLabels(network, description.options.get("labels", 3))
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Layouts:
     """The sample in four turns, as the part network in `models/` sees it."""
@@ -97,7 +115,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Layouts:
     ]
     write_packs(sources, folder / "packs")
     data = read_packs(folder / "packs", CPU)
-    network = load_network("pyramid", PARTS, MODELS / "parts.safetensors", CPU)
+    network = network_of("parts")
     first = see_layouts(data, network, "x", folder / "layouts", 2)
     network.forward = None  # type: ignore[assignment]
     again = see_layouts(data, network, "x", folder / "layouts", 2)  # nothing is seen again
@@ -123,14 +141,14 @@ def test_turned_photos(seen: Layouts) -> None:
 
 
 def test_layout_network_agrees(seen: Layouts) -> None:
-    network = load_network("shape", LAYOUT, MODELS / "shapes.safetensors", CPU)
+    network = network_of("shapes")
     logits = layout_logits(seen, np.arange(TURNS), network, 2)
     assert logits[:, -TURNS:].argmax(1).tolist() == [0, 1, 2, 3]
 
 
 def test_mirrored_turns_are_other_way(seen: Layouts) -> None:
     """The network in `models/` tells the turn of changed layouts, mirrored ones too."""
-    network = load_network("shape", LAYOUT, MODELS / "shapes.safetensors", CPU)
+    network = network_of("shapes")
     torch.manual_seed(0)
     x, types, turns, weights = LayoutBatches(seen, 128).draw(np.random.default_rng(0))
     assert x.shape == (128, CLASSES, *LAYOUT_SIZE)
