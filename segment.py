@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from cli.folder_run import FolderRun
-from cli.plan import Plan, Task, plan
+from cli.output_formats import OUTPUT_FORMATS, OutputFormat
+from cli.plan import Plan, Task, name_with_prefix, plan
 from cli.run_log import FolderInUseError, RunLog
 from cli.segmenters import LocalSegmenter, Segmenter, ServiceError
-from exports import FORMATS, Format
 from options import OPTION_SPECS, OptionError, Options, parse
 
 _STOPPED = 130  # exit status after Ctrl-C, as in shells
@@ -47,7 +47,7 @@ def _option_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--format",
     "name",
-    type=click.Choice(list(FORMATS)),
+    type=click.Choice(list(OUTPUT_FORMATS)),
     default="json",
     show_default=True,
     help="Format of the results.",
@@ -71,6 +71,12 @@ def _option_flags(command: Callable[..., None]) -> Callable[..., None]:
     help="Most photos in the service at a time: more than its workers, fewer than its queue.",
 )
 @click.option(
+    "--image-prefix",
+    metavar="TEXT",
+    default="",
+    help="Text before the photos' names in labelstudio, such as /data/local-files/?d=photos/",
+)
+@click.option(
     "--anew",
     is_flag=True,
     help="Process all photos again, even if an earlier run has finished them.",
@@ -83,6 +89,7 @@ def main(
     out: Path | None,
     server: str | None,
     at_once: int,
+    image_prefix: str,
     anew: bool,
     quiet: bool,
     **values: str | None,
@@ -96,16 +103,16 @@ def main(
     was stopped, run the same command again: results in --out are kept if neither the photo nor the
     options have changed.
     """
-    chosen = FORMATS[name]
+    chosen = OUTPUT_FORMATS[name]
     options = _options(values, chosen)
     many = len(photos) > 1 or photos[0].is_dir()
-    if out is None and many:
-        raise click.UsageError("Several photos need a folder for their results: use --out DIR.")
+    _check_usage(photos, out, chosen, image_prefix)
     open_segmenter = partial(_open_segmenter, server, chosen, options, at_once)
     if out is None:
-        sys.exit(_to_standard_output(photos[0], open_segmenter))
+        task = Task(photos[0], name_with_prefix(Path(photos[0].name), image_prefix), None)
+        sys.exit(_to_standard_output(task, open_segmenter))
     one_file = many and chosen.merge is not None
-    planned = plan(photos, out, chosen, one_file=one_file)
+    planned = plan(photos, out, chosen, one_file=one_file, image_prefix=image_prefix)
     try:
         with RunLog(out, anew=anew) as run_log:
             run = FolderRun(planned.tasks, run_log, chosen, options, one_file=one_file)
@@ -122,8 +129,29 @@ def main(
     sys.exit(1 if run.failures else 0)
 
 
+def _check_usage(
+    photos: tuple[Path, ...], out: Path | None, chosen: OutputFormat, image_prefix: str
+) -> None:
+    """Raise UsageError if the arguments do not fit together."""
+    if image_prefix and chosen.name != "labelstudio":
+        raise click.UsageError("--image-prefix works only with --format labelstudio.")
+    if not image_prefix.isprintable():
+        raise click.UsageError("--image-prefix must be printable text.")
+    if out is None:
+        if chosen.is_dataset:
+            raise click.UsageError(f"{chosen.name} is a folder: use --out DIR.")
+        if len(photos) > 1 or photos[0].is_dir():
+            raise click.UsageError("Several photos need a folder for their results: use --out DIR.")
+    elif chosen.writes_pictures:
+        folders = (photo if photo.is_dir() else photo.parent for photo in photos)
+        if any(folder.resolve() == out.resolve() for folder in folders):
+            raise click.UsageError(
+                f"{chosen.name} writes pictures: use another --out DIR than that of the photos."
+            )
+
+
 def _open_segmenter(
-    server: str | None, chosen: Format, options: Options, at_once: int
+    server: str | None, chosen: OutputFormat, options: Options, at_once: int
 ) -> Segmenter:
     """Return a segmenter in this process, or one that uses the service at the address `server`.
 
@@ -166,12 +194,13 @@ def _run(run: FolderRun, open_segmenter: Callable[[], Segmenter], *, quiet: bool
     run.finish()
 
 
-def _report_plan(planned: Plan, chosen: Format) -> None:
+def _report_plan(planned: Plan, chosen: OutputFormat) -> None:
     """Print which files were left out, and which results programs will not find."""
     for first, second in planned.same_stems[:_PAIRS_SHOWN]:
         click.echo(
             f"Warning: {click.format_filename(first)} and {click.format_filename(second)} differ "
-            f"only in their ending. {chosen.name} pairs files by the name before it; rename one.",
+            f"only in their ending. {chosen.name} pairs files by the name before it; rename one"
+            f"{', or use yolo-dataset' if chosen.name == 'yolo' else ''}.",
             err=True,
         )
     if len(planned.same_stems) > _PAIRS_SHOWN:
@@ -185,22 +214,22 @@ def _report_plan(planned: Plan, chosen: Format) -> None:
         click.echo(f"Left out: {', '.join(counts)}.", err=True)
 
 
-def _to_standard_output(photo: Path, open_segmenter: Callable[[], Segmenter]) -> int:
+def _to_standard_output(task: Task, open_segmenter: Callable[[], Segmenter]) -> int:
     """Write the result of one photo to standard output, and return the exit status."""
     with open_segmenter() as segmenter:
         try:
-            (result,) = segmenter.segment([Task(photo, photo.name, None)])
+            (result,) = segmenter.segment([task])
         except ServiceError as error:
             raise click.ClickException(str(error)) from None
     if result.document is None:
-        click.echo(f"{click.format_filename(photo)}: {result.error}", err=True)
+        click.echo(f"{click.format_filename(task.photo)}: {result.error}", err=True)
         click.echo("0 done, 1 failed.", err=True)
         return 1
     sys.stdout.buffer.write(result.document)
     return 0
 
 
-def _options(values: dict[str, str | None], chosen: Format) -> Options:
+def _options(values: dict[str, str | None], chosen: OutputFormat) -> Options:
     try:
         options = parse({name: [text] for name, text in values.items() if text is not None})
         chosen.check(options)

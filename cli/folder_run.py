@@ -12,10 +12,11 @@ from pathlib import Path
 
 import click
 
+from cli.output_formats import OutputFormat
 from cli.plan import Task
 from cli.run_log import FileStamp, RunLog, digest
 from cli.segmenters import Segmenter, TaskResult
-from exports import Format
+from cli.yolo_dataset import lists
 from exports.yolo import data_file
 from options import Options
 from vision.model_files import ModelFileError, models_version
@@ -34,7 +35,7 @@ class FolderRun:
         self,
         tasks: Sequence[Task],
         run_log: RunLog,
-        chosen: Format,
+        chosen: OutputFormat,
         options: Options,
         *,
         one_file: bool,
@@ -102,6 +103,8 @@ class FolderRun:
         if result.document is None or task.target is None:
             self.failures[task.photo] = result.error
             return
+        if task.image is not None and result.image is not None:
+            self._log.replace(task.image, result.image)
         self._log.write(
             task.target,
             result.document,
@@ -115,6 +118,9 @@ class FolderRun:
         """Write the files that need all results. Raises OSError."""
         if self._chosen.name == "yolo":
             self._log.replace(self._log.out / "data.yaml", data_file())
+        if self._chosen.is_dataset:
+            for name, document in lists(self._images()).items():
+                self._log.replace(self._log.out / name, document)
         if self._merged is None or self._chosen.merge is None or self._is_merged():
             return
         there = [task.target for task in self._tasks if task.target in self._hashes]
@@ -126,6 +132,14 @@ class FolderRun:
                 self._merged, document, self._options_digest(), self._all_photos(), None
             )
             self._log.drop_parts()
+
+    def _images(self) -> list[Path]:
+        """Return the images with a result, relative to the folder."""
+        return [
+            task.image.relative_to(self._log.out)
+            for task in self._tasks
+            if task.image is not None and task.target in self._hashes
+        ]
 
     def _missing(self) -> list[Task]:
         """Return the tasks without a result, and note the photo hashes of the others."""
@@ -139,7 +153,9 @@ class FolderRun:
         if self._is_merged():
             return []
         for task in self._tasks:
-            if task.target is not None and not self._log.is_there(task.target):
+            if task.target is not None and not (
+                self._log.is_there(task.target) and (task.image is None or task.image.is_file())
+            ):
                 self._hashes.pop(task.target, None)
             if task.target not in self._hashes:
                 missing.append(task)

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
+from cli.output_formats import OutputFormat
 from cli.photo_files import find_photos, kinds
-from exports import Format
+from cli.yolo_dataset import image_place, label_place
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,13 @@ class Task:
         photo: file of the photo.
         name: name of the photo in formats that point to it.
         target: file for the result; None if the result gets no file.
+        image: file for the copy of the photo in a dataset; None outside datasets.
     """
 
     photo: Path
     name: str
     target: Path | None
+    image: Path | None = None
 
 
 @dataclass
@@ -45,7 +49,9 @@ class Plan:
     same_stems: list[tuple[Path, Path]] = field(default_factory=list)
 
 
-def plan(photos: Sequence[Path], out: Path, chosen: Format, *, one_file: bool) -> Plan:
+def plan(
+    photos: Sequence[Path], out: Path, chosen: OutputFormat, *, one_file: bool, image_prefix: str
+) -> Plan:
     """Find the photos, and choose the files for their results.
 
     Folders are searched to any depth. The results below `out` keep the folders of their photos.
@@ -55,6 +61,7 @@ def plan(photos: Sequence[Path], out: Path, chosen: Format, *, one_file: bool) -
         out: folder of the results.
         chosen: format of the results.
         one_file: choose no files, because all results are merged into one.
+        image_prefix: see `name_with_prefix`.
     """
     planned = Plan()
     taken: dict[Path, Path] = {}  # target -> photo
@@ -68,25 +75,81 @@ def plan(photos: Sequence[Path], out: Path, chosen: Format, *, one_file: bool) -
                 "There are no PNG, JPEG, WebP, HEIC, AVIF, BMP or GIF files in this folder."
             )
         for photo in found:
-            name = photo.relative_to(given) if given.is_dir() else Path(photo.name)
-            target = None if one_file else _target(out / name, chosen, taken)
-            if not one_file and target is None:
-                planned.failures[photo] = "Its result would overwrite that of another photo."
-                continue
-            if target is not None:
-                plain = (out / name).with_suffix(chosen.ending)
-                taken[target] = photo
-                if chosen.paired_by_stem and target != plain:
-                    planned.same_stems.append((taken[plain], photo))
-                if chosen.beside_photo:
-                    name = Path(os.path.relpath(photo, target.parent))
-            planned.tasks.append(Task(photo, name.as_posix(), target))
+            inside = photo.relative_to(given) if given.is_dir() else Path(photo.name)
+            name = name_with_prefix(inside, image_prefix)
+            if one_file:
+                planned.tasks.append(Task(photo, name, None))
+            else:
+                _add(planned, Task(photo, name, None), inside, out, chosen, taken)
+    if chosen.writes_pictures:
+        _refuse_to_overwrite_photos(planned)
     return planned
 
 
-def _target(path: Path, chosen: Format, taken: dict[Path, Path]) -> Path | None:
-    """Return `car.json` for `car.jpg`, or `car.jpg.json` if that is taken; None if both are."""
-    for target in (path.with_suffix(chosen.ending), path.with_name(path.name + chosen.ending)):
-        if target not in taken:
-            return target
-    return None
+def name_with_prefix(name: Path, prefix: str) -> str:
+    """Return the name of a photo in formats that point to it.
+
+    Args:
+        name: path of the photo, relative to the folder of all photos.
+        prefix: text before the name, such as the start of an address; "" for none. In addresses of
+            the web the name is percent-encoded. Stores such as `s3://` take names as they are.
+    """
+    text = name.as_posix()
+    if not prefix or ("://" in prefix and not prefix.lower().startswith("http")):
+        return prefix + text
+    return prefix + quote(text)
+
+
+def _add(
+    planned: Plan,
+    task: Task,
+    inside: Path,
+    out: Path,
+    chosen: OutputFormat,
+    taken: dict[Path, Path],
+) -> None:
+    """Add a task with files for its result, or a failure if they are taken.
+
+    Args:
+        planned: changed in place.
+        task: without files.
+        inside: path of the photo, relative to the folder of all photos.
+        out: folder of the results.
+        chosen: format of the results.
+        taken: target -> photo, changed in place.
+    """
+    place = out / (label_place(inside) if chosen.is_dataset else inside)
+    plain = place.with_suffix(chosen.ending)
+    target = next(
+        (
+            path
+            for path in (plain, place.with_name(place.name + chosen.ending))
+            if path not in taken
+        ),
+        None,
+    )
+    if target is None:
+        planned.failures[task.photo] = "Its result would overwrite that of another photo."
+        return
+    taken[target] = task.photo
+    if chosen.paired_by_stem and target != plain:
+        planned.same_stems.append((taken[plain], task.photo))
+    name, image = task.name, None
+    if chosen.beside_photo:
+        name = Path(os.path.relpath(task.photo, target.parent)).as_posix()
+    if chosen.is_dataset:
+        image = out / image_place(target.relative_to(out), task.photo)
+    planned.tasks.append(Task(task.photo, name, target, image))
+
+
+def _refuse_to_overwrite_photos(planned: Plan) -> None:
+    """Turn tasks whose result would replace a photo into failures."""
+    photos = {task.photo.resolve() for task in planned.tasks}
+    kept = []
+    for task in planned.tasks:
+        files = (task.target, task.image)
+        if any(file is not None and file.resolve() in photos for file in files):
+            planned.failures[task.photo] = "Its result would overwrite a photo."
+        else:
+            kept.append(task)
+    planned.tasks = kept

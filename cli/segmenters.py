@@ -17,8 +17,10 @@ from typing import Protocol, Self, TypeVar
 
 import click
 
+from cli.output_formats import OutputFormat
 from cli.plan import Task
-from exports import Format, export
+from cli.yolo_dataset import image_file
+from exports import FORMATS, export
 from jobs.messages import UNEXPECTED
 from options import OptionError, Options
 from photo_result import Result
@@ -48,12 +50,14 @@ class TaskResult:
         image_hash: SHA-256 of the photo; "" without a result.
         document: bytes of the result in the format; None without a result.
         error: reason why there is no result, in one sentence; "" with a result.
+        image: bytes for `Task.image`; None if that is None.
     """
 
     task: Task
     image_hash: str = ""
     document: bytes | None = None
     error: str = ""
+    image: bytes | None = None
 
 
 TaskResults = Generator[TaskResult, None, None]  # in order of completion
@@ -83,7 +87,7 @@ class Segmenter(Protocol):
 class LocalSegmenter:
     """A `Segmenter` in this process, with the stages and the number of threads of the service."""
 
-    def __init__(self, chosen: Format, options: Options) -> None:
+    def __init__(self, chosen: OutputFormat, options: Options) -> None:
         """Start to load the models.
 
         Raises:
@@ -103,19 +107,20 @@ class LocalSegmenter:
         return run_in_threads(self._run, tasks, self._workers)
 
     def _run(self, task: Task) -> TaskResult:
-        return run_task(task, partial(self._document, task))
+        return run_task(task, partial(self._result, task))
 
-    def _document(self, task: Task) -> tuple[str, bytes]:
-        """Return the hash of a photo, and its result in the format."""
+    def _result(self, task: Task) -> TaskResult:
         data = task.photo.read_bytes()
         try:
             analysis = self._pipeline.analyse(decode_photo(data, self._max_pixels))
-        except (ImageError, ModelsNotLoadedError) as error:
+        except ModelsNotLoadedError as error:
             raise PhotoError(str(error)) from None
         image_hash = hashlib.sha256(data).hexdigest()
-        result = Result.of(analysis, self._pipeline.version)
         options = replace(self._options, file_name=task.name)
-        return image_hash, export(image_hash, result, self._chosen, options)
+        source = FORMATS[self._chosen.source]
+        document = export(image_hash, Result.of(analysis, self._pipeline.version), source, options)
+        result = TaskResult(task, image_hash, document)
+        return with_photo(result, self._chosen, data, self._max_pixels)
 
     def __enter__(self) -> Self:
         return self
@@ -129,13 +134,30 @@ class LocalSegmenter:
         """Do nothing: the models need no end."""
 
 
-def run_task(task: Task, work: Callable[[], tuple[str, bytes]]) -> TaskResult:
-    """Call `work`, and return its hash and document, or the reason why it failed."""
+def with_photo(
+    result: TaskResult, chosen: OutputFormat, photo: bytes, max_pixels: int
+) -> TaskResult:
+    """Make what a format needs from a document in its source format and the photo.
+
+    Raises:
+        ImageError: the photo can't be decoded.
+    """
+    assert result.document is not None  # noqa: S101 (it is there without an error)
+    if chosen.draw is not None:
+        result = replace(result, document=chosen.draw(photo, result.document, max_pixels))
+    if result.task.image is not None:
+        image = image_file(photo, result.task.image.suffix, max_pixels)
+        result = replace(result, image=image)
+    return result
+
+
+def run_task(task: Task, work: Callable[[], TaskResult]) -> TaskResult:
+    """Call `work`, and return its result, or the reason why it failed."""
     try:
-        return TaskResult(task, *work())
+        return work()
     except OSError as error:
         return TaskResult(task, error=f"{error.strerror or 'It cannot be read'}.")
-    except (PhotoError, OptionError) as error:
+    except (PhotoError, OptionError, ImageError) as error:
         return TaskResult(task, error=str(error))
     except Exception:
         log.exception("%s failed", task.photo)

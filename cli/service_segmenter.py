@@ -11,6 +11,7 @@ from typing import Self
 
 import click
 
+from cli.output_formats import OutputFormat
 from cli.plan import Task
 from cli.segmenters import (
     PhotoError,
@@ -19,10 +20,11 @@ from cli.segmenters import (
     TaskResults,
     run_in_threads,
     run_task,
+    with_photo,
 )
 from client import CarSeg, CarSegError, Outcome
-from exports import Format
 from options import Options
+from settings import MOST_PIXELS
 
 FETCHES = 4  # results that are fetched concurrently
 
@@ -30,7 +32,7 @@ FETCHES = 4  # results that are fetched concurrently
 class ServiceSegmenter:
     """A `cli.segmenters.Segmenter` that sends the photos to a service."""
 
-    def __init__(self, url: str, chosen: Format, options: Options, at_once: int) -> None:
+    def __init__(self, url: str, chosen: OutputFormat, options: Options, at_once: int) -> None:
         """Check that the service answers.
 
         Args:
@@ -65,18 +67,21 @@ class ServiceSegmenter:
 
     def _fetch(self, ended: tuple[Task, Outcome]) -> TaskResult:
         task, outcome = ended
-        return run_task(task, partial(self._document, task, outcome))
+        return run_task(task, partial(self._result, task, outcome))
 
-    def _document(self, task: Task, outcome: Outcome) -> tuple[str, bytes]:
-        """Return the hash of a photo, and its result in the format."""
+    def _result(self, task: Task, outcome: Outcome) -> TaskResult:
         try:
             if outcome.error is not None:
                 raise outcome.error
             image_hash = outcome.image_hash or ""
             options = replace(self._options, file_name=task.name)
-            return image_hash, self._service.export(image_hash, self._chosen.name, options)
+            document = self._service.export(image_hash, self._chosen.source, options)
         except CarSegError as error:
             raise PhotoError(error.message) from None
+        result = TaskResult(task, image_hash, document)
+        if not self._chosen.writes_pictures:
+            return result
+        return with_photo(result, self._chosen, task.photo.read_bytes(), MOST_PIXELS)
 
     def __enter__(self) -> Self:
         return self

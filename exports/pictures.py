@@ -1,4 +1,9 @@
-"""Draw a result as pictures: the label map, the mask of a part, the overlay of all parts."""
+"""Draw a result as pictures: the label map, the mask of a part, the overlay of all parts.
+
+Names are placed with the pole of inaccessibility, the point of a polygon that is farthest from its
+outline: Garcia-Castellanos and Lombardo, Poles of inaccessibility, Scottish Geographical Journal
+123 (2007).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,9 @@ from io import BytesIO
 
 import cv2
 import numpy as np
+import shapely
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from exports.annotation import ImageAnnotation
 from exports.palette import BACKGROUND, PART_COLOURS, Colour
@@ -17,6 +23,8 @@ Rings = list[list[tuple[float, float]]]
 
 _SHIFT = 4  # OpenCV draws with coordinates in 1/16 pixel
 _FILL = 0.5  # opacity of a part's colour inside its outline
+_TEXT = 1 / 48  # size of names, as a share of the longest side
+_LEAST_TEXT = 12  # pixels; smaller names are hard to read
 
 
 def label_map_png(labels: NDArray[np.uint8]) -> bytes:
@@ -68,6 +76,52 @@ def draw_parts(
     for colour, rings in shapes:
         cv2.polylines(drawn, rings, True, colour, _thickness(rgb), cv2.LINE_AA, _SHIFT)
     return drawn
+
+
+def draw_names(
+    rgb: NDArray[np.uint8], parts: Iterable[tuple[str, Iterable[Rings]]]
+) -> NDArray[np.uint8]:
+    """Write the name of each part on a photo, at the widest place of its largest piece.
+
+    A name that would cover another one is moved up or down by some lines.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        parts: see `draw_parts`; parts without polygons get no name.
+
+    Returns:
+        (H, W, 3) uint8, a new picture.
+    """
+    height, width = rgb.shape[:2]
+    size = max(_LEAST_TEXT, max(height, width) * _TEXT)
+    font = ImageFont.load_default(size)
+    stroke = max(1, round(size / 10))
+    picture = Image.fromarray(rgb)
+    pen = ImageDraw.Draw(picture)
+    taken: list[shapely.Polygon] = []
+    for name, polygons in parts:
+        pieces = [shapely.Polygon(rings[0], rings[1:]) for rings in polygons]
+        if not pieces:
+            continue
+        text = name.replace("_", " ")
+        x, y = _widest_place(max(pieces, key=lambda piece: piece.area))
+        margin = pen.textlength(text, font) / 2 + stroke
+        x = min(max(x, margin), max(width - margin, margin))
+        for lines in (0, 1, -1, 2, -2, 3, -3):
+            middle = min(max(y + size * lines, size / 2), height - size / 2)
+            area = shapely.box(x - margin, middle - size / 2, x + margin, middle + size / 2)
+            if not any(area.intersects(other) for other in taken):
+                break
+        taken.append(area)
+        pen.text((x, middle), text, "white", font, "mm", stroke_width=stroke, stroke_fill="black")
+    return np.asarray(picture)
+
+
+def _widest_place(piece: shapely.Polygon) -> tuple[float, float]:
+    """Return the point of a piece that is farthest from its outline."""
+    radius = shapely.maximum_inscribed_circle(piece, tolerance=1)  # a line from the centre
+    x, y = radius.coords[0]
+    return x, y
 
 
 def draw_parts_alone(

@@ -25,9 +25,9 @@ from PIL import Image
 
 import segment
 from cli import segmenters
+from cli.output_formats import OUTPUT_FORMATS
 from cli.run_log import FOLDER, RunLog
 from cli.service_segmenter import FETCHES
-from exports import FORMATS
 from pipeline import Pipeline
 from settings import REPOSITORY
 from tests.support.fakes import Gate
@@ -81,7 +81,7 @@ def lines(out: Path) -> list[dict[str, str]]:
 # --- what is done again, and what is not
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
 def test_second_run_does_nothing(form: str, folder: Path, counting: Gate, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(folder, "--format", form, "--out", out).exit_code == 0

@@ -9,7 +9,7 @@ from PIL import Image
 
 from exports.annotation import ImageAnnotation
 from exports.palette import BACKGROUND, PART_COLOURS
-from exports.pictures import draw_parts, label_map_png, mask_png, overlay_png
+from exports.pictures import draw_names, draw_parts, label_map_png, mask_png, overlay_png
 
 pytest_plugins = ["tests.exports.scenes"]
 
@@ -50,3 +50,20 @@ def test_draw_parts_keeps_other_pixels(scene: ImageAnnotation) -> None:
     pixels = draw_parts(photo, parts)
     changed = (pixels != photo).any(axis=2)
     assert np.count_nonzero(changed != (scene.labels() > 0)) < 0.08 * changed.sum()
+
+
+def test_names_are_on_their_parts(scene: ImageAnnotation) -> None:
+    photo = np.full((scene.height, scene.width, 3), 128, np.uint8)
+    for part in scene.parts:
+        polygons = [[polygon.exterior, *polygon.holes] for polygon in part.polygons]
+        rows, columns = np.nonzero((draw_names(photo, [(part.name, polygons)]) != 128).any(axis=2))
+        x, y, width, height = part.bbox
+        assert columns.min() <= x + width
+        assert columns.max() >= x
+        assert rows.min() <= y + height
+        assert rows.max() >= y
+
+
+def test_picture_without_parts_keeps_its_pixels(scene: ImageAnnotation) -> None:
+    photo = np.full((scene.height, scene.width, 3), 128, np.uint8)
+    assert np.array_equal(draw_names(photo, [("hood", [])]), photo)
