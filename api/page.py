@@ -13,6 +13,8 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from api.headers import PAGE_POLICY
 from api.service import service
 from exports.palette import PART_COLOURS
+from img_to_segments import PART_NAMES
+from options import DEFAULT_CONFIDENCE
 from photo_result import NO_CAR
 from poligons_from_seg import DEFAULT_TOLERANCE
 
@@ -72,10 +74,12 @@ def config() -> Response:
             max_upload_bytes=settings.max_upload_bytes,
             max_pixels=settings.max_pixels,
             formats=FORMATS,
+            confidence=DEFAULT_CONFIDENCE,
             tolerance=DEFAULT_TOLERANCE,
             keep_days=settings.keep_days,
             no_car=NO_CAR,
             sample=_sample_hash(),
+            parts=list(PART_NAMES),
             colours={name: f"#{bytes(rgb).hex()}" for name, rgb in PART_COLOURS.items()},
         )
     )

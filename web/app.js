@@ -1,10 +1,15 @@
 // The page: which of its two views is shown, how photos come in, and the language.
 
+import { batchMenu } from "./batch_menu.js";
 import { byId, el, sleep, toast } from "./dom.js";
 import { Gallery } from "./gallery.js";
-import { keepPhoto } from "./photos.js";
-import { ResultPage } from "./result.js";
+import { drawKept, listenKept } from "./kept.js";
+import { library } from "./library.js";
+import { forgetPhotos, keepPhoto } from "./photos.js";
+import { listenPager } from "./pager.js";
+import { Removal } from "./removal.js";
 import { address, config, file, ServiceError } from "./service.js";
+import { Summaries } from "./summary.js";
 import { languages, setLanguage, t } from "./texts.js";
 import { Uploads } from "./uploads.js";
 
@@ -26,8 +31,9 @@ async function translate(code, limits) {
   }
   for (const node of document.querySelectorAll("[data-label]")) {
     node.setAttribute("aria-label", t(node.dataset.label));
-    if (node.tagName === "BUTTON") node.title = t(node.dataset.label);
+    if (["BUTTON", "A"].includes(node.tagName)) node.title = t(node.dataset.label);
   }
+  for (const node of document.querySelectorAll("[data-hint]")) node.placeholder = t(node.dataset.hint);
 }
 
 function addLanguages(onChange) {
@@ -76,14 +82,64 @@ function addInputs(add, limits) {
   });
 }
 
-function start(limits) {
-  const gallery = new Gallery(limits);
-  const page = new ResultPage(limits);
+/** The view of a result, which is loaded when the first one is opened. */
+class LazyResults {
+  constructor(config, events) {
+    Object.assign(this, { config, events, page: null, wanted: null });
+  }
+
+  /** Resolves to the view, null while the service does not answer. */
+  async load() {
+    const module = await import("./result.js").catch(() => null);
+    if (module) this.page ??= new module.ResultPage(this.config, this.events);
+    return this.page;
+  }
+
+  async open(hash) {
+    this.wanted = hash;
+    const page = await this.load();
+    if (this.wanted !== hash) return; // another was opened, or none, in the meantime
+    if (page) page.open(hash);
+    else toast(t("error.unreachable"));
+  }
+
+  close() {
+    this.wanted = null;
+    this.page?.close();
+    if (this.page) this.page.hash = null;
+  }
+}
+
+async function start(limits) {
+  await library.open();
   const go = (hash) => (location.hash = hash);
-  const uploads = new Uploads(limits, (item, alone) => {
+  const removal = new Removal((gone) => {
+    forgetPhotos(gone);
+    uploads.forget(gone);
+    gallery.update(gone);
+    drawKept();
+  });
+  const summaries = new Summaries(limits);
+  const gallery = new Gallery({ config: limits, summaries, removal });
+  const results = new LazyResults(limits, {
+    onDelete: (hash) => {
+      go("");
+      removal.add([hash]);
+    },
+    neighbours: (hash) => {
+      const batch = uploads.ready.filter((other) => !removal.hidden.has(other));
+      return batch.includes(hash) ? batch : gallery.matching;
+    },
+  });
+  const uploads = new Uploads({ config: limits, summaries }, (item, alone) => {
     gallery.refresh();
     if (alone && !HASH.test(location.hash)) go(item.hash);
   });
+  batchMenu(byId("batch-menu"), limits, () => uploads.ready);
+  batchMenu(byId("chosen-menu"), limits, () => gallery.chosenInOrder);
+  await translate(document.documentElement.lang, limits); // the menus, too
+  listenPager();
+  listenKept(() => (gallery.update(), drawKept()));
   if (limits.sample) keepPhoto(limits.sample, address("ui/sample.png"));
 
   const route = (first) => {
@@ -92,25 +148,28 @@ function start(limits) {
     byId("result").hidden = !result;
     byId("start").hidden = result;
     scrollTo(0, 0);
-    if (result) page.open(location.hash.slice(1));
+    if (result) results.open(location.hash.slice(1));
     else {
-      page.close();
-      page.hash = null;
+      results.close();
       document.title = t("app");
       gallery.refresh();
     }
-    if (first !== true) byId(result ? "result-title" : "start-title").focus();
+    const stays = ["pager", "toast"].some((id) => byId(id).contains(document.activeElement));
+    if (first === true || stays) return;
+    byId(result ? "result-title" : "start-title").focus();
   };
 
   addLanguages(async (code) => {
     await translate(code, limits);
     gallery.redraw();
     uploads.redraw();
-    page.redraw();
+    results.page?.redraw();
+    drawKept();
   });
   addInputs((files) => {
     if (!files.length) return;
     if (HASH.test(location.hash)) go("");
+    results.load(); // it will be needed soon
     uploads.add(files);
   }, limits);
   addEventListener("hashchange", () => route());

@@ -43,14 +43,41 @@ export function announceSettled(text) {
   announceSettled.timer = setTimeout(() => announce(text), 600);
 }
 
-/** A short message at the bottom of the window, also read out. */
-export function toast(text) {
+/**
+ * A short message at the bottom of the window, also read out.
+ * @param action {label, run, onEnd}: a button, and what follows when nobody pressed it
+ */
+export function toast(text, action = null, milliseconds = 4000) {
   const place = byId("toast");
-  place.textContent = text;
+  const before = toast.onEnd;
+  toast.onEnd = action?.onEnd;
+  before?.();
+  const button = action && el("button", { onclick: action.run }, action.label);
+  place.replaceChildren(el("span", { "aria-hidden": "true" }, text), ...(button ? [button] : []));
   place.classList.add("on");
   clearTimeout(toast.timer);
-  toast.timer = setTimeout(() => place.classList.remove("on"), 4000);
+  const end = () => {
+    if (button && document.activeElement === button) return (toast.timer = setTimeout(end, 2000));
+    toastEnd();
+    return action?.onEnd?.();
+  };
+  toast.timer = setTimeout(end, milliseconds);
   announce(text);
+  button?.focus();
+}
+
+/** Take the message away. */
+export function toastEnd() {
+  clearTimeout(toast.timer);
+  toast.onEnd = null;
+  byId("toast").classList.remove("on");
+}
+
+/** Save a Blob as a file. */
+export function save(blob, name) {
+  const url = URL.createObjectURL(blob);
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 export const sleep = (milliseconds, signal) =>

@@ -1,7 +1,13 @@
 // What can be taken away from a result: files, and texts for the clipboard.
 
-import { byId, el, pathData, toast } from "./dom.js";
+import { toClipboard } from "./clipboard.js";
+import { byId, el, pathData, save, toast } from "./dom.js";
+import { library } from "./library.js";
+import { lookNow } from "./look.js";
+import { nameOf, stemOf } from "./names.js";
 import { photoOf } from "./photos.js";
+import { drawPhoto, toBlob } from "./picture.js";
+import { markdown } from "./print.js";
 import { address, file, service } from "./service.js";
 import { partName, t } from "./texts.js";
 
@@ -33,11 +39,13 @@ export function fileLink(text, path, name) {
 
 /** The list of downloads of a ResultPage. */
 export function fillDownloads(page) {
-  const { hash, tolerance } = page;
-  const stem = `car-${hash.slice(0, 8)}`;
-  const path = (format) => service.path(hash, { format, tolerance }).slice(1);
-  const overlay = service.path(hash, { tolerance }, "overlay.png").slice(1);
-  const mask = service.path(hash, {}, "mask.png").slice(1);
+  const { hash, options } = page;
+  const stem = stemOf(nameOf(hash));
+  const file_name = library.get(hash).name && nameOf(hash);
+  const path = (format) => service.path(hash, { format, ...options, file_name }).slice(1);
+  const overlay = service.path(hash, options, "overlay.png").slice(1);
+  const { min_confidence } = options;
+  const mask = service.path(hash, { min_confidence }, "mask.png").slice(1);
   const pictures = [
     fileLink(t("result.overlayPng"), overlay, `${stem}-parts.png`),
     fileLink(t("result.maskPng"), mask, `${stem}-mask.png`),
@@ -59,12 +67,19 @@ export function fillDownloads(page) {
 export function fillCopies(page) {
   const texts = {
     copyLink: () => location.href,
-    copyJson: () => JSON.stringify(page.result, null, 1),
-    copyCurl: () => `curl "${service.url}${service.path(page.hash, { tolerance: page.tolerance })}"`,
+    copyJson: async () => JSON.stringify(await service.result(page.hash, page.options), null, 1),
+    copyCurl: () => `curl "${service.url}${service.path(page.hash, page.options)}"`,
     copyHtml: () => snippet(page),
+    copyMarkdown: () => markdown(page),
   };
   const items = Object.entries(texts).map(([key, text]) => {
-    const copy = () => toClipboard(text());
+    const copy = async () => {
+      try {
+        await toClipboard(await text());
+      } catch (error) {
+        toast(error.status > 0 ? error.message : t("error.unreachable"));
+      }
+    };
     return el("li", {}, el("button", { class: "file", onclick: copy }, t(`result.${key}`)));
   });
   byId("copies").replaceChildren(...items);
@@ -92,53 +107,13 @@ export function snippet({ result, config }) {
   ].join("\n");
 }
 
-/** Draw the photo of this tab with its parts, as they look now, and save it. */
-async function savePhoto({ hash, result, config, list }, name) {
-  const { width, height } = result;
-  const image = new Image(width, height);
-  image.src = photoOf(hash);
-  await image.decode();
-  const canvas = el("canvas", { width, height });
-  const context = canvas.getContext("2d");
-  context.drawImage(image, 0, 0, width, height);
-  context.lineWidth = Math.max(1.5, Math.max(width, height) / 600);
-  context.lineJoin = "round";
-  for (const part of result.parts) {
-    if (list.hidden.has(part.name)) continue;
-    const path = new Path2D(pathData(part.polygons));
-    context.fillStyle = context.strokeStyle = config.colours[part.name];
-    context.globalAlpha = byId("look-filled").checked ? byId("opacity").value / 100 : 0;
-    context.fill(path, "evenodd");
-    context.globalAlpha = 1;
-    context.stroke(path);
-  }
-  canvas.toBlob((blob) => save(blob, name), "image/png");
-}
-
-function save(blob, name) {
-  const url = URL.createObjectURL(blob);
-  el("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
-}
-
-async function toClipboard(text) {
+/** Draw the photo with its parts, as they look now, and save it. */
+async function savePhoto({ hash, result, config, shown }, name) {
+  const parts = [...shown].sort((a, b) => b.area - a.area);
   try {
-    await navigator.clipboard.writeText(text);
+    const canvas = await drawPhoto(photoOf(hash), result, parts, lookNow(config));
+    save(await toBlob(canvas), name);
   } catch {
-    if (!oldCopy(text)) return toast(t("result.copyFailed"));
+    toast(t("result.cantShow"));
   }
-  return toast(t("result.copied"));
-}
-
-/** For pages that are not served over HTTPS: browsers offer them no clipboard. */
-function oldCopy(text) {
-  const back = document.activeElement;
-  const area = el("textarea", { class: "hidden" });
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  const done = document.execCommand("copy");
-  area.remove();
-  back?.focus();
-  return done;
 }

@@ -1,4 +1,4 @@
-// The list of parts: those that were found, those that are not visible, each with a switch.
+// The lists of parts: those found and those that may be there, with switches, and all others.
 
 import { byId, el } from "./dom.js";
 import { partName, partOrder, percent, sureness, t } from "./texts.js";
@@ -13,28 +13,40 @@ export class PartList {
   constructor(config, page) {
     this.config = config;
     this.page = page;
-    this.hidden = new Set(); // kept from photo to photo, so that a choice holds for all
-    this.rows = new Map();
+    this.off = new Set(); // found, and switched off; kept from photo to photo, as a choice for all
+    this.on = new Set(); // not sure, and switched on, for one photo
+    this.rows = new Map(); // name -> {node, box, maybe}
     byId("all-parts").addEventListener("change", ({ target }) => {
-      for (const [name, { box }] of this.rows) this.#switch(name, target.checked, box);
+      for (const [name, { maybe }] of this.rows) if (!maybe) this.#switch(name, target.checked);
       this.#changed();
     });
   }
 
-  /** Fill both lists for a result. */
-  draw({ parts }) {
-    const found = new Map(parts.map((part) => [part.name, part]));
+  /** Fill the lists with the parts found, those that may be there, and the names of the others. */
+  draw(found, maybe) {
     const order = partOrder();
     const place = (name) => (order.indexOf(name) + 100) % 100; // unknown ones at the end
-    const names = Object.keys(this.config.colours).sort((a, b) => place(a) - place(b));
+    const sorted = (names) => names.sort((a, b) => place(a) - place(b));
+    const seen = new Map([...found, ...maybe].map((part) => [part.name, part]));
+    const missing = Object.keys(this.config.colours).filter((name) => !seen.has(name));
     this.rows.clear();
-    const rows = (wanted) => names.filter((n) => found.has(n) === wanted);
-    byId("found").replaceChildren(...rows(true).map((n) => this.#row(n, found.get(n))));
-    byId("missing").replaceChildren(...rows(false).map((n) => this.#row(n, null)));
-    byId("found-count").textContent = rows(true).length;
-    byId("missing-count").textContent = rows(false).length;
-    byId("missing-box").hidden = !rows(false).length;
+    const rows = (parts, isMaybe) =>
+      sorted(parts.map(({ name }) => name)).map((name) => this.#row(seen.get(name), isMaybe));
+    byId("found").replaceChildren(...rows(found, false));
+    byId("maybe").replaceChildren(...rows(maybe, true));
+    const lines = sorted(missing).map((name) => el("li", { "data-part": name }, partName(name)));
+    byId("missing").replaceChildren(...lines);
+    for (const [id, list] of Object.entries({ found, maybe, missing })) {
+      byId(`${id}-count`).textContent = list.length;
+      if (id !== "found") byId(`${id}-box`).hidden = !list.length;
+    }
     this.#changed();
+  }
+
+  /** Names of the parts that are switched off. */
+  get hidden() {
+    const rows = [...this.rows].filter(([, { box }]) => !box.checked);
+    return new Set(rows.map(([name]) => name));
   }
 
   /** Mark the row of a part. */
@@ -45,7 +57,6 @@ export class PartList {
   /** Open the row of a part, close the others. */
   pick(name) {
     for (const [other, { node, button, more }] of this.rows) {
-      if (!button) continue;
       button.setAttribute("aria-expanded", other === name);
       more.hidden = other !== name;
       if (other === name) this.#intoView(node);
@@ -60,19 +71,19 @@ export class PartList {
     else if (below > list.scrollTop) list.scrollTop = below;
   }
 
-  #row(name, part) {
+  #row(part, maybe) {
+    const { name } = part;
     const label = t("result.show", { name: partName(name) });
     const box = el("input", { type: "checkbox", "aria-label": label });
     const colour = this.config.colours[name];
     box.style.setProperty("--part", colour);
     box.style.setProperty("--tick", dark(colour) ? "#fff" : "#000");
-    box.checked = !this.hidden.has(name);
-    box.addEventListener("change", () => (this.#switch(name, box.checked, box), this.#changed()));
-    const node = el("li", { class: "part", "data-part": name }, box);
-    const row = { node, box };
-    if (part) Object.assign(row, this.#name(name, part));
-    node.append(...(part ? [row.button, row.more] : [el("span", { class: "name" }, partName(name))]));
-    this.rows.set(name, row);
+    box.checked = maybe ? this.on.has(name) : !this.off.has(name);
+    box.addEventListener("change", () => (this.#switch(name, box.checked), this.#changed()));
+    const { button, more } = this.#name(name, part);
+    const tick = el("label", { class: "tick" }, box);
+    const node = el("li", { class: "part", "data-part": name }, tick, button, more);
+    this.rows.set(name, { node, box, button, more, maybe });
     return node;
   }
 
@@ -100,16 +111,19 @@ export class PartList {
     return { button, more };
   }
 
-  #switch(name, on, box) {
+  #switch(name, on) {
+    const { box, maybe } = this.rows.get(name);
     box.checked = on;
-    if (on) this.hidden.delete(name);
-    else this.hidden.add(name);
+    const set = maybe ? this.on : this.off;
+    if (on === maybe) set.add(name);
+    else set.delete(name);
   }
 
   #changed() {
-    const on = [...this.rows.values()].filter(({ box }) => box.checked).length;
-    byId("all-parts").checked = on === this.rows.size;
-    byId("all-parts").indeterminate = on > 0 && on < this.rows.size;
+    const boxes = [...this.rows.values()].filter(({ maybe }) => !maybe).map(({ box }) => box);
+    const on = boxes.filter(({ checked }) => checked).length;
+    byId("all-parts").checked = on > 0 && on === boxes.length;
+    byId("all-parts").indeterminate = on > 0 && on < boxes.length;
     this.page.shownParts();
   }
 }

@@ -3,19 +3,39 @@
 import { announce, announceSettled, byId, el, sleep, toast } from "./dom.js";
 import { fileLink, fillCopies, fillDownloads } from "./exports.js";
 import { follow } from "./follow.js";
-import { keepPhoto, photoOf } from "./photos.js";
+import { JsonView } from "./json_view.js";
+import { library } from "./library.js";
+import { isPressed, lookNow, press } from "./look.js";
+import { nameOf, stemOf } from "./names.js";
+import { findPhoto, keepPhoto, photoOf } from "./photos.js";
 import { PartList } from "./parts.js";
+import { drawPager } from "./pager.js";
+import { clearPrint, fillPrint } from "./print.js";
 import { inWords, steps } from "./progress.js";
+import { fillSamples, listenSamples } from "./samples.js";
 import { service } from "./service.js";
+import { summaryOf } from "./summary.js";
 import { partName, percent, sureness, t, typeName } from "./texts.js";
 import { Viewer } from "./viewer.js";
 
 const TOLERANCES = [0, 0.5, 1, 1.5, 2, 3, 5, 8, 12, 20]; // pixels
 
+/** A result with the parts that are sure enough, as the service gives it. */
+function sure(result, confidence) {
+  return { ...result, parts: result.parts.filter((part) => part.confidence >= confidence) };
+}
+
 export class ResultPage {
-  constructor(config) {
+  /**
+   * @param events {onDelete(hash), neighbours(hash)}: neighbours gives the hashes of the results
+   *   among which this one is, in their order
+   */
+  constructor(config, events) {
     this.config = config;
-    this.result = null;
+    this.events = events;
+    this.all = null; // the result with the parts of any confidence
+    this.result = null; // the same with those that are sure enough
+    this.confidence = config.confidence;
     this.tolerance = null; // the service's own until the slider is moved
     this.picked = null;
     const nodes = { stage: "stage", photo: "photo", overlay: "overlay", line: "wipe-line" };
@@ -27,6 +47,7 @@ export class ResultPage {
       onWipe: (share) => this.#wipe(share),
     });
     this.list = new PartList(config, this);
+    this.json = new JsonView(this);
     this.#listen();
   }
 
@@ -38,6 +59,8 @@ export class ResultPage {
     const { signal } = this.abort;
     this.tolerance = null;
     this.picked = null;
+    this.list.on.clear();
+    drawPager(this.events.neighbours(hash), hash);
     this.#state(t("result.inWork"), "");
     try {
       let standing = await service.status(hash, { signal });
@@ -45,7 +68,11 @@ export class ResultPage {
         standing = await this.#wait(hash, standing, signal);
       }
       if (standing.status === "Error") return this.#state(t("result.failed"), standing.message, "en");
-      this.result = await service.result(hash, { signal });
+      const all = await service.result(hash, { min_confidence: 0, signal });
+      await findPhoto(hash);
+      signal.throwIfAborted();
+      library.note(hash, summaryOf(sure(all, this.config.confidence), this.config));
+      this.#take(all);
       this.#show();
     } catch (error) {
       if (!signal.aborted) this.#failed(error);
@@ -56,11 +83,28 @@ export class ResultPage {
   close() {
     this.abort?.abort();
     this.redrawing?.abort();
-    this.result = null;
+    this.all = this.result = null;
+    clearPrint();
+  }
+
+  /** The options of the service that give what is shown. */
+  get options() {
+    return { tolerance: this.tolerance, min_confidence: this.confidence };
+  }
+
+  /** The parts that are not sure enough. */
+  get maybe() {
+    return this.all.parts.filter((part) => !this.result.parts.includes(part));
+  }
+
+  #take(all) {
+    this.all = all;
+    this.result = sure(all, this.confidence);
   }
 
   /** Write all texts anew, in another language. */
   redraw() {
+    if (this.hash) drawPager(this.events.neighbours(this.hash), this.hash);
     if (this.result) this.#show(true);
     else if (this.hash) this.open(this.hash);
   }
@@ -70,7 +114,7 @@ export class ResultPage {
     const shown = name ?? this.picked;
     this.viewer.light(shown);
     this.list.light(shown);
-    const part = this.result?.parts.find((other) => other.name === shown);
+    const part = this.all?.parts.find((other) => other.name === shown);
     const caption = byId("caption");
     caption.hidden = !part;
     if (!part) return;
@@ -85,25 +129,29 @@ export class ResultPage {
     this.picked = name;
     this.light(name);
     this.list.pick(name);
-    const part = this.result.parts.find((other) => other.name === name);
+    const part = this.all.parts.find((other) => other.name === name);
     if (part) announce(`${partName(name)}: ${sureness(part.confidence)}, ${this.areaOf(part)}`);
   }
 
   /** A part's area in words. */
   areaOf({ area }) {
     const share = area / (this.result.width * this.result.height);
-    return t("result.ofPhoto", { p: percent(share, share < 0.1 ? 1 : 0) });
+    return t("result.ofPhoto", { p: percent(share, share < 0.001 ? 2 : share < 0.1 ? 1 : 0) });
   }
 
   /** A link that saves the mask of a part. */
   maskLink(name) {
-    const path = service.path(this.hash, {}, `masks/${name}.png`).slice(1);
-    return fileLink(t("result.mask"), path, `car-${this.hash.slice(0, 8)}-${name}.png`);
+    const options = { min_confidence: Math.min(this.confidence, this.config.confidence) };
+    const wanted = this.all.parts.find((part) => part.name === name);
+    if (wanted.confidence < options.min_confidence) options.min_confidence = 0;
+    const path = service.path(this.hash, options, `masks/${name}.png`).slice(1);
+    return fileLink(t("result.mask"), path, `${stemOf(nameOf(this.hash))}-${name}.png`);
   }
 
   #state(title, text, lang = null, again = null) {
     byId("result-body").hidden = true;
     byId("result-title").textContent = title;
+    byId("result-name").hidden = true;
     byId("result-summary").replaceChildren();
     const words = el("p", { lang }, text);
     const button = again && el("button", { class: "button", onclick: again }, t("error.again"));
@@ -140,6 +188,9 @@ export class ResultPage {
     byId("result-title").textContent = title;
     document.title = `${title} – ${t("app")}`;
     byId("result-summary").replaceChildren(...this.#summary(none));
+    const { name } = library.get(this.hash);
+    byId("result-name").hidden = !name;
+    byId("result-name").textContent = name ?? "";
     byId("result-state").replaceChildren(...(none ? [el("p", {}, t("result.noCarHelp"))] : []));
     byId("result-body").hidden = false;
     byId("result-body").classList.toggle("no-car", none);
@@ -147,9 +198,7 @@ export class ResultPage {
     byId("ground").hidden = Boolean(url);
     byId("compare").disabled = !url;
     if (!url) byId("compare").setAttribute("aria-pressed", "false");
-    byId("overlay").setAttribute("aria-label", `${title}, ${this.#found()}`);
     if (!again) this.viewer.show(result, url);
-    this.list.draw(result);
     this.#draw();
     this.#compare();
     fillCopies(this);
@@ -175,24 +224,52 @@ export class ResultPage {
   }
 
   #draw() {
-    const { result, config, viewer, list } = this;
-    const parts = result.parts.map(({ name, polygons }) => {
-      return { name, polygons, colour: config.colours[name] };
-    });
+    const { all, config, viewer, list } = this;
     // Large parts first, so that a small one within them can be pointed at.
-    const areas = new Map(result.parts.map(({ name, area }) => [name, area]));
-    viewer.draw(parts.sort((a, b) => areas.get(b.name) - areas.get(a.name)));
-    this.shownParts();
+    const parts = [...all.parts].sort((a, b) => b.area - a.area);
+    viewer.draw(
+      parts.map(({ name, polygons }) => {
+        return { name, polygons, colour: config.colours[name], label: partName(name) };
+      }),
+    );
     this.#look();
-    this.light(null);
-    list.pick(this.picked);
     this.#points();
+    this.#sort();
+  }
+
+  /** Share the parts out between the lists of those found, and of those that may be there. */
+  #sort() {
+    this.list.draw(this.result.parts, this.maybe);
+    this.light(null);
+    this.list.pick(this.picked);
+    this.viewer.overlay.setAttribute("aria-label", `${byId("result-title").textContent}, ${this.#found()}`);
+    const words = percent(this.confidence);
+    byId("confidence").value = Math.round(this.confidence * 100);
+    byId("confidence").setAttribute("aria-valuetext", words);
+    byId("least").textContent = words;
     fillDownloads(this);
+    fillSamples(this);
+    this.json.update();
   }
 
   /** Hide the parts that are switched off. */
   shownParts() {
     this.viewer.hide(this.list.hidden);
+    fillPrint(this);
+  }
+
+  /** The parts that are shown now. */
+  get shown() {
+    const { hidden } = this.list;
+    return this.all.parts.filter(({ name }) => !hidden.has(name));
+  }
+
+  #setConfidence(confidence) {
+    this.confidence = confidence;
+    this.result = sure(this.all, confidence);
+    const none = this.result.message === this.config.no_car;
+    byId("result-summary").replaceChildren(...this.#summary(none));
+    this.#sort();
   }
 
   #points() {
@@ -220,8 +297,9 @@ export class ResultPage {
     byId("tolerance").setAttribute("aria-valuetext", tolerance ? words : t("result.pointsExact"));
     try {
       await sleep(150, signal); // until the slider rests
-      this.result = await service.result(this.hash, { tolerance, signal });
+      const all = await service.result(this.hash, { tolerance, min_confidence: 0, signal });
       this.tolerance = tolerance;
+      this.#take(all);
       this.#draw();
     } catch (error) {
       if (signal.aborted) return;
@@ -231,13 +309,14 @@ export class ResultPage {
   }
 
   #look() {
-    const opacity = byId("opacity").value / 100;
-    byId("opacity").setAttribute("aria-valuetext", percent(opacity));
-    this.viewer.look({ filled: byId("look-filled").checked, opacity });
+    const look = lookNow(this.config);
+    byId("opacity").setAttribute("aria-valuetext", percent(look.opacity));
+    this.viewer.look(look);
+    fillPrint(this);
   }
 
   #compare() {
-    const on = byId("compare").getAttribute("aria-pressed") === "true";
+    const on = isPressed("compare");
     byId("wipe").hidden = !on;
     this.viewer.wipe(on ? Number(byId("wipe").value) : null);
   }
@@ -273,10 +352,14 @@ export class ResultPage {
     }
     byId("tolerance").addEventListener("input", () => this.#redetail());
     byId("wipe").addEventListener("input", (event) => this.#wipe(Number(event.target.value)));
-    byId("compare").addEventListener("click", ({ currentTarget: button }) => {
-      button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
-      this.#compare();
+    byId("compare").addEventListener("click", () => (press("compare"), this.#compare()));
+    byId("names").addEventListener("click", () => (press("names"), this.#look()));
+    byId("confidence").addEventListener("input", ({ target }) => {
+      if (this.all) this.#setConfidence(target.value / 100);
     });
+    listenSamples(this);
+    byId("print-result").addEventListener("click", () => window.print());
+    byId("delete").addEventListener("click", () => this.events.onDelete(this.hash));
     byId("add-photo").addEventListener("change", ({ target }) => {
       if (target.files[0]) this.#addPhoto(target.files[0]);
       target.value = "";

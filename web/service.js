@@ -22,10 +22,22 @@ export async function config() {
   return answer.json();
 }
 
+/** Delete a result; also while the page is being closed. One that is gone already is fine. */
+export async function deleteResult(hash) {
+  const request = { method: "DELETE", keepalive: true };
+  const answer = await fetch(address(hash), request).catch(() => null);
+  if (answer?.ok || answer?.status === 404) return;
+  throw await failure(answer);
+}
+
+async function failure(answer) {
+  const message = (await answer?.json().catch(() => null))?.error ?? answer?.statusText;
+  return new ServiceError(message ?? "", answer?.status ?? 0);
+}
+
 /** A file of the service as a Blob. */
 export async function file(path) {
   const answer = await fetch(address(path)).catch(() => null);
   if (answer?.ok) return answer.blob();
-  const message = (await answer?.json().catch(() => null))?.error ?? answer?.statusText;
-  throw new ServiceError(message ?? "", answer?.status ?? 0);
+  throw await failure(answer);
 }

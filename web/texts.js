@@ -37,9 +37,16 @@ export const partName = (name) => block.parts[name] ?? plain(name);
 /** A car type's name in words. */
 export const typeName = (name) => block.types[name] ?? plain(name);
 
+/** Compare names of files as folders list them: 2.jpg before 10.jpg. */
+export const byName = (a, b) => a.localeCompare(b, code, { numeric: true });
+
 /** A number as the language writes it. */
 export const number = (value, digits = 0) =>
   new Intl.NumberFormat(code, { maximumFractionDigits: digits }).format(value);
+
+/** A moment (milliseconds) as date and time. */
+export const when = (time) =>
+  new Intl.DateTimeFormat(code, { dateStyle: "medium", timeStyle: "short" }).format(time);
 
 /** A share of 1 as a percentage. */
 export const percent = (share, digits = 0) =>

@@ -1,22 +1,23 @@
 // The photos that were added: prepared, sent, followed, and tried again where that failed.
 
+import { remember, remembered } from "./added.js";
 import { announce, byId, el } from "./dom.js";
 import { follow } from "./follow.js";
+import { library } from "./library.js";
 import { inWords, steps } from "./progress.js";
 import { keepPhoto, photoOf, prepare } from "./photos.js";
 import { patient, service, ServiceError } from "./service.js";
-import { number, t } from "./texts.js";
+import { inBrief, isKnown } from "./summary.js";
+import { byName, number, t } from "./texts.js";
 
 const AT_ONCE = 2; // photos being sent at the same time
-const STORE = "carseg.ids"; // the only thing the page stores: hashes of photos added here
-const REMEMBERED = 200;
 
 const ENDS = ["Ready", "Failed"];
 
 export class Uploads {
-  /** @param config of the service; @param onDone called with (item, alone) when one is Ready */
-  constructor(config, onDone) {
-    this.config = config;
+  /** @param parts {config, summaries}; @param onDone called with (item, alone) when one is Ready */
+  constructor({ config, summaries }, onDone) {
+    Object.assign(this, { config, summaries });
     this.onDone = onDone;
     this.items = [];
     this.sending = 0;
@@ -30,7 +31,7 @@ export class Uploads {
         .map(async (hash) => {
           const standing = await service.status(hash).catch(() => null);
           if (standing && ["Uploaded", "Processing"].includes(standing.status)) {
-            this.#watch(this.#add({ name: t("upload.unnamed"), hash, state: standing.status }));
+            this.#watch(this.#add({ name: library.get(hash).name ?? t("upload.unnamed"), hash, state: standing.status }));
           }
         }),
     );
@@ -38,9 +39,9 @@ export class Uploads {
 
   /** Add photos: Files, or anything with {name, blob()}. */
   add(sources) {
-    const items = sources.map((source) =>
-      this.#add({ source, name: source.name || t("upload.unnamed"), state: "Held" }),
-    );
+    const named = sources.map((source) => ({ source, name: source.name || t("upload.unnamed") }));
+    named.sort((a, b) => byName(b.name, a.name)); // each goes on top of the list
+    const items = named.map((item) => this.#add({ ...item, state: "Held" })).reverse();
     for (const item of items) item.alone = items.length === 1;
     this.#next();
   }
@@ -48,6 +49,16 @@ export class Uploads {
   /** Write all texts anew, in another language. */
   redraw() {
     this.items.forEach((item) => this.#draw(item));
+  }
+
+  /** Hashes of the results in this list, in its order. */
+  get ready() {
+    return this.items.filter(({ state }) => state === "Ready").map(({ hash }) => hash);
+  }
+
+  /** Take rows away whose results were deleted. */
+  forget(hashes) {
+    for (const item of this.items.filter(({ hash }) => hashes.includes(hash))) this.#drop(item);
   }
 
   #add(item) {
@@ -61,7 +72,7 @@ export class Uploads {
   }
 
   #next() {
-    const waiting = this.items.filter((item) => item.state === "Held").reverse();
+    const waiting = this.items.filter((item) => item.state === "Held");
     for (const item of waiting.slice(0, AT_ONCE - this.sending)) this.#send(item);
   }
 
@@ -71,6 +82,7 @@ export class Uploads {
       this.#set(item, { state: "Preparing" });
       item.blob ??= await this.#prepare(item);
       item.hash = await this.#post(item);
+      library.note(item.hash, { name: item.name, time: Date.now() });
       keepPhoto(item.hash, item.blob);
       remember(item.hash);
       this.#set(item, { state: "Uploaded", position: null, stage: null });
@@ -112,11 +124,17 @@ export class Uploads {
       });
       if (last.status === "Error") throw new ServiceError(last.message, 404);
       this.#set(item, { state: "Ready" });
+      this.#summarize(item);
       announce(`${item.name}: ${t("upload.done")}`);
       this.onDone(item, item.alone && this.items.every((other) => this.#ended(other)));
     } catch (error) {
       this.#fail(item, error);
     }
+  }
+
+  async #summarize(item) {
+    await this.summaries.fetch(item.hash);
+    this.#draw(item);
   }
 
   #ended(item) {
@@ -138,10 +156,29 @@ export class Uploads {
 
   #remove(item) {
     const next = item.view.node.nextElementSibling ?? item.view.node.previousElementSibling;
+    this.#drop(item);
+    (next?.querySelector("a, button") ?? byId("choose")).focus();
+  }
+
+  #drop(item) {
     this.items.splice(this.items.indexOf(item), 1);
     item.view.node.remove();
     byId("uploads").hidden = !this.items.length;
-    (next?.querySelector("a, button") ?? byId("choose")).focus();
+    this.#batch();
+  }
+
+  /** How far all photos of the list are. */
+  #batch() {
+    const n = this.items.length;
+    const done = this.items.filter((item) => this.#ended(item)).length;
+    const failed = this.items.filter(({ state }) => state === "Failed").length;
+    byId("batch-progress").hidden = n < 2;
+    byId("batch-menu").hidden = n < 2 || done === failed;
+    Object.assign(byId("batch-bar"), { max: n, value: done });
+    byId("batch-bar").hidden = done === n;
+    const words = [t("batch.progress", { done, n })];
+    if (failed) words.push(t("batch.failed", { n: failed }));
+    byId("batch-words").textContent = words.join(", ");
   }
 
   #set(item, change) {
@@ -153,10 +190,11 @@ export class Uploads {
     const { node, bar } = item.view;
     const had = node.contains(document.activeElement) ? document.activeElement.className : null;
     const failed = item.state === "Failed";
+    this.#batch();
     const picture = item.thumbnail ?? (item.hash && photoOf(item.hash));
     bar.update(item);
     node.classList.toggle("failed", failed);
-    const words = failed ? (item.message ?? t(item.key)) : inWords(item);
+    const words = this.#words(item);
     node.replaceChildren(
       picture ? this.#thumbnail(picture) : el("span", { class: "upload-picture" }),
       el(
@@ -170,6 +208,12 @@ export class Uploads {
       this.#actions(item),
     );
     if (had) (node.getElementsByClassName(had)[0] ?? node.querySelector("a, button"))?.focus();
+  }
+
+  #words(item) {
+    if (item.state === "Failed") return item.message ?? t(item.key);
+    const entry = item.state === "Ready" ? library.get(item.hash) : {};
+    return isKnown(entry) ? inBrief(entry) : inWords(item);
   }
 
   #thumbnail(source) {
@@ -203,23 +247,5 @@ export class Uploads {
       box.append(el("button", { ...look, onclick: remove }, "×"));
     }
     return box;
-  }
-}
-
-function remembered() {
-  try {
-    const list = JSON.parse(localStorage.getItem(STORE));
-    return Array.isArray(list) ? list.filter((hash) => /^[0-9a-f]{64}$/.test(hash)) : [];
-  } catch {
-    return []; // storage is switched off, or holds something else
-  }
-}
-
-function remember(hash) {
-  const list = [hash, ...remembered().filter((other) => other !== hash)].slice(0, REMEMBERED);
-  try {
-    localStorage.setItem(STORE, JSON.stringify(list));
-  } catch {
-    // storage is full or switched off: the page works without
   }
 }

@@ -4,6 +4,7 @@
 // stage, in CSS pixels. Zooming changes these three numbers; nothing is drawn anew.
 
 import { pathData, svg } from "./dom.js";
+import { anchor, apart, widthOf } from "./labels.js";
 
 const MOST = 24; // zoom, as a multiple of the whole picture's size
 const STEP = 1.25;
@@ -38,9 +39,15 @@ export class Viewer {
     this.fit();
   }
 
-  /** Draw parts: [{name, polygons, colour, label}]. */
+  /** Draw parts: [{name, polygons, colour, label}], the largest first. */
   draw(parts) {
     this.layer = svg("g");
+    this.labels = svg("g", { class: "labels", "aria-hidden": "true" });
+    this.names = parts.map(({ name, polygons, label }) => {
+      const text = svg("text", {}, label);
+      this.labels.append(text);
+      return { name, label, text, at: anchor(polygons) };
+    });
     this.lit = null;
     this.parts.clear();
     for (const { name, polygons, colour } of parts) {
@@ -54,7 +61,7 @@ export class Viewer {
       this.parts.set(name, group);
       this.layer.append(group);
     }
-    this.overlay.replaceChildren(this.layer);
+    this.overlay.replaceChildren(this.layer, this.labels);
     this.#place();
   }
 
@@ -72,10 +79,13 @@ export class Viewer {
   /** Hide the parts of a set of names. */
   hide(names) {
     for (const [name, group] of this.parts) group.classList.toggle("off", names.has(name));
+    this.#placeNames();
   }
 
-  /** Colours: filled or outlines only, and their strength 0..1. */
-  look({ filled, opacity }) {
+  /** Colours: filled or outlines only, and their opacity 0..1; the names of parts, or none. */
+  look({ filled, opacity, nameOf }) {
+    this.named = Boolean(nameOf);
+    this.#placeNames();
     this.overlay.classList.toggle("outline", !filled);
     this.overlay.style.setProperty("--strength", opacity);
   }
@@ -147,6 +157,29 @@ export class Viewer {
     this.photo.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
     this.layer?.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
     stage.classList.toggle("zoomed", this.zoomed);
+    this.#placeNames();
+  }
+
+  #placeNames() {
+    if (!this.labels) return;
+    this.labels.classList.toggle("off", !this.named);
+    if (!this.named) return;
+    const { scale, x, y } = this.view;
+    const { fontSize, fontFamily } = getComputedStyle(this.overlay);
+    const height = Number.parseFloat(fontSize);
+    const hidden = ({ name }) => this.parts.get(name).classList.contains("off");
+    const shown = this.names.filter((name) => !hidden(name));
+    for (const { text } of this.names) text.classList.add("off");
+    const wanted = shown.map(({ label, at }) => {
+      const width = widthOf(label, `600 ${height}px ${fontFamily}`);
+      return { x: at[0] * scale + x, y: at[1] * scale + y, width, height };
+    });
+    const room = { width: this.stage.clientWidth, height: this.stage.clientHeight };
+    for (const [at, place] of apart(wanted, room).entries()) {
+      const { text } = shown[at];
+      text.classList.toggle("off", !place);
+      if (place) (text.setAttribute("x", place.x), text.setAttribute("y", place.y));
+    }
   }
 
   #listen() {

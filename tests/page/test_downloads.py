@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
+import sys
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from io import BytesIO
@@ -19,7 +23,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from options import DEFAULT_CONFIDENCE
-from tests.support.browser import Visit
+from tests.support.browser import Visit, photo
 from tests.support.server import Server
 
 
@@ -113,10 +117,15 @@ def test_mask_of_part(visit: Visit, ready: str, result: dict[str, Any]) -> None:
 
 
 def copied(visit: Visit, text: str) -> str:
+    visit.page.evaluate("navigator.clipboard.writeText('')")
     visit.page.locator("#copies").get_by_text(text, exact=True).click()
     expect(visit.page.locator("#toast")).to_have_text("Copied")
-    content: str = visit.page.evaluate("navigator.clipboard.readText()")
-    return content
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        content: str = visit.page.evaluate("navigator.clipboard.readText()")
+        if content:
+            return content
+    pytest.fail(f"nothing was copied by {text}")
 
 
 def test_texts(visitor: Callable[..., Visit], ready: str, result: dict[str, Any]) -> None:
@@ -151,3 +160,106 @@ def test_failed_download_shows_reason(visit: Visit, ready: str) -> None:
     page.route("**/mask.png?*", lambda route: route.abort())
     page.locator("#pictures").get_by_text("Mask").click()
     expect(page.locator("#toast")).to_have_text("The service can't be reached. Is it running?")
+
+
+def test_files_have_the_name_of_the_photo(visit: Visit, ready: str, sample: bytes) -> None:
+    page = visit.start()
+    visit.add(photo(sample, "My car (front).png"))
+    assert visit.result() == ready
+    for selector, text, ending in (
+        ("#pictures", "Photo with the parts", "-photo.png"),
+        ("#pictures", "Mask", "-mask.png"),
+        ("#data", "CVAT", "-cvat.xml"),
+        ("#data", "COCO", "-coco.json"),
+    ):
+        name, data = download(visit, selector, text)
+        assert name == f"My car (front){ending}"
+    assert json.loads(data)["images"][0]["file_name"] == "My car (front).png"
+    page.locator(".back").click()
+
+
+def test_names_on_saved_picture(visit: Visit, ready: str) -> None:
+    page = visit.open(ready)
+    page.locator("#opacity").fill("0")
+    plain = download(visit, "#pictures", "Photo with the parts")[1]
+    page.locator("#names").click()
+    named = download(visit, "#pictures", "Photo with the parts")[1]
+    pixels = [np.asarray(Image.open(BytesIO(data)).convert("RGB")) for data in (plain, named)]
+    assert np.any(pixels[0] != pixels[1])
+
+
+def test_markdown(visitor: Callable[..., Visit], ready: str, result: dict[str, Any]) -> None:
+    visit = visitor(permissions=["clipboard-read", "clipboard-write"])
+    visit.open(ready)
+    visit.row("wheel").locator("input").uncheck()
+    lines = copied(visit, "Markdown").splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")]
+    assert rows[0] == ["| Part", "Confidence", "Area |"]
+    assert len(rows) == len(result["parts"])  # all but the wheels, and the heads
+    hood = next(part for part in result["parts"] if part["name"] == "hood")
+    assert f"| Hood | {hood['confidence']:.0%} |" in "\n".join(lines)
+    assert lines[-1] == f"<{visit.page.url}>"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_print(visitor: Callable[..., Visit], ready: str, sample: bytes, scheme: str) -> None:
+    visit = visitor(color_scheme=scheme)
+    page = visit.start()
+    visit.add(photo(sample, "print me.png"))
+    visit.result()
+    expect(page.locator("#print")).to_be_hidden()
+    visit.row("wheel").locator("input").uncheck()
+    page.evaluate("window.print = () => (window.printed = true)")
+    page.locator("#print-result").click()
+    assert page.evaluate("window.printed")
+    page.emulate_media(media="print")
+    paper = page.locator("#print")
+    expect(paper).to_contain_text("print me.png")
+    expect(paper.locator("image")).to_be_visible()
+    rows = paper.locator("tbody tr")
+    expect(rows).to_have_count(page.locator("#found .part").count() - 1)
+    expect(rows.first.locator("rect")).to_have_attribute("fill", re.compile("#[0-9a-f]{6}"))
+    expect(page.locator("#found")).to_be_hidden()
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == "rgb(255, 255, 255)"
+    page.emulate_media(media="screen")
+    page.locator(".back").click()
+    expect(paper).to_be_empty()
+
+
+@pytest.mark.parametrize(
+    ("language", "command"),
+    [
+        ("curl", ["bash", "-euo", "pipefail"]),
+        ("python", [sys.executable]),
+        ("javascript", ["node"]),
+    ],
+)
+def test_code_sample_runs(
+    visit: Visit,
+    ready: str,
+    result: dict[str, Any],
+    tmp_path: Path,
+    sample: bytes,
+    language: str,
+    command: list[str],
+) -> None:
+    if not shutil.which(command[0]):
+        pytest.skip(f"{command[0]} is not installed")
+    page = visit.open(ready)
+    page.locator(".code summary").click()
+    page.locator(f"label:has(#code-{language})").click()
+    code = page.locator("#code").inner_text()
+    assert "CARSEG_KEY" in code
+    (tmp_path / "photo.jpg").write_bytes(sample)
+    (tmp_path / "sample.mjs").write_text(code, encoding="utf-8")
+    environment = os.environ | {"CARSEG_KEY": ""}
+    output = subprocess.run(
+        [*command, "sample.mjs"],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    ).stdout
+    assert json.loads(output) == result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from io import BytesIO
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 import requests
 from PIL import Image
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Locator, Route, expect
 
+from img_to_segments import PART_NAMES
 from tests.support.browser import Visit, photo
 from tests.support.pictures import encoded, noise
 from tests.support.server import Server
@@ -22,6 +24,12 @@ def answer(server: Server, image_hash: str, **options: Any) -> dict[str, Any]:
         f"{server.url}/{image_hash}/segments", params=options, timeout=60
     ).json()
     return result
+
+
+def names_of(nodes: Locator) -> list[str]:
+    """Return the parts that rows or drawings belong to, sorted."""
+    names: list[str] = nodes.evaluate_all("all => all.map(node => node.dataset.part).sort()")
+    return names
 
 
 def points(result: dict[str, Any]) -> int:
@@ -46,15 +54,15 @@ def test_photo_becomes_overlay(visit: Visit, server: Server, sample: bytes) -> N
     said = visit.said()
     assert "Sending …" in said
     assert any(line.startswith(("In line", "Looking", "Finding")) for line in said), said
-    assert said[-1] == "Done"
+    assert said[-1].endswith(f", {len(result['parts'])} parts")
     expect(page.locator("#result-title")).to_be_focused()
     title = page.locator("#result-title").inner_text().lower()
     assert title == {"wagon": "station wagon"}.get(result["type"]["name"], result["type"]["name"])
-    drawn = page.locator("#overlay [data-part]").evaluate_all("all => all.map(g => g.dataset.part)")
-    assert sorted(drawn) == sorted(part["name"] for part in result["parts"])
-    listed = page.locator("#found .part").evaluate_all("all => all.map(li => li.dataset.part)")
-    assert sorted(listed) == sorted(drawn)
-    assert page.locator("#missing .part").count() == 18 - len(drawn)
+    drawn = names_of(page.locator("#overlay [data-part]:not(.off)"))
+    assert drawn == sorted(part["name"] for part in result["parts"])
+    assert names_of(page.locator("#found .part")) == drawn
+    seen = {part["name"] for part in answer(server, image_hash, min_confidence=0)["parts"]}
+    assert names_of(page.locator("#missing li")) == sorted(set(PART_NAMES) - seen)
     # The photo is below the parts, at the same place: its corners are those of the drawing.
     assert page.locator("#photo").evaluate("img => img.complete && img.naturalWidth") == 800
     box = page.locator("#photo").bounding_box()
@@ -115,7 +123,6 @@ def test_hidden_parts(visit: Visit, ready: str) -> None:
     expect(shape).to_be_visible()
     all_parts.uncheck()
     assert page.locator("#overlay .shape:visible").count() == 0
-    assert page.locator("#missing input:checked").count() == 0
     all_parts.check()
     visit.row("wheel").locator("input").uncheck()
     page.locator(".back").click()
@@ -261,8 +268,8 @@ def test_parts_without_type(visit: Visit, server: Server, sample: bytes) -> None
     summary = page.locator("#result-summary")
     expect(summary).to_contain_text("The type can't be told from this photo")
     expect(summary).to_contain_text("parts found")
-    drawn = page.locator("#overlay [data-part]").evaluate_all("all => all.map(g => g.dataset.part)")
-    assert sorted(drawn) == sorted(part["name"] for part in answer(server, image_hash)["parts"])
+    drawn = names_of(page.locator("#overlay [data-part]:not(.off)"))
+    assert drawn == sorted(part["name"] for part in answer(server, image_hash)["parts"])
     page.locator(".back").click()
     card = page.locator(f"#gallery-list [data-hash='{image_hash}']")
     expect(card.locator("strong")).to_have_text("Car")
@@ -302,3 +309,85 @@ def test_photo_without_car(visit: Visit, server: Server) -> None:
     page = visit.open(image_hash)
     expect(page.locator("#result-title")).to_have_text("No car found")
     expect(page.locator("#found")).to_be_hidden()
+
+
+def test_confidence_slider(visit: Visit, server: Server, ready: str) -> None:
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
+    page = visit.open(ready)
+    parts = answer(server, ready, min_confidence=0)["parts"]
+    assert len([url for url in asked if f"{ready}/segments" in url]) == 1  # all parts at once
+    expect(page.locator("#confidence")).to_have_value("25")
+    for least in (25, 90, 0):
+        page.locator("#confidence").fill(str(least))
+        expect(page.locator("#least")).to_have_text(f"{least}%")
+        found = sorted(p["name"] for p in parts if p["confidence"] >= least / 100)
+        maybe = sorted(p["name"] for p in parts if p["confidence"] < least / 100)
+        assert names_of(page.locator("#found .part")) == found
+        assert names_of(page.locator("#maybe .part")) == maybe
+        assert names_of(page.locator("#overlay [data-part]:not(.off)")) == found
+        expect(page.locator("#result-summary")).to_contain_text(f"{len(found)} parts found")
+    expect(page.locator("#maybe-box")).to_be_hidden()
+
+
+def test_maybe_part_is_off(visit: Visit, server: Server, ready: str) -> None:
+    page = visit.open(ready)
+    page.locator("#confidence").fill("100")
+    name = names_of(page.locator("#maybe .part"))[0]
+    box = visit.row(name).locator("input")
+    expect(box).not_to_be_checked()
+    expect(visit.part(name).locator(".shape")).to_be_hidden()
+    box.check()
+    expect(visit.part(name).locator(".shape")).to_be_visible()
+
+
+def test_parts_not_found_are_folded(visit: Visit, ready: str) -> None:
+    page = visit.open(ready)
+    expect(page.locator("#missing")).to_be_hidden()
+    page.locator("#missing-box summary").click()
+    expect(page.locator("#missing li").first).to_be_visible()
+    expect(page.locator("#missing input")).to_have_count(0)
+
+
+def test_names_on_picture(visit: Visit, ready: str) -> None:
+    page = visit.open(ready)
+    name = page.locator("#overlay text", has_text="Hood")
+    expect(name).to_be_hidden()
+    page.locator("#names").click()
+    expect(name).to_be_visible()
+    label = name.bounding_box()
+    hood = visit.part("hood").locator(".shape").bounding_box()
+    assert label
+    assert hood
+    assert hood["x"] < label["x"] + label["width"] / 2 < hood["x"] + hood["width"]
+    assert hood["y"] < label["y"] + label["height"] / 2 < hood["y"] + hood["height"]
+    boxes = page.locator("#overlay text:not(.off)").evaluate_all(
+        "all => all.map(t => t.getBoundingClientRect()).map(b => [b.x, b.y, b.right, b.bottom])"
+    )
+    for at, (left, top, right, bottom) in enumerate(boxes):
+        for other in boxes[at + 1 :]:
+            apart_x = right <= other[0] + 1 or other[2] <= left + 1
+            assert apart_x or bottom <= other[1] + 4 or other[3] <= top + 4
+    visit.row("hood").locator("input").uncheck()
+    expect(name).to_be_hidden()
+
+
+def test_json_beside_picture(visit: Visit, server: Server, ready: str) -> None:
+    page = visit.open(ready)
+    page.get_by_text("JSON", exact=True).first.click()
+    expect(page.locator("#json")).to_contain_text(ready)
+    assert json.loads(page.locator("#json").inner_text()) == answer(server, ready)
+    expect(page.locator("#found")).to_be_hidden()
+    page.locator("#confidence").fill("95")
+    wanted = answer(server, ready, min_confidence=0.95)
+    expect(page.locator("#json")).to_contain_text(wanted["message"])
+    assert json.loads(page.locator("#json").inner_text()) == wanted
+
+
+def test_picture_stays_in_view_on_phone(visitor: Callable[..., Visit], ready: str) -> None:
+    visit = visitor(viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    page = visit.open(ready)
+    visit.row("wheel").locator("button").scroll_into_view_if_needed()
+    page.mouse.wheel(0, 300)
+    expect(page.locator("#stage")).to_be_in_viewport(ratio=0.99)
+    expect(visit.row("wheel").locator("button")).to_be_in_viewport()

@@ -118,7 +118,7 @@ class Visit:
 
     def transform(self) -> str:
         """Return the place of the drawing, which changes with zoom and position."""
-        return self.page.locator("#overlay > g").get_attribute("transform") or ""
+        return self.page.locator("#overlay > g:not(.labels)").get_attribute("transform") or ""
 
     def scale(self) -> float:
         found = re.search(r"scale\(([\d.e-]+)\)", self.transform())

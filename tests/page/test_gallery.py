@@ -1,0 +1,173 @@
+"""Find results again: names, small pictures, search, filter, deletion, and what a browser keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from tests.support.browser import PATIENCE, Visit, photo
+from tests.support.pictures import car_photo, encoded, noise
+from tests.support.server import Server
+
+NO_DATABASE = "Object.defineProperty(window, 'indexedDB', { get() { throw new Error('off'); } })"
+
+
+def car(seed: int, name: str) -> dict[str, Any]:
+    """A photo of a car as the browser takes it."""
+    return photo(car_photo(seed), name, "image/jpeg")
+
+
+def add(visit: Visit, *files: dict[str, Any]) -> None:
+    """Add several photos, and wait until all are done."""
+    visit.add(*files)
+    rows = visit.page.locator(".upload .open")
+    expect(rows).to_have_count(len(files), timeout=PATIENCE)
+
+
+def card(page: Page, name: str) -> Any:
+    return page.locator("#gallery-list li", has_text=name)
+
+
+def test_upload_says_what_was_found(visit: Visit) -> None:
+    page = visit.start()
+    none = photo(encoded(noise(200, 300, seed=2000)), "photo 10.png")
+    add(visit, none, car(2001, "photo 9.jpg"))
+    expect(page.locator(".upload-name")).to_have_text(["photo 9.jpg", "photo 10.png"])
+    states = page.locator(".upload-state")
+    expect(states.nth(0)).to_contain_text("parts")
+    expect(states.nth(0)).to_contain_text("%")
+    expect(states.nth(1)).to_have_text("No car")
+
+
+def test_card_after_reload(visit: Visit) -> None:
+    page = visit.start()
+    add(visit, car(2010, "Volvo.jpg"), car(2011, "Saab.jpg"))
+    page.reload()
+    expect(card(page, "Volvo.jpg").locator("img")).to_be_visible()
+    expect(card(page, "Volvo.jpg")).to_contain_text("parts found")
+    expect(card(page, "Volvo.jpg")).to_contain_text(":")  # the time
+    card(page, "Volvo.jpg").locator("a").click()
+    visit.result()
+    expect(page.locator("#result-name")).to_have_text("Volvo.jpg")
+    expect(page.locator("#photo")).to_be_visible()
+    expect(page.locator("#ground")).to_be_hidden()
+
+
+def test_search_and_filter(visit: Visit, server: Server) -> None:
+    page = visit.start()
+    none = photo(encoded(noise(200, 300, seed=2020)), "Empty yard.png")
+    add(visit, car(2021, "Fiat 500.jpg"), none)
+    page.locator("#search").fill("fiat")
+    expect(page.locator("#gallery-list li")).to_have_count(1)
+    expect(card(page, "Fiat 500.jpg")).to_be_visible()
+    page.locator("#search").fill("")
+    page.locator("#type-filter").select_option("No car found")
+    expect(card(page, "Empty yard.png")).to_be_visible()
+    expect(card(page, "Fiat 500.jpg")).to_have_count(0)
+    page.locator("#search").fill("nothing has this name")
+    expect(page.locator("#gallery-note")).to_have_text("No result matches.")
+
+
+def test_deletion_with_undo(visit: Visit, server: Server) -> None:
+    page = visit.start()
+    add(visit, car(2030, "One.jpg"), car(2031, "Two.jpg"), car(2032, "Three.jpg"))
+    hashes = {
+        name: card(page, name).get_attribute("data-hash")
+        for name in ("One.jpg", "Two.jpg", "Three.jpg")
+    }
+    for name in ("One.jpg", "Two.jpg"):
+        card(page, name).locator(".pick input").check()
+    expect(page.locator("#chosen-count")).to_have_text("2 selected")
+    page.locator("#delete-chosen").click()
+    expect(card(page, "One.jpg")).to_have_count(0)
+    undo = page.get_by_role("button", name="Undo")
+    expect(undo).to_be_focused()
+    undo.click()
+    expect(card(page, "One.jpg").or_(card(page, "Two.jpg")).locator("a:focus")).to_be_visible()
+    there = requests.get(server.url, timeout=60).json()
+    assert set(hashes.values()) <= set(there)
+
+    card(page, "Three.jpg").locator("a").click()
+    visit.result()
+    with page.expect_response(lambda answer: answer.request.method == "DELETE") as deleted:
+        page.locator("#delete").click()
+        expect(card(page, "Three.jpg")).to_have_count(0)
+        expect(undo).to_be_focused()
+        card(page, "One.jpg").locator(".pick input").check()
+        page.locator("#delete-chosen").click()  # ends the time to take the first back
+    assert deleted.value.url.endswith(str(hashes["Three.jpg"]))
+    expect(page.locator(".upload", has_text="Three.jpg")).to_have_count(0)
+    page.goto(f"{visit.url}/ui?lang=en")  # leaving ends it as well
+    expect(card(page, "Two.jpg")).to_be_visible()
+    expect(card(page, "One.jpg")).to_have_count(0)
+
+
+def test_switch_keeps_nothing(visit: Visit) -> None:
+    page = visit.start()
+    add(visit, car(2040, "Kept.jpg"), car(2041, "Too.jpg"))
+    page.locator("#kept summary").click()
+    expect(page.locator("#kept-size")).to_contain_text("MB")
+    page.locator("#forget").click()
+    expect(page.locator("#toast")).to_contain_text("keeps nothing")
+    expect(card(page, "Kept.jpg")).to_have_count(0)
+    page.locator("#keep").uncheck()
+    add_again = [car(2042, "Secret.jpg"), car(2043, "Other.jpg")]
+    visit.add(*add_again)
+    expect(page.locator(".upload .open")).to_have_count(4, timeout=PATIENCE)
+    expect(card(page, "Secret.jpg")).to_be_visible()  # in this tab
+    page.reload()
+    expect(page.locator("#gallery-list li").first).to_be_visible()
+    expect(card(page, "Secret.jpg")).to_have_count(0)
+    page.locator("#kept summary").click()
+    expect(page.locator("#keep")).not_to_be_checked()
+
+
+def test_page_without_database(visit: Visit) -> None:
+    visit.page.add_init_script(NO_DATABASE)
+    page = visit.start()
+    add(visit, car(2050, "Mine.jpg"), car(2051, "There.jpg"))
+    expect(card(page, "Mine.jpg")).to_contain_text("parts found")
+    card(page, "Mine.jpg").locator("a").click()
+    visit.result()
+    expect(page.locator("#photo")).to_be_visible()
+    page.reload()
+    visit.result()
+    expect(page.locator("#photo")).to_be_hidden()
+    page.locator(".back").click()
+    page.locator("#kept summary").click()
+    expect(page.locator("#keep")).to_be_disabled()
+
+
+def test_page_without_small_pictures(visit: Visit) -> None:
+    visit.page.add_init_script("delete window.createImageBitmap")
+    page = visit.start()
+    add(visit, car(2055, "Plain.jpg"), car(2056, "Simple.jpg"))
+    card(page, "Plain.jpg").scroll_into_view_if_needed()
+    expect(card(page, "Plain.jpg").locator("svg")).to_be_visible(timeout=PATIENCE)
+    expect(card(page, "Plain.jpg").locator("img")).to_have_count(0)
+
+
+@pytest.mark.parametrize("budget", [10, 25, 1000])
+def test_oldest_photos_go_first(visit: Visit, budget: int) -> None:
+    page = visit.start()
+    kept = page.evaluate(
+        """async (budget) => {
+          const { Library } = await import("./ui/library.js");
+          const name = `test-${budget}`;
+          const library = new Library({ name, budget });
+          await library.open();
+          for (const [at, hash] of ["a", "b", "c", "d"].entries()) {
+            await library.note(hash, { time: at + 1, name: hash });
+            await library.keep(hash, new Blob(["0123456789"]), null);
+          }
+          const again = new Library({ name, budget });
+          await again.open();
+          const photos = await Promise.all([...again.entries.keys()].map((h) => again.photo(h)));
+          return [[...again.entries.keys()].filter((_, at) => photos[at]), again.entries.size];
+        }""",
+        budget,
+    )
+    assert kept == [["a", "b", "c", "d"][-(budget // 10) :], 4]

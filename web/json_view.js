@@ -1,0 +1,42 @@
+// The result as JSON, beside the picture.
+
+import { byId } from "./dom.js";
+import { service } from "./service.js";
+import { t } from "./texts.js";
+
+/** JSON with one point per line instead of one number. */
+const readable = (value) =>
+  JSON.stringify(value, null, 2).replace(
+    /\[\s+([-\d.,\se+]+?)\s+\]/g,
+    (_, numbers) => `[${numbers.replace(/\s+/g, " ")}]`,
+  );
+
+export class JsonView {
+  /** @param page the ResultPage: hash, options */
+  constructor(page) {
+    this.page = page;
+    for (const id of ["view-parts", "view-json"]) {
+      byId(id).addEventListener("input", () => this.update());
+    }
+  }
+
+  /** Show the JSON of what is shown now, or the list of parts. */
+  async update() {
+    const on = byId("view-json").checked;
+    byId("json").hidden = !on;
+    byId("part-lists").hidden = on;
+    byId("all-parts").parentElement.hidden = on;
+    if (!on) return;
+    const { hash, options } = this.page;
+    const wanted = JSON.stringify([hash, options]);
+    if (this.wanted === wanted) return;
+    this.wanted = wanted;
+    try {
+      const result = await service.result(hash, options);
+      if (this.wanted === wanted) byId("json").textContent = readable(result);
+    } catch (error) {
+      this.wanted = null;
+      byId("json").textContent = error.status > 0 ? error.message : t("error.unreachable");
+    }
+  }
+}

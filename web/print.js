@@ -1,0 +1,81 @@
+// A result as a page to print, and as Markdown.
+
+import { byId, el, pathData, svg } from "./dom.js";
+import { anchor } from "./labels.js";
+import { library } from "./library.js";
+import { lookNow } from "./look.js";
+import { photoOf } from "./photos.js";
+import { partName, percent, t, when } from "./texts.js";
+
+/** The lines of the table, in the order of the list: [part, cells of words]. */
+function lines(page) {
+  const shown = new Map(page.shown.map((part) => [part.name, part]));
+  const parts = [...page.list.rows.keys()].flatMap((name) => shown.get(name) ?? []);
+  return parts.map((part) => [part, [partName(part.name), percent(part.confidence), page.areaOf(part)]]);
+}
+
+const heads = () => [t("print.part"), t("print.sure"), t("print.area")];
+
+/** The summary of the result's head, in one line. */
+const summary = () => [...byId("result-summary").children].map((node) => node.textContent).join(" · ");
+
+/** Write the page to print; it is only seen on paper. */
+export function fillPrint(page) {
+  const { name, time } = library.get(page.hash);
+  const rows = lines(page).map(([{ name: part }, cells]) => {
+    const swatch = svg("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" });
+    swatch.append(svg("rect", { width: 16, height: 16, fill: page.config.colours[part] }));
+    return el("tr", {}, el("td", {}, swatch), ...cells.map((text) => el("td", {}, text)));
+  });
+  const head = heads().map((text) => el("th", { scope: "col" }, text));
+  byId("print").replaceChildren(
+    el("h1", {}, byId("result-title").textContent),
+    el("p", {}, [name, time && when(time)].filter(Boolean).join(" · ")),
+    el("p", {}, summary()),
+    drawing(page),
+    el("table", {}, el("thead", {}, el("tr", {}, el("td"), ...head)), el("tbody", {}, ...rows)),
+  );
+}
+
+function drawing({ hash, all: { width, height }, shown, config }) {
+  const { filled, opacity, nameOf } = lookNow(config);
+  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+  const url = photoOf(hash);
+  if (url) picture.append(svg("image", { href: url, width, height }));
+  const line = Math.max(width, height) / 500;
+  const parts = [...shown].sort((a, b) => b.area - a.area);
+  for (const { name, polygons } of parts) {
+    const colour = config.colours[name];
+    const paint = { fill: colour, "fill-opacity": filled ? opacity : 0, "fill-rule": "evenodd" };
+    const stroke = { stroke: colour, "stroke-width": line };
+    picture.append(svg("path", { d: pathData(polygons), ...paint, ...stroke }));
+  }
+  for (const { name, polygons } of nameOf ? parts : []) {
+    const [x, y] = anchor(polygons);
+    picture.append(svg("text", { x, y, "font-size": line * 10, "stroke-width": line * 2 }, nameOf(name)));
+  }
+  return picture;
+}
+
+/** Leave nothing to print. */
+export const clearPrint = () => byId("print").replaceChildren();
+
+const cell = (text) => text.replace(/[\\|`*_<[]/g, "\\$&").replace(/\s+/g, " ");
+
+/** The result as Markdown. */
+export function markdown(page) {
+  const { name } = library.get(page.hash);
+  const row = (cells) => `| ${cells.map(cell).join(" | ")} |`;
+  return [
+    `## ${cell(byId("result-title").textContent)}`,
+    "",
+    [name, summary()].filter(Boolean).map(cell).join(" · "),
+    "",
+    row(heads()),
+    "|---|---|---|",
+    ...lines(page).map(([, cells]) => row(cells)),
+    "",
+    `<${location.href}>`,
+    "",
+  ].join("\n");
+}
