@@ -50,7 +50,7 @@ def get_segments(path: ImagePath) -> Response:
     The answer is 400 while the photo is Uploaded or Processing, 404 if it ended in Error.
     """
     result = _result(path.image_hash)
-    form = asked_form()
+    form = named_form(path.image_hash, asked_form())
     choice = (form.format.name, form.options)
     return conditional_answer(
         path.image_hash, result, choice, lambda: result_answer(path.image_hash, result, form)
@@ -139,10 +139,17 @@ def asked_form(others: Collection[str] = ()) -> ResultForm:
     return form
 
 
+def named_form(image_hash: str, form: ResultForm) -> ResultForm:
+    """Return the form with the newest name under which the client posted the photo, if any."""
+    if form.options.file_name is not None or not form.format.names_photo:
+        return form
+    names = service().engine.catalog.file_names(image_hash, current_owner())
+    return form._replace(options=replace(form.options, file_name=names[0])) if names else form
+
+
 def result_answer(image_hash: str, result: Result, form: ResultForm) -> Response:
     """Return the answer with a result in a form."""
-    options = _with_name(image_hash, form.options) if form.format.names_photo else form.options
-    document = export(image_hash, result, form.format, options)
+    document = export(image_hash, result, form.format, form.options)
     answer = Response(document, content_type=form.format.media_type)
     answer.vary.add("Accept")
     return answer
@@ -176,14 +183,6 @@ def query_options(names: Collection[str], others: Collection[str] = ()) -> Optio
     """
     given = request.args.to_dict(flat=False)
     return parse({name: given[name] for name in given if name not in others}, names)
-
-
-def _with_name(image_hash: str, options: Options) -> Options:
-    """Return the options with the newest name under which the client posted the photo, if any."""
-    if options.file_name is not None:
-        return options
-    names = service().engine.catalog.file_names(image_hash, current_owner())
-    return replace(options, file_name=names[0]) if names else options
 
 
 def _chosen(names: list[str]) -> Format:

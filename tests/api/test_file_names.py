@@ -61,6 +61,18 @@ def test_export_has_newest_name(fake: FlaskClient) -> None:
     assert fake.get(f"/{image_hash}/segments").data == plain
 
 
+def test_new_name_is_new_answer(fake: FlaskClient) -> None:
+    image_hash = posted(fake, file_name="first.jpg")
+    named, plain = (f"/{image_hash}/segments{query}" for query in ("?format=coco", ""))
+    tags = {address: fake.get(address).headers["ETag"] for address in (named, plain)}
+    posted(fake, file_name="second.jpg")
+    codes = {
+        address: fake.get(address, headers={"If-None-Match": tag}).status_code
+        for address, tag in tags.items()
+    }
+    assert codes == {named: 200, plain: 304}
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_that_name_photo_have_posted_name(fake: FlaskClient, name: str) -> None:
     image_hash = posted(fake, file_name='my <photo> & "more".jpg')
