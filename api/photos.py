@@ -18,11 +18,12 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from api import schema
 from api.errors import ApiError, to_api_error, unknown_photo
 from api.keys import current_owner
+from api.listing import asked_page, listed
 from api.openapi import ApiBlueprint
 from api.rate_limits import count_photo
 from api.request_files import Posted, is_form, posted_files, posted_photo
 from api.request_json import check_texts, posted_object
-from api.results import ResultForm, asked_form, ended_result, result_answer
+from api.results import ResultForm, asked_form, ended_result, named_form, result_answer
 from api.schema import ImagePath
 from api.service import service
 from api.status import status_json, wait_seconds, waiters
@@ -37,19 +38,25 @@ _UPLOAD_ERRORS = schema.errors(400, 403, 404, 413, 415, 500, 503, 507)
 
 
 @blueprint.get(
-    "/", summary="List the photos that are Ready", responses={200: schema.HASHES, 302: None}
+    "/",
+    summary="List the photos that are Ready",
+    responses={200: schema.Listing, 302: None, **schema.errors(400, 404)},
+    openapi_extensions=schema.PAGE_QUERY,
 )
 def list_ready() -> WerkzeugResponse:
-    """Return the hashes of all photos whose results can be fetched.
+    """Return the hashes of all photos whose results can be fetched, in the order of acceptance.
 
-    A browser, which prefers HTML to JSON, is redirected to the page `/ui` instead.
+    With `limit` or `after` the answer is one page of them, with `details` also the time, type, size
+    and file names of each. A browser, which prefers HTML to JSON, is redirected to the page `/ui`.
     """
     accept = request.accept_mimetypes
     answer: WerkzeugResponse
     if accept.quality("text/html") > accept.quality("application/json"):
         answer = redirect("ui")  # relative, so that a proxy may add a path prefix
     else:
-        answer = jsonify(service().engine.ready(current_owner()))
+        asked = asked_page()
+        ready = service().engine.ready
+        answer = jsonify(ready(current_owner()) if asked is None else listed(asked))
     answer.vary.add("Accept")
     return answer
 
@@ -108,7 +115,8 @@ def _wait_for_result(image_hash: str, asked: _Wait) -> Response:
         answer.status_code = 202
         answer.headers["Location"] = f"{image_hash}/status"
         return answer
-    answer = result_answer(image_hash, ended_result(status), asked.form)
+    form = named_form(image_hash, asked.form)
+    answer = result_answer(image_hash, ended_result(status), form)
     answer.headers["Content-Location"] = f"{image_hash}/segments"
     return answer
 

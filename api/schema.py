@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
+from api.errors import HASH
 from exports import FORMATS
 from jobs.store import State
 from options import OF_MASKS, OF_OVERLAYS, OPTION_SPECS
@@ -18,6 +19,7 @@ Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None
 
 QUERY = "x-query"  # extension of an operation: its query parameters
 LONGEST_WAIT = 30.0  # seconds that one status request may wait
+LISTED, MOST_LISTED = 100, 1000  # photos on a page: by default, and at most
 
 
 class ImagePath(BaseModel):
@@ -68,6 +70,38 @@ class BatchAnswer(BaseModel):
     """One entry for each image of a batch, in the same order."""
 
     photos: list[Accepted | Refused]
+
+
+class ListedType(BaseModel):
+    """The body type of the car in a list."""
+
+    name: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class ListedPhoto(BaseModel):
+    """A photo that is Ready, in a list."""
+
+    image_hash: str
+    time: str = Field(description="time at which it became Ready, ISO 8601 in UTC")
+    type: ListedType | None = Field(description="as in the result")
+    parts: int = Field(description="number of parts that the result has by default")
+    width: int = Field(description="as in the result")
+    height: int
+    file_names: list[str] = Field(
+        description="names under which the photo was posted, newest first, at most 10"
+    )
+
+
+class PhotoList(BaseModel):
+    """A page of the photos that are Ready."""
+
+    photos: list[ListedPhoto]
+    next: str | None = Field(description="send it as after to get the next page; null on the last")
+
+
+class Listing(RootModel[list[str] | PhotoList]):
+    """The hashes of photos that are Ready; with details a page of the photos."""
 
 
 class Status(BaseModel):
@@ -239,6 +273,23 @@ UPLOAD_QUERY = _query(
         for parameter in (_FORMAT, *_options(OPTION_SPECS))
     ),
 )
+PAGE_QUERY = _query(
+    _query_parameter(
+        "limit",
+        "most photos on the page; without any of these parameters all are returned",
+        {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": LISTED},
+    ),
+    _query_parameter(
+        "after",
+        "hash of the last photo of the page before",
+        {"type": "string", "pattern": f"^{HASH.pattern}$"},
+    ),
+    _query_parameter(
+        "details",
+        "true to get more of each photo than its hash",
+        {"type": "boolean", "default": False},
+    ),
+)
 MASK_QUERY = _query(*_options(OF_MASKS))
 OVERLAY_QUERY = _query(*_options(OF_OVERLAYS))
 
@@ -298,10 +349,6 @@ def statuses_body(most: int) -> dict[str, Any]:
 
 
 # Answers without a model.
-HASHES: dict[str, Any] = {
-    "description": "OK",
-    "content": {"application/json": {"schema": {"type": "array", "items": {"type": "string"}}}},
-}
 EVENTS: dict[str, Any] = {
     "description": "OK",
     # no type: tools disagree whether the schema is of the stream or of each event

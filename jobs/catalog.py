@@ -1,4 +1,4 @@
-"""Define what is kept about each photo for its owners: the names of its files.
+"""Define what is kept about each photo for its owners: the names of its files, and a summary.
 
 `jobs.sqlite_catalog.SqliteCatalog` and `jobs.cluster.catalog.RedisCatalog` keep it with the photos,
 and delete it with them.
@@ -6,15 +6,80 @@ and delete it with them.
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from photo_result import Result
 
 MOST_NAMES = 10  # names of one photo per owner; the oldest ones beyond it are forgotten
 LONGEST_NAME = 255  # characters, as in most file systems
 
 _LONGEST_PATH = 4096  # characters of a path that are looked at
 _LONGEST_ENDING = 16  # characters of an ending that stays when a name is shortened
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of a result that a list of photos shows.
+
+    Attributes:
+        width, height: size of the upright photo in pixels.
+        parts: number of parts that are delivered by default.
+        type: name of the body type; None if the result has none.
+        confidence: of the type, 0..1; None if there is no type.
+    """
+
+    width: int
+    height: int
+    parts: int
+    type: str | None
+    confidence: float | None
+
+    @classmethod
+    def of(cls, result: Result) -> Summary:
+        """Return the summary of a result."""
+        return cls(
+            width=result.width,
+            height=result.height,
+            parts=len(result.sure_parts()),
+            type=None if result.type is None else result.type.name,
+            confidence=None if result.type is None else round(result.type.confidence, 4),
+        )
+
+    def pack(self) -> str:
+        """Serialise the summary to text for `unpack`."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def unpack(cls, text: str | bytes) -> Summary:
+        """Return the summary that `pack` serialised."""
+        return cls(**json.loads(text))
+
+
+class PhotoEntry(NamedTuple):
+    """A photo that is Ready, in a list.
+
+    Attributes:
+        digest: its hash.
+        ended: Unix time at which it became Ready.
+        summary: of its result.
+        file_names: names under which the owner posted it, newest first.
+    """
+
+    digest: str
+    ended: float
+    summary: Summary
+    file_names: list[str]
+
+
+class PhotoPage(NamedTuple):
+    """Some photos of a list, and the hash after which the next page starts; None on the last."""
+
+    entries: list[PhotoEntry]
+    next: str | None
 
 
 class Catalog(Protocol):
@@ -27,6 +92,21 @@ class Catalog(Protocol):
 
     def file_names(self, digest: str, owner: str = "") -> list[str]:
         """Return the names under which an owner posted a photo, newest first."""
+        ...
+
+    def page(self, limit: int, after: str | None = None, owner: str = "") -> PhotoPage | None:
+        """Return some of the photos that are Ready, in the order of `jobs.engine.Engine.ready`.
+
+        No result is read, except once for each photo that an earlier release processed.
+
+        Args:
+            limit: most photos to return.
+            after: hash of the photo after which they start; None for the first photos.
+            owner: return only the photos of this owner; "" for all photos.
+
+        Returns:
+            The page; None if this owner does not know the photo `after`.
+        """
         ...
 
 

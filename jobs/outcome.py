@@ -6,13 +6,23 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
+from jobs.catalog import Summary
 from jobs.job import Outcome
 from jobs.messages import OUT_OF_MEMORY, UNEXPECTED
+from jobs.store import StoredOutcome
 from photo_result import Result
 from pipeline import ModelsNotLoadedError
 from segment_interface import ImageError
 
 log = logging.getLogger("carseg.jobs")
+
+
+def to_store(message: str, result: Result | None) -> StoredOutcome:
+    """Return the outcome to store for a photo: Ready if it has a result, else Error."""
+    if result is None:
+        return StoredOutcome("Error", message)
+    summary = Summary.of(result).pack()
+    return StoredOutcome("Ready", message, result.pack(), result.model_version, summary)
 
 
 class CancelledError(Exception):

@@ -10,8 +10,8 @@ from jobs.folders import Masks, Uploads
 from jobs.job import Job, Outcome, log_job
 from jobs.job_table import JobTable
 from jobs.messages import TIMED_OUT
-from jobs.outcome import CancelledError, run_guarded
-from jobs.store import Store, StoredOutcome, StoreError
+from jobs.outcome import CancelledError, run_guarded, to_store
+from jobs.store import Store, StoreError
 from photo_result import Result, Stage
 from pipeline import Analyser
 from segment_interface import Photo, decode_photo
@@ -118,12 +118,8 @@ class JobRunner:
 
     def _save(self, job: Job, message: str, result: Result | None) -> bool:
         """Store the outcome of a job; return False if the store fails."""
-        if result is None:
-            outcome = StoredOutcome("Error", message)
-        else:
-            outcome = StoredOutcome("Ready", message, result.pack(), result.model_version)
         try:
-            self._store.finish(job.number, outcome)
+            self._store.finish(job.number, to_store(message, result))
         except StoreError:
             log.exception("The result of job %s could not be stored; it is tried again", job.digest)
             return False

@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.messages import CLOSING, DISK_FULL, STORE_FAILED
 from jobs.store import StoreError
 
-_VERSION = 3
+_VERSION = 4
 _NOTES = """
 CREATE TABLE notes (
     owner TEXT NOT NULL,
@@ -33,6 +33,7 @@ CREATE TABLE photos (
     state TEXT CHECK (state IN ('Ready', 'Error')),  -- NULL until it has ended
     ended REAL,
     message TEXT,
+    summary TEXT,  -- JSON; NULL without a result, and for results of earlier releases
     result BLOB,
     model_version TEXT NOT NULL DEFAULT ''
 );
@@ -49,6 +50,7 @@ CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), time REAL NOT NULL);
 _MIGRATIONS = {
     1: "ALTER TABLE photos ADD COLUMN model_version TEXT NOT NULL DEFAULT '';",
     2: _NOTES,
+    3: "ALTER TABLE photos ADD COLUMN summary TEXT;",
 }
 
 

@@ -81,13 +81,14 @@ class SqliteStore:
         with self._file.transaction() as db:
             changed = db.execute(
                 "UPDATE photos SET state = ?, ended = ?, message = ?, result = ?, "
-                "model_version = ? WHERE number = ?",
+                "model_version = ?, summary = ? WHERE number = ?",
                 (
                     outcome.state,
                     time.time(),
                     outcome.message,
                     outcome.result,
                     outcome.model_version,
+                    outcome.summary or None,
                     number,
                 ),
             )

@@ -38,12 +38,15 @@ class StoredOutcome:
         result: packed result; None for an Error, and from methods that do not load results.
         model_version: version of the models that made the result. It is "" for an Error, and for
             results of releases that did not store a version.
+        summary: packed `jobs.catalog.Summary` of the result; "" for an Error, and from methods
+            that load outcomes.
     """
 
     state: FinalState
     message: str
     result: bytes | None = field(default=None, repr=False)
     model_version: str = ""
+    summary: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,46 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
+from jobs.catalog import PhotoEntry, PhotoPage, Summary
 from jobs.cluster.redis_client import KEY_PREFIX, RedisClient
+from jobs.store import StoreError
+from photo_result import Result
+
+# limit, hash to start after ('' for none), owner ('' for all)
+# -> for each photo that is Ready: digest, number, time of its end, summary, file names; the last
+# two may be nil. Nil if the hash to start after is unknown to the owner.
+_PAGE = """
+local limit, after, owner = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local low, found = '-inf', {}
+if after ~= '' then
+  low = call('HGET', P .. 'photo:' .. after, 'number')
+  local owners = P .. 'owners:' .. after
+  if not low or owner ~= '' and call('SISMEMBER', owners, owner) == 0 then return false end
+  low = '(' .. low
+end
+while #found < limit do
+  local some = call('ZRANGEBYSCORE', P .. 'ready', low, '+inf', 'LIMIT', 0, 500)
+  if #some == 0 then return found end
+  local owned = owner ~= '' and call('SMISMEMBER', P .. 'owned:' .. owner, unpack(some))
+  for i, digest in ipairs(some) do
+    if #found < limit and (not owned or owned[i] == 1) then
+      local number, summary = unpack(call('HMGET', P .. 'photo:' .. digest, 'number', 'summary'))
+      table.insert(found, {digest, number, call('ZSCORE', P .. 'ended', digest), summary,
+                           call('HGET', P .. 'names:' .. digest, owner)})
+    end
+  end
+  low = '(' .. call('ZSCORE', P .. 'ready', some[#some])
+end
+return found
+"""
+
+# digest, number, summary
+_SUMMARISE = """
+local photo = P .. 'photo:' .. ARGV[1]
+if call('HGET', photo, 'number') == ARGV[2] then call('HSET', photo, 'summary', ARGV[3]) end
+"""
 
 
 class RedisCatalog:
@@ -22,3 +60,26 @@ class RedisCatalog:
         found = self._redis.call(lambda redis: redis.hget(f"{KEY_PREFIX}names:{digest}", owner))
         names: list[str] = json.loads(found or "[]")  # type: ignore[arg-type]
         return names
+
+    def page(self, limit: int, after: str | None = None, owner: str = "") -> PhotoPage | None:
+        """See `Catalog.page`."""
+        rows = self._redis.run_script(_PAGE, limit + 1, after or "", owner)
+        if rows is None:
+            return None
+        entries = []
+        for name, number, ended, text, names in rows[:limit]:
+            digest = name.decode()
+            summary = self._summarise(digest, number) if text is None else Summary.unpack(text)
+            if summary is not None:
+                entries.append(PhotoEntry(digest, float(ended), summary, json.loads(names or "[]")))
+        return PhotoPage(entries, rows[limit - 1][0].decode() if len(rows) > limit else None)
+
+    def _summarise(self, digest: str, number: bytes) -> Summary | None:
+        """Store the summary of a result that has none, and return it; None if it is deleted."""
+        packed = self._redis.call(lambda redis: redis.get(f"{KEY_PREFIX}result:{digest}"))
+        if packed is None:
+            return None
+        summary = Summary.of(Result.unpack(packed))  # type: ignore[arg-type]
+        with suppress(StoreError):  # else it is made again
+            self._redis.run_script(_SUMMARISE, digest, number, summary.pack())
+        return summary

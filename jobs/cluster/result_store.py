@@ -45,8 +45,8 @@ class RedisResultStore:
         """
         pairs = [value for pair in counts.items() for value in pair]
         fields = (outcome.state, outcome.message, outcome.result or b"")
-        keep, version = self._keep_seconds, outcome.model_version
-        return bool(self._redis.run_script(scripts.FINISH, number, *fields, keep, version, *pairs))
+        about = (self._keep_seconds, outcome.model_version, outcome.summary)
+        return bool(self._redis.run_script(scripts.FINISH, number, *fields, *about, *pairs))
 
     def load(self, digest: str) -> StoredOutcome | None:
         """Return the outcome of a photo; None if it is unknown or has not ended."""

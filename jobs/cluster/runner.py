@@ -13,7 +13,7 @@ from jobs.cluster.result_store import RedisResultStore
 from jobs.counts import counted
 from jobs.job import Job, JobReport, Outcome, log_job
 from jobs.messages import LOST, STOPPED_TWICE, TIMED_OUT
-from jobs.outcome import CancelledError, run_guarded
+from jobs.outcome import CancelledError, run_guarded, to_store
 from jobs.store import StoredOutcome, StoreError
 from photo_result import Result, Stage
 from pipeline import Analyser
@@ -97,10 +97,7 @@ class RedisJobRunner:
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> None:
         """Store an outcome. Retry while Redis is away; the task's time limit ends the retries."""
-        if result is None:
-            stored = StoredOutcome("Error", message)
-        else:
-            stored = StoredOutcome("Ready", message, result.pack(), result.model_version)
+        stored = to_store(message, result)
         while True:
             report = job.report(outcome, message)
             try:

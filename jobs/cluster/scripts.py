@@ -6,7 +6,8 @@ Keys, all of them with the prefix `carseg:`:
     photo:<hash>         hash: number, state, message, attempts, accepted; while it is processed
                          also started, claim, stage; once it has ended also version, the version
                          of the models that made the result (missing in results from before
-                         versions existed)
+                         versions existed); once it is Ready also summary, as JSON (missing in
+                         results from before summaries existed)
     upload:<hash>        the file, until the photo has ended
     result:<hash>        the packed result, once the photo is Ready
     owners:<hash>        set: the owners of a photo
@@ -122,7 +123,7 @@ local function count(name, by)
   call('HINCRBYFLOAT', P .. 'counts', name, by)
 end
 
-local function finish(digest, state, message, result, seconds, version)
+local function finish(digest, state, message, result, seconds, version, summary)
   local photo = P .. 'photo:' .. digest
   call('DEL', P .. 'upload:' .. digest)
   for _, set in ipairs({'unfinished', 'waiting', 'running'}) do
@@ -130,6 +131,7 @@ local function finish(digest, state, message, result, seconds, version)
   end
   call('HDEL', photo, 'started', 'claim', 'stage')
   call('HSET', photo, 'state', state, 'message', message, 'version', version or '')
+  if summary and summary ~= '' then call('HSET', photo, 'summary', summary) end
   call('ZADD', P .. 'ended', exact(now()), digest)
   if result ~= '' then
     call('SET', P .. 'result:' .. digest, result, 'EX', seconds)
@@ -182,14 +184,14 @@ add_name(digest, owner, ARGV[7], ARGV[8])
 return {'taken', number}
 """
 
-# number, state, message, result, seconds to keep it, model version, [name, by]...
+# number, state, message, result, seconds to keep it, model version, summary, [name, by]...
 # -> 1 if the outcome is stored, 0 if the job has ended or was replaced before
 FINISH = """
 begin()
 local digest = unfinished(ARGV[1])
 if not digest then return 0 end
-finish(digest, ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
-for i = 7, #ARGV, 2 do
+finish(digest, ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
+for i = 8, #ARGV, 2 do
   if ARGV[i] == 'mean' then
     local mean = tonumber(call('HGET', P .. 'counts', 'mean') or ARGV[i + 1])
     call('HSET', P .. 'counts', 'mean', mean + 0.1 * (ARGV[i + 1] - mean))

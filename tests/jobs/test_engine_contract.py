@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from api import photos
 from api.openapi import OpenApiApp
 from api.service import register_service
 from jobs import thread_engine
-from jobs.catalog import MOST_NAMES
+from jobs.catalog import MOST_NAMES, Summary
 from jobs.cluster import engine as redis_engine
 from jobs.cluster.engine import open_redis_engine
 from jobs.engine import ClosingError, Engine, PhotoStatus, QueueFullError
@@ -491,6 +492,39 @@ def test_file_names_are_kept_for_each_owner(bench: Bench) -> None:
     bench.post(31, "ann")
     assert catalog.file_names(digest, "ann") == []
     bench.until(digest)
+
+
+def test_pages_have_summaries(bench: Bench) -> None:
+    digests = [bench.post(width, "ann", f"{width}.jpg") for width in (32, 30, 31)]
+    bench.post(30, "bob", "bob.jpg")
+    for digest in digests:
+        bench.until(digest)
+    page = bench.engine.catalog.page(2, None, "ann")
+    assert page is not None
+    assert [entry.digest for entry in page.entries] == digests[:2]
+    assert [entry.file_names for entry in page.entries] == [["32.jpg"], ["30.jpg"]]
+    assert page.next == digests[1]
+    for entry, width in zip(page.entries, (32, 30), strict=True):
+        result = bench.find(entry.digest).result
+        assert result is not None
+        assert entry.summary == Summary.of(result)
+        assert (entry.summary.width, entry.summary.height, entry.summary.parts) == (width, 20, 1)
+        assert abs(time.time() - entry.ended) < 600
+    assert page.entries[0].ended < page.entries[1].ended
+    rest = bench.engine.catalog.page(2, page.next, "ann")
+    assert rest is not None
+    assert ([entry.digest for entry in rest.entries], rest.next) == (digests[2:], None)
+    of_bob = bench.engine.catalog.page(1000, None, "bob")
+    assert of_bob is not None
+    assert [entry.file_names for entry in of_bob.entries] == [["bob.jpg"]]
+    assert bench.engine.catalog.page(2, digests[0], "bob") is None
+    assert bench.engine.catalog.page(2, "0" * 64) is None
+    bench.engine.forget(digests[0])
+    bench.post(33, "ann")  # is not Ready, or comes last
+    first = bench.engine.catalog.page(1)
+    assert first is not None
+    assert ([entry.digest for entry in first.entries], first.next) == (digests[1:2], digests[1])
+    assert bench.engine.catalog.page(1, digests[0]) is None
 
 
 def test_photo_timeout_frees_worker(bench: Bench) -> None:

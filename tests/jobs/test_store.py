@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from car_classification import CarType
-from jobs.catalog import MOST_NAMES
+from jobs.catalog import MOST_NAMES, Summary
 from jobs.sqlite_store import SqliteStore
 from jobs.store import PendingJob, Store, StoredOutcome, StoreError
 from photo_result import Analysis, Result
@@ -31,6 +31,8 @@ from vision.labels import label_of
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 READY = StoredOutcome("Ready", "1 part was found.", b"packed", "1a2b")
+SUMMARY = Summary(width=4, height=3, parts=2, type="van", confidence=0.5)
+LISTED = replace(READY, summary=SUMMARY.pack())
 ERROR = StoredOutcome("Error", "broken")
 
 
@@ -172,6 +174,49 @@ def test_only_newest_file_names_are_kept(store: Store) -> None:
     assert store.catalog.file_names(A) == names[: -MOST_NAMES - 1 : -1]
 
 
+def hashes(store: Store, limit: int, after: str | None = None, owner: str = "") -> list[str]:
+    """Return the hashes of a page."""
+    page = store.catalog.page(limit, after, owner)
+    assert page is not None
+    return [entry.digest for entry in page.entries]
+
+
+def test_pages(store: Store) -> None:
+    digests = [f"{number:064x}" for number in range(9, 0, -1)]
+    started = time.time()
+    for number, digest in enumerate(digests):
+        ended = ERROR if number == 4 else LISTED
+        store.finish(store.add(digest, "ab"[number % 2], f"{number}.jpg"), ended)
+    store.add(A, "a")
+    ready = digests[:4] + digests[5:]
+    assert hashes(store, 100) == ready == store.ready()
+    for size in range(1, 10):
+        found: list[str] = []
+        after = None
+        while page := store.catalog.page(size, after):
+            found += [entry.digest for entry in page.entries]
+            assert len(page.entries) == size or page.next is None
+            if (after := page.next) is None:
+                break
+        assert found == ready
+    of_a = [digest for digest in digests[::2] if digest != digests[4]]
+    assert hashes(store, 100, owner="a") == of_a == store.ready("a")
+    assert hashes(store, 1, of_a[0], "a") == of_a[1:2]
+    assert hashes(store, 9, digests[4]) == digests[5:]  # after one that is not Ready
+    assert hashes(store, 9, ready[-1]) == hashes(store, 9, owner="c") == []
+    for after, owner in (("d" * 64, ""), (of_a[0], "b"), (of_a[0], "c")):
+        assert store.catalog.page(9, after, owner) is None
+    page = store.catalog.page(2, of_a[0], "a")
+    assert page is not None
+    assert page.next == of_a[2]
+    entry = page.entries[0]
+    assert (entry.digest, entry.summary, entry.file_names) == (of_a[1], SUMMARY, ["2.jpg"])
+    assert started - 1 <= entry.ended <= time.time() + 1
+    every = store.catalog.page(1)
+    assert every is not None
+    assert every.entries[0].file_names == []  # they are those of another owner
+
+
 def test_old_and_surplus_photos_expire(store: Store) -> None:
     for digest in (C, A, B):
         store.finish(store.add(digest, "ann"), READY)
@@ -199,6 +244,27 @@ def test_threads_share_store(store: Store) -> None:
     assert len(store.ready()) == 120
     assert len(store.ready("x")) == 30
     assert store.load("y7") == StoredOutcome("Ready", "y", b"y")
+
+
+def test_summary_of_earlier_release_is_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    store = SqliteStore(path)
+    labels = np.full((3, 4), label_of("hood"), np.uint8)
+    analysis = Analysis(None, labels, {"hood": 0.9}, label_map_to_outlines(labels))
+    old = replace(READY, result=Result.of(analysis, "1a2b").pack())
+    store.finish(store.add(A, ""), old)
+    store.finish(store.add(B, ""), LISTED)
+    expected = Summary(width=4, height=3, parts=1, type=None, confidence=None)
+    for _ in range(2):
+        page = store.catalog.page(10)
+        assert page is not None
+        assert [entry.summary for entry in page.entries] == [expected, SUMMARY]
+    assert store.load(A) == old
+    store.close()
+    with sqlite3.connect(path) as db:
+        rows = db.execute("SELECT summary FROM photos ORDER BY number").fetchall()
+    db.close()
+    assert [Summary.unpack(text) for (text,) in rows] == [expected, SUMMARY]
 
 
 # --- the file
@@ -298,13 +364,24 @@ CREATE TABLE owners (
 CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), time REAL NOT NULL);
 PRAGMA user_version = 1;
 """
-SECOND_VERSION = """
-ALTER TABLE photos ADD COLUMN model_version TEXT NOT NULL DEFAULT '';
-PRAGMA user_version = 2;
-"""
+LATER_VERSIONS = (
+    """
+    ALTER TABLE photos ADD COLUMN model_version TEXT NOT NULL DEFAULT '';
+    PRAGMA user_version = 2;
+    """,
+    """
+    CREATE TABLE notes (
+        owner TEXT NOT NULL,
+        digest TEXT NOT NULL REFERENCES photos (digest) ON DELETE CASCADE,
+        names TEXT NOT NULL DEFAULT '[]',
+        PRIMARY KEY (digest, owner)
+    ) WITHOUT ROWID;
+    PRAGMA user_version = 3;
+    """,
+)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_file_of_earlier_version_is_migrated(tmp_path: Path, version: int) -> None:
     path = tmp_path / "results.sqlite"
     with sqlite3.connect(path) as db:
@@ -320,9 +397,9 @@ def test_file_of_earlier_version_is_migrated(tmp_path: Path, version: int) -> No
         )
         db.executemany("INSERT INTO owners VALUES (?, ?)", [("ann", A), ("bob", A), ("ann", C)])
     db.close()
-    if version == 2:
+    for changes in LATER_VERSIONS[: version - 1]:
         with sqlite3.connect(path) as db:
-            db.executescript(SECOND_VERSION)
+            db.executescript(changes)
         db.close()
     store = SqliteStore(path)
     old = StoredOutcome("Ready", "1 part was found.", b"packed")

@@ -231,6 +231,13 @@ def test_results_before_name_change(settings: Settings, pipeline: Pipeline, samp
         assert result["model_version"] == "1"
         assert list(result["segments"]) == ["hood", lid, "wheel"]
         assert client.get(f"/{digest}/masks/{lid}.png").status_code == 200
+    listed = client.get("/?details=true").get_json()
+    assert [entry["image_hash"] for entry in listed["photos"]] == [other, HASH]
+    assert [entry["type"]["name"] for entry in listed["photos"]] == ["sedan", "suv"]
+    for entry in listed["photos"]:
+        assert (entry["parts"], entry["width"], entry["height"]) == (3, 80, 60)
+        assert entry["file_names"] == []
+    assert client.get("/?details=true").get_json() == listed
     assert post(client, sample) == other
     wait(client, other)
     result = client.get(f"/{other}/segments").get_json()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from jobs.catalog import Summary
 from jobs.cluster.queue import RedisQueue
 from jobs.cluster.redis_client import RedisClient
 from jobs.cluster.result_store import RedisResultStore
 from jobs.messages import REDIS_FULL
 from jobs.store import StoredOutcome, StoreError
+from photo_result import Analysis, Result
 from tests.support.redis_cluster import RedisServer
 
 READY = StoredOutcome("Ready", "1 part was found.", b"packed", "1a2b")
@@ -77,6 +81,42 @@ def test_ready_photos_are_listed_in_order_of_acceptance(results: Results) -> Non
         results.store.finish(numbers[name], ERROR if name == "a" else READY, {})
     assert results.store.ready() == results.store.ready("x") == ["b", "c"]
     assert results.store.ready("y") == results.store.ready("z") == []
+
+
+def test_pages_of_many_photos(results: Results) -> None:
+    summary = Summary(width=4, height=3, parts=2, type="van", confidence=0.5)
+    digests = [f"{number:04}" for number in range(1300, 0, -1)]
+    for digest in digests:
+        number = results.accept(digest, "rare" if digest.endswith("77") else "many")
+        results.store.finish(number, replace(READY, summary=summary.pack()), {})
+    rare = [digest for digest in digests if digest.endswith("77")]
+    for owner, expected in (("", digests), ("rare", rare)):
+        found: list[str] = []
+        after = None
+        while page := results.store.catalog.page(600, after, owner):
+            found += [entry.digest for entry in page.entries]
+            assert {entry.summary for entry in page.entries} == {summary}
+            if (after := page.next) is None:
+                break
+        assert found == expected
+
+
+def test_summary_of_earlier_release_is_made_once(
+    results: Results, empty_redis: RedisServer
+) -> None:
+    packed = Result.of(Analysis(None, np.zeros((3, 4), np.uint8), {}, {}), "1a2b").pack()
+    results.store.finish(results.accept("a"), replace(READY, result=packed), {})
+    results.store.finish(results.accept("b"), replace(READY, result=packed), {})
+    summary = Summary(width=4, height=3, parts=0, type=None, confidence=None)
+    for _ in range(2):
+        page = results.store.catalog.page(1)
+        assert page is not None
+        assert [entry.summary for entry in page.entries] == [summary]
+        empty_redis.client.delete("carseg:result:a")  # it is not read again
+    empty_redis.client.delete("carseg:result:b")
+    page = results.store.catalog.page(2)
+    assert page is not None
+    assert [entry.digest for entry in page.entries] == ["a"]
 
 
 def test_old_and_surplus_photos_expire(results: Results) -> None:

@@ -1,0 +1,86 @@
+"""Pages of the photos that are Ready."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from flask import request
+
+from api.errors import HASH, ApiError, unknown_photo
+from api.keys import current_owner
+from api.schema import LISTED, MOST_LISTED
+from api.service import service
+from jobs.catalog import PhotoEntry
+
+_DIGITS = re.compile(r"[0-9]{1,4}")
+_SWITCH = {"true": True, "1": True, "false": False, "0": False}
+
+
+class AskedPage(NamedTuple):
+    """The page that a client asks for.
+
+    Attributes:
+        limit: most photos on it.
+        after: hash of the photo after which it starts; None for the first page.
+        details: true for more of each photo than its hash.
+    """
+
+    limit: int = LISTED
+    after: str | None = None
+    details: bool = False
+
+
+def asked_page() -> AskedPage | None:
+    """Return the page in the query; None if all photos are asked for. Raises ApiError."""
+    given = {name: _only(name) for name in AskedPage._fields if name in request.args}
+    if not given:
+        return None
+    limit = given.get("limit", str(LISTED))
+    if not (_DIGITS.fullmatch(limit) and 1 <= int(limit) <= MOST_LISTED):
+        raise ApiError(400, f"limit must be a whole number from 1 to {MOST_LISTED}.")
+    after = given.get("after")
+    if after is not None and not HASH.fullmatch(after):
+        raise ApiError(400, "after must be the hash of a photo.")
+    details = _SWITCH.get(given.get("details", "0").lower())
+    if details is None:
+        raise ApiError(400, "details must be true or false.")
+    return AskedPage(int(limit), after, details)
+
+
+def listed(asked: AskedPage) -> list[str] | dict[str, Any]:
+    """Return a page as JSON, in the shape of `api.schema.Listing`.
+
+    Raises:
+        ApiError: the client does not know the photo after which the page starts.
+    """
+    page = service().engine.catalog.page(asked.limit, asked.after, current_owner())
+    if page is None:
+        raise unknown_photo()
+    if not asked.details:
+        return [entry.digest for entry in page.entries]
+    return {"photos": [_to_json(entry) for entry in page.entries], "next": page.next}
+
+
+def _to_json(entry: PhotoEntry) -> dict[str, Any]:
+    summary = entry.summary
+    time = datetime.fromtimestamp(entry.ended, UTC).isoformat(timespec="milliseconds")
+    car_type = {"name": summary.type, "confidence": summary.confidence}
+    return {
+        "image_hash": entry.digest,
+        "time": time.replace("+00:00", "Z"),
+        "type": None if summary.type is None else car_type,
+        "parts": summary.parts,
+        "width": summary.width,
+        "height": summary.height,
+        "file_names": entry.file_names,
+    }
+
+
+def _only(name: str) -> str:
+    """Return the value of a parameter. Raises ApiError if there are several."""
+    value, *more = request.args.getlist(name)
+    if more:
+        raise ApiError(400, f"{name} is given more than once.")
+    return value
