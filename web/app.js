@@ -136,7 +136,7 @@ async function start(limits) {
     if (alone && !HASH.test(location.hash)) go(item.hash);
   });
   batchMenu(byId("batch-menu"), limits, () => uploads.ready);
-  batchMenu(byId("chosen-menu"), limits, () => gallery.chosenInOrder);
+  batchMenu(byId("chosen-menu"), limits, () => gallery.chosenInOrder, "result.take");
   await translate(document.documentElement.lang, limits); // the menus, too
   listenPager();
   listenKept(() => (gallery.update(), drawKept()));

@@ -6,8 +6,9 @@ import { t } from "./texts.js";
 /**
  * Fill a <details> with the menu.
  * @param hashes gives the hashes of the results to save
+ * @param label the key of its text
  */
-export function batchMenu(node, config, hashes) {
+export function batchMenu(node, config, hashes, label = "batch.download") {
   const words = el("output", { class: "quiet" });
   const items = ["csv", "coco", "yolo", "photos"].map((kind) => {
     const button = el("button", { class: "file", "data-t": `batch.${kind}` });
@@ -15,7 +16,7 @@ export function batchMenu(node, config, hashes) {
     return el("li", {}, button);
   });
   const list = el("ul", { class: "menu-list" }, ...items);
-  node.append(el("summary", { class: "button", "data-t": "batch.download" }), list, words);
+  node.append(el("summary", { class: "button", "data-t": label }), list, words);
   const closeIt = (event) => {
     if (event.key !== "Escape" || !node.open) return;
     node.open = false;
