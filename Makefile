@@ -13,6 +13,7 @@
 # make evaluate    measures models/ on the validation photos of DATA=folder, into runs/report/
 # make bench       measures the speed, beside bare networks (benchmarks/README.md)
 # make readers     reads exports with the programs that they are made for (in .venv/readers, 2 GB)
+# make client      builds the Python and JavaScript clients as packages, into dist/
 # make screenshot  takes the picture of the page in docs/clients.md
 # make clean       removes .venv and the caches
 # make help        prints these lines
@@ -22,8 +23,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IMAGE  ?= sample/car.png
 
-.PHONY: run install demo worker dev test lint audit lock train evaluate bench readers screenshot \
-	clean help
+.PHONY: run install demo worker dev test lint audit lock train evaluate bench readers client \
+	screenshot clean help
 .DEFAULT_GOAL := run
 
 # The service needs no torch on a CPU, and most of the disk would be torch's. SLIM=yes, which once
@@ -136,6 +137,10 @@ readers: install $(READERS)/.installed
 
 demo: install
 	@$(BIN)/python -m sample.demo $(IMAGE) $(ARGS)
+
+# Nothing is published: uv publish dist/*.whl dist/*.tar.gz and npm publish dist/*.tgz would do it.
+client: dev
+	$(BIN)/python packages/build.py dist
 
 screenshot: dev
 	$(BIN)/python -m tests.page.screenshot

@@ -102,13 +102,15 @@ def test_javascript(server: Server) -> None:
 
 def test_command_line(tmp_path: Path) -> None:
     (block,) = [block for block in blocks("docs/command-line.md", "bash") if "segment.py" in block]
-    one, many = block.replace(".venv/bin/python", sys.executable).splitlines()
+    one, *many = block.replace(".venv/bin/python", sys.executable).splitlines()
     run("bash", "-c", one.replace("car.svg", str(tmp_path / "car.svg")))
     assert (tmp_path / "car.svg").read_bytes().startswith(b"<svg")
     (tmp_path / "photos").mkdir()
     shutil.copy(SAMPLE, tmp_path / "photos")
-    run("bash", "-c", re.sub(r"\b(photos|results)/", rf"{tmp_path}/\1/", many))
+    for line in many:
+        run("bash", "-c", re.sub(r"\b(photos|results|drawn)/", rf"{tmp_path}/\1/", line))
     assert (tmp_path / "results" / "coco.json").is_file()
+    assert (tmp_path / "drawn" / "car.jpg").is_file()
 
 
 def test_json() -> None:

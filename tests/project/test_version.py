@@ -1,12 +1,19 @@
-"""The version has the same value in its two places."""
+"""The version has the same value everywhere."""
 
 from __future__ import annotations
 
+import json
 import tomllib
 
 from settings import REPOSITORY, VERSION
 
 
 def test_project_version() -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["version"] == VERSION
+    for folder in (REPOSITORY, REPOSITORY / "packages" / "python"):
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert project["version"] == VERSION
+
+
+def test_version_of_javascript_client() -> None:
+    path = REPOSITORY / "packages" / "javascript" / "package.json"
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == VERSION
