@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -41,6 +42,7 @@ Point = tuple[float, float]
 Photo = str | Path | bytes
 
 _FIRST_POLL, _LAST_POLL = 0.1, 2.0  # seconds between two requests for a status
+_LONGEST_WAIT = 10  # seconds in which one request waits for the result
 _LONGEST_PAUSE = 60  # seconds before a retry, even if the service asks for more
 _BATCH_PHOTOS, _BATCH_BYTES = 32, 16 * 1024 * 1024  # limits of one POST /batch
 _AT_ONCE = 100  # photos in the service concurrently; half of its default queue
@@ -237,9 +239,32 @@ class CarSeg:
             TimeoutError: the photo was not ready in time.
             OSError: the file can't be read.
         """
-        image_hash = self.submit(photo)
-        self.wait(image_hash, timeout=timeout)
+        start = time.monotonic()
+        answer = self._post_and_wait(photo, options, timeout)
+        if "parts" in answer:
+            return Result.from_json(answer)
+        image_hash = answer["image_hash"]  # it takes longer, or the service is an older one
+        self._poll(image_hash, timeout, start)
         return self.result(image_hash, options)
+
+    def _post_and_wait(
+        self, photo: Photo, options: Options, timeout: float | None
+    ) -> dict[str, Any]:
+        """Post a photo, and return its result, or else a document with its hash."""
+        seconds = min(_LONGEST_WAIT, self._timeout / 2, math.inf if timeout is None else timeout)
+        try:
+            answer = self._request(
+                "POST",
+                "/",
+                params={"wait": f"{max(seconds, 0):g}", **options.query()},
+                json={"image": _base64(_bytes(photo))},
+            )
+        except CarSegError as error:
+            if error.status == 404:  # the photo ended in Error
+                raise CarSegError(error.message) from None
+            raise
+        document: dict[str, Any] = _json(answer)
+        return document
 
     def submit(self, photo: Photo) -> str:
         """Post a photo, and return its hash at once. Raises CarSegError, OSError."""
@@ -328,7 +353,10 @@ class CarSeg:
 
     def wait(self, image_hash: str, *, timeout: float | None = None) -> None:
         """Wait until a photo is Ready. Raises TimeoutError, and CarSegError if it ends in Error."""
-        start = time.monotonic()
+        self._poll(image_hash, timeout, time.monotonic())
+
+    def _poll(self, image_hash: str, timeout: float | None, start: float) -> None:
+        """Wait until a photo is Ready, at most until `timeout` seconds after `start`."""
         pause = _FIRST_POLL
         while True:
             now = self.status(image_hash)

@@ -16,6 +16,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -135,6 +136,87 @@ def result_json(**fields: Any) -> dict[str, Any]:
     """Return an answer of a service from before turned photos and model versions were reported."""
     plain = {"image_hash": HASH, "width": 9, "height": 6, "message": "No car.", "type": None}
     return plain | {"segments": {}, "parts": []} | fields
+
+
+PROGRAM = """
+    import { CarSeg } from "./web/carseg.js";
+    const service = new CarSeg(process.argv[1]);
+    const outcome = await service
+      .segment(new TextEncoder().encode("photo"), { tolerance: 1 })
+      .then(({ message }) => ["result", message], ({ message, status }) => [status, message]);
+    console.log(JSON.stringify(outcome));
+"""
+
+
+def segment_in_javascript(url: str) -> list[Any]:
+    """Segment a photo with `carseg.js`; return "result" or the status, and the message."""
+    ended = subprocess.run(
+        ["node", "--input-type=module", "-e", PROGRAM, url],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    outcome: list[Any] = json.loads(ended.stdout)
+    return outcome
+
+
+def segment_in_python(url: str) -> list[Any]:
+    """Do the same with `client.py`."""
+    with CarSeg(url) as client:
+        try:
+            return ["result", client.segment(b"photo", Options(tolerance=1)).message]
+        except CarSegError as error:
+            return [error.status, error.message]
+
+
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
+languages = pytest.mark.parametrize(
+    "segment",
+    [
+        pytest.param(segment_in_python, id="python"),
+        pytest.param(segment_in_javascript, id="javascript", marks=needs_node),
+    ],
+)
+
+
+def queries(busy: Busy) -> list[tuple[str, dict[str, list[str]]]]:
+    """Return path and query of all requests."""
+    parts = [urlsplit(path) for path in busy.paths]
+    return [(part.path, parse_qs(part.query)) for part in parts]
+
+
+@languages
+def test_segment_is_one_request(busy: Busy, segment: Callable[[str], list[Any]]) -> None:
+    busy.documents = [result_json()]
+    assert segment(busy.url) == ["result", "No car."]
+    ((path, query),) = queries(busy)
+    assert path == "/"
+    assert float(query.pop("tolerance")[0]) == 1
+    assert query == {"wait": ["10"], "min_confidence": [str(DEFAULT_CONFIDENCE)]}
+    assert json.loads(busy.seen[0][1]) == body(b"photo")
+
+
+@languages
+def test_segment_polls_if_service_does_not_wait(
+    busy: Busy, segment: Callable[[str], list[Any]]
+) -> None:
+    standings = [{"status": status, "message": "."} for status in ("Processing", "Ready")]
+    busy.documents = [{"image_hash": HASH}, *standings, result_json()]
+    assert segment(busy.url) == ["result", "No car."]
+    paths = [path for path, _ in queries(busy)]
+    assert paths == ["/", f"/{HASH}/status", f"/{HASH}/status", f"/{HASH}/segments"]
+
+
+@languages
+def test_segment_of_photo_that_ends_in_error(
+    busy: Busy, segment: Callable[[str], list[Any]]
+) -> None:
+    busy.refusals = [(404, {})]
+    status = None if segment is segment_in_python else 200
+    assert segment(busy.url) == [status, "Too busy."]
 
 
 def test_confidence_is_always_sent(busy: Busy) -> None:

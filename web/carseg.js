@@ -7,6 +7,7 @@
 export const DEFAULT_CONFIDENCE = 0.25; // always sent: a service may have another default
 export const FIRST_POLL = 100; // milliseconds between two questions for the status
 export const LAST_POLL = 2000;
+const LONGEST_WAIT = 10; // seconds in which one request waits for the result
 const FIRST_BREAK = 250; // milliseconds before a request is sent again
 export const LONGEST_BREAK = 60_000;
 const RETRIES = { 0: 3, 429: Infinity, 503: Infinity }; // at most, by status; 0: nobody answers
@@ -50,11 +51,19 @@ export class CarSeg {
   }
 
   /**
-   * Post a photo, wait for it, and fetch its result.
+   * Post a photo, wait for it, and fetch its result. This takes one request if the photo is ready in
+   * time; `onStatus`, which is called with each status, needs more.
    * @param {Blob|ArrayBuffer|Uint8Array} photo
    */
   async segment(photo, { signal, onStatus, ...options } = {}) {
-    const hash = await this.submit(photo, { signal });
+    let hash;
+    if (onStatus) {
+      hash = await this.submit(photo, { signal });
+    } else {
+      const answer = await this.#postAndWait(photo, signal, options);
+      if (answer.parts) return answer;
+      hash = answer.image_hash; // it takes longer, or the service is an older one
+    }
     await this.wait(hash, { signal, onStatus });
     return this.result(hash, { signal, ...options });
   }
@@ -105,9 +114,7 @@ export class CarSeg {
 
   /** The path of a result, or of a picture such as "mask.png"; options that are null are left out. */
   path(hash, options = {}, name = "segments") {
-    const given = Object.entries(options).filter(([, value]) => value != null);
-    const all = { min_confidence: DEFAULT_CONFIDENCE, ...Object.fromEntries(given) };
-    return `/${hash}/${name}?${new URLSearchParams(all)}`;
+    return `/${hash}/${name}?${new URLSearchParams(sent(options))}`;
   }
 
   /** Post JSON; resolves to the JSON of the answer. Options as those of `submit`. */
@@ -115,6 +122,16 @@ export class CarSeg {
     const headers = { "Content-Type": "application/json" };
     const body = JSON.stringify(document);
     return (await this.#ask(path, { method: "POST", headers, body, ...options })).json();
+  }
+
+  async #postAndWait(photo, signal, options) {
+    const path = `/?${new URLSearchParams({ wait: LONGEST_WAIT, ...sent(options) })}`;
+    try {
+      return await this.post(path, { image: await base64(photo) }, { signal });
+    } catch (error) {
+      if (error.status === 404) throw new CarSegError(error.message, 200); // the photo ended in Error
+      throw error;
+    }
   }
 
   async #ask(path, { headers, onRetry, ...request }) {
@@ -138,6 +155,12 @@ export class CarSeg {
       return { ok: false, status: 0, statusText: "The service does not answer.", headers: null, body: null };
     }
   }
+}
+
+/** The options as they are sent: without those that are null, and with a confidence. */
+function sent(options) {
+  const given = Object.entries(options).filter(([, value]) => value != null);
+  return { min_confidence: DEFAULT_CONFIDENCE, ...Object.fromEntries(given) };
 }
 
 async function failure(answer) {
