@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from api import health, page, photos, results, status
+from api import feedback, health, page, photos, results, status
 from api.compression import register_compression
 from api.errors import register_errors
 from api.headers import register_headers
@@ -24,7 +24,13 @@ from pipeline import Analyser
 from server.serve import listen, serve
 from settings import Settings, SettingsError, load_settings
 
-_BLUEPRINTS = (photos.blueprint, status.blueprint, results.blueprint, health.blueprint)
+_BLUEPRINTS = (
+    photos.blueprint,
+    status.blueprint,
+    results.blueprint,
+    feedback.blueprint,
+    health.blueprint,
+)
 
 # State of the one service in this process; the `ThreadEngine` writes both under its lock.
 processing_status: dict[str, str] = {}

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from flask import request
 
+from api.catalog_schema import LISTED, MOST_LISTED
 from api.errors import HASH, ApiError, unknown_photo
 from api.keys import current_owner
-from api.schema import LISTED, MOST_LISTED
 from api.service import service
-from jobs.catalog import PhotoEntry
+from jobs.catalog import PhotoEntry, PhotoPage
 
 _DIGITS = re.compile(r"[0-9]{1,4}")
 _SWITCH = {"true": True, "1": True, "false": False, "0": False}
@@ -50,26 +50,43 @@ def asked_page() -> AskedPage | None:
 
 
 def listed(asked: AskedPage) -> list[str] | dict[str, Any]:
-    """Return a page as JSON, in the shape of `api.schema.Listing`.
+    """Return a page as JSON, in the shape of `api.catalog_schema.Listing`.
 
     Raises:
         ApiError: the client does not know the photo after which the page starts.
     """
-    page = service().engine.catalog.page(asked.limit, asked.after, current_owner())
-    if page is None:
-        raise unknown_photo()
+    page = find_page(asked)
     if not asked.details:
         return [entry.digest for entry in page.entries]
-    return {"photos": [_to_json(entry) for entry in page.entries], "next": page.next}
+    return {"photos": [entry_json(entry) for entry in page.entries], "next": page.next}
 
 
-def _to_json(entry: PhotoEntry) -> dict[str, Any]:
+def find_page(asked: AskedPage, *, marked: bool = False) -> PhotoPage:
+    """Return a page of photos, or of those with feedback.
+
+    Raises:
+        ApiError: the client does not know the photo after which the page starts.
+    """
+    owner = current_owner()
+    page = service().engine.catalog.page(asked.limit, asked.after, owner, marked=marked)
+    if page is None:
+        raise unknown_photo()
+    return page
+
+
+def to_utc(seconds: float) -> str:
+    """Return a Unix time as ISO 8601 in UTC."""
+    time = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return time.replace("+00:00", "Z")
+
+
+def entry_json(entry: PhotoEntry) -> dict[str, Any]:
+    """Return a photo of a list as JSON, in the shape of `api.catalog_schema.ListedPhoto`."""
     summary = entry.summary
-    time = datetime.fromtimestamp(entry.ended, UTC).isoformat(timespec="milliseconds")
     car_type = {"name": summary.type, "confidence": summary.confidence}
     return {
         "image_hash": entry.digest,
-        "time": time.replace("+00:00", "Z"),
+        "time": to_utc(entry.ended),
         "type": None if summary.type is None else car_type,
         "parts": summary.parts,
         "width": summary.width,

@@ -15,7 +15,7 @@ from flask import Response, jsonify, redirect, request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from api import schema
+from api import catalog_schema, schema
 from api.errors import ApiError, to_api_error, unknown_photo
 from api.keys import current_owner
 from api.listing import asked_page, listed
@@ -40,8 +40,8 @@ _UPLOAD_ERRORS = schema.errors(400, 403, 404, 413, 415, 500, 503, 507)
 @blueprint.get(
     "/",
     summary="List the photos that are Ready",
-    responses={200: schema.Listing, 302: None, **schema.errors(400, 404)},
-    openapi_extensions=schema.PAGE_QUERY,
+    responses={200: catalog_schema.Listing, 302: None, **schema.errors(400, 404)},
+    openapi_extensions=catalog_schema.PAGE_QUERY,
 )
 def list_ready() -> WerkzeugResponse:
     """Return the hashes of all photos whose results can be fetched, in the order of acceptance.

@@ -19,8 +19,8 @@ from jobs.messages import REDIS_AWAY
 if TYPE_CHECKING:
     from flask_limiter import Limiter
 
-# Routes of a photo that only look up its status. The others compute an answer each time.
-_CHEAP_ROUTES = frozenset({"/<image_hash>/status", "/<image_hash>/events"})
+# Routes of a photo that only look something up. The others compute an answer each time.
+_CHEAP_ROUTES = frozenset(f"/<image_hash>/{name}" for name in ("status", "events", "feedback"))
 _RESULTS_PER_PHOTO = 10
 _PHOTOS = "photos"  # scope of the limit of photos
 _TOO_MANY = "Too many requests; the limit is {}."
@@ -31,7 +31,7 @@ _COUNTER = "carseg-photos"  # key in `app.extensions`: counts a photo or raises 
 def _costs(route: str, method: str) -> Literal["photo", "result"] | None:
     """Return the limit that a request counts against; None if it is cheap, so not limited."""
     if method == "POST":
-        return None if route == "/status" else "photo"
+        return {"/status": None, "/<image_hash>/feedback": "result"}.get(route, "photo")
     if method != "GET" or not route.startswith("/<image_hash>/") or route in _CHEAP_ROUTES:
         return None
     return "result"

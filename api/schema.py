@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
-from api.errors import HASH
 from exports import FORMATS
 from jobs.store import State
 from options import OF_MASKS, OF_OVERLAYS, OPTION_SPECS
@@ -19,7 +18,6 @@ Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None
 
 QUERY = "x-query"  # extension of an operation: its query parameters
 LONGEST_WAIT = 30.0  # seconds that one status request may wait
-LISTED, MOST_LISTED = 100, 1000  # photos on a page: by default, and at most
 
 
 class ImagePath(BaseModel):
@@ -70,38 +68,6 @@ class BatchAnswer(BaseModel):
     """One entry for each image of a batch, in the same order."""
 
     photos: list[Accepted | Refused]
-
-
-class ListedType(BaseModel):
-    """The body type of the car in a list."""
-
-    name: str
-    confidence: float = Field(ge=0, le=1)
-
-
-class ListedPhoto(BaseModel):
-    """A photo that is Ready, in a list."""
-
-    image_hash: str
-    time: str = Field(description="time at which it became Ready, ISO 8601 in UTC")
-    type: ListedType | None = Field(description="as in the result")
-    parts: int = Field(description="number of parts that the result has by default")
-    width: int = Field(description="as in the result")
-    height: int
-    file_names: list[str] = Field(
-        description="names under which the photo was posted, newest first, at most 10"
-    )
-
-
-class PhotoList(BaseModel):
-    """A page of the photos that are Ready."""
-
-    photos: list[ListedPhoto]
-    next: str | None = Field(description="send it as after to get the next page; null on the last")
-
-
-class Listing(RootModel[list[str] | PhotoList]):
-    """The hashes of photos that are Ready; with details a page of the photos."""
 
 
 class Status(BaseModel):
@@ -236,7 +202,7 @@ def errors(*statuses: int) -> Responses:
     return dict.fromkeys(statuses, ErrorAnswer)
 
 
-def _query_parameter(name: str, description: str, definition: dict[str, Any]) -> dict[str, Any]:
+def query_parameter(name: str, description: str, definition: dict[str, Any]) -> dict[str, Any]:
     """Describe a query parameter whose values have the JSON schema `definition`."""
     return {
         "name": name,
@@ -247,7 +213,7 @@ def _query_parameter(name: str, description: str, definition: dict[str, Any]) ->
     }
 
 
-def _query(*parameters: dict[str, Any]) -> dict[str, Any]:
+def query(*parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the OpenAPI extension that `api.openapi.OpenApiApp` turns into query parameters."""
     return {QUERY: list(parameters)}
 
@@ -255,43 +221,26 @@ def _query(*parameters: dict[str, Any]) -> dict[str, Any]:
 def _options(names: Iterable[str]) -> list[dict[str, Any]]:
     """Describe options of a result as query parameters."""
     specs = [OPTION_SPECS[name] for name in names]
-    return [_query_parameter(spec.name, spec.description, spec.schema) for spec in specs]
+    return [query_parameter(spec.name, spec.description, spec.schema) for spec in specs]
 
 
-_WAIT = _query_parameter(
+_WAIT = query_parameter(
     "wait",
     "longest wait in seconds until the photo is Ready or Error",
     {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT},
 )
-_FORMAT = _query_parameter("format", "format of the answer", {"type": "string", "enum": [*FORMATS]})
-WAIT_QUERY = _query(_WAIT)
-SEGMENTS_QUERY = _query(_FORMAT, *_options(OPTION_SPECS))
-UPLOAD_QUERY = _query(
+_FORMAT = query_parameter("format", "format of the answer", {"type": "string", "enum": [*FORMATS]})
+WAIT_QUERY = query(_WAIT)
+SEGMENTS_QUERY = query(_FORMAT, *_options(OPTION_SPECS))
+UPLOAD_QUERY = query(
     _WAIT,
     *(
         {**parameter, "description": f"{parameter['description']} (only with wait)"}
         for parameter in (_FORMAT, *_options(OPTION_SPECS))
     ),
 )
-PAGE_QUERY = _query(
-    _query_parameter(
-        "limit",
-        "most photos on the page; without any of these parameters all are returned",
-        {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": LISTED},
-    ),
-    _query_parameter(
-        "after",
-        "hash of the last photo of the page before",
-        {"type": "string", "pattern": f"^{HASH.pattern}$"},
-    ),
-    _query_parameter(
-        "details",
-        "true to get more of each photo than its hash",
-        {"type": "boolean", "default": False},
-    ),
-)
-MASK_QUERY = _query(*_options(OF_MASKS))
-OVERLAY_QUERY = _query(*_options(OF_OVERLAYS))
+MASK_QUERY = query(*_options(OF_MASKS))
+OVERLAY_QUERY = query(*_options(OF_OVERLAYS))
 
 _FILE = {"type": "string", "format": "binary"}
 _FILES = {

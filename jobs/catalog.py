@@ -1,4 +1,4 @@
-"""Define what is kept about each photo for its owners: the names of its files, and a summary.
+"""Define what is kept about each photo for its owners: file names, a summary, their feedback.
 
 `jobs.sqlite_catalog.SqliteCatalog` and `jobs.cluster.catalog.RedisCatalog` keep it with the photos,
 and delete it with them.
@@ -59,6 +59,42 @@ class Summary:
         return cls(**json.loads(text))
 
 
+@dataclass(frozen=True)
+class Feedback:
+    """The marks of an owner on a result.
+
+    Attributes:
+        wrong: names of parts that are drawn wrongly.
+        missing: names of parts that are in the photo but not in the result.
+        type: name of the right body type; None if the owner named none.
+        comment: text of the owner.
+        time: Unix time of the marks.
+        model_version: version of the models that made the marked result. Later models may have
+            made another one since.
+    """
+
+    wrong: list[str]
+    missing: list[str]
+    type: str | None
+    comment: str
+    time: float
+    model_version: str
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing is marked."""
+        return not (self.wrong or self.missing or self.type or self.comment)
+
+    def pack(self) -> str:
+        """Serialise the marks to text for `unpack`."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def unpack(cls, text: str | bytes) -> Feedback:
+        """Return the marks that `pack` serialised."""
+        return cls(**json.loads(text))
+
+
 class PhotoEntry(NamedTuple):
     """A photo that is Ready, in a list.
 
@@ -67,12 +103,14 @@ class PhotoEntry(NamedTuple):
         ended: Unix time at which it became Ready.
         summary: of its result.
         file_names: names under which the owner posted it, newest first.
+        feedback: marks of the owner; None if there are none, or if they were not asked for.
     """
 
     digest: str
     ended: float
     summary: Summary
     file_names: list[str]
+    feedback: Feedback | None = None
 
 
 class PhotoPage(NamedTuple):
@@ -87,14 +125,16 @@ class Catalog(Protocol):
 
     All methods are atomic, and safe to call from several threads. Every method may raise
     `jobs.store.StoreError`. The owner "" is one of its own here: it sees all photos, but only the
-    names that were posted without an owner.
+    names and the feedback that were posted without an owner.
     """
 
     def file_names(self, digest: str, owner: str = "") -> list[str]:
         """Return the names under which an owner posted a photo, newest first."""
         ...
 
-    def page(self, limit: int, after: str | None = None, owner: str = "") -> PhotoPage | None:
+    def page(
+        self, limit: int, after: str | None = None, owner: str = "", *, marked: bool = False
+    ) -> PhotoPage | None:
         """Return some of the photos that are Ready, in the order of `jobs.engine.Engine.ready`.
 
         No result is read, except once for each photo that an earlier release processed.
@@ -103,9 +143,29 @@ class Catalog(Protocol):
             limit: most photos to return.
             after: hash of the photo after which they start; None for the first photos.
             owner: return only the photos of this owner; "" for all photos.
+            marked: return only the photos on which this owner has feedback, with the feedback.
 
         Returns:
             The page; None if this owner does not know the photo `after`.
+        """
+        ...
+
+    def feedback(self, digest: str, owner: str = "") -> Feedback | None:
+        """Return the feedback of an owner on a photo; None if there is none."""
+        ...
+
+    def set_feedback(self, digest: str, feedback: Feedback | None, owner: str = "") -> bool:
+        """Replace the feedback of an owner on a photo.
+
+        It stays when the photo is processed again, and is deleted with the photo.
+
+        Args:
+            digest: hash of the photo.
+            feedback: the new feedback; None to delete it.
+            owner: owner that marks the photo.
+
+        Returns:
+            False if this owner does not know the photo.
         """
         ...
 

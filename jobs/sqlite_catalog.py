@@ -6,7 +6,7 @@ import json
 import sqlite3
 from contextlib import suppress
 
-from jobs.catalog import MOST_NAMES, PhotoEntry, PhotoPage, Summary
+from jobs.catalog import MOST_NAMES, Feedback, PhotoEntry, PhotoPage, Summary
 from jobs.sqlite_file import SqliteFile
 from jobs.store import StoreError
 from photo_result import Result
@@ -16,11 +16,13 @@ _VISIBLE = (
     "(:owner IS NULL OR EXISTS (SELECT 1 FROM owners "
     "WHERE owners.digest = photos.digest AND owner = :owner))"
 )
-_NUMBER = f"SELECT number FROM photos WHERE digest = :after AND {_VISIBLE}"  # noqa: S608
+_NUMBER = f"SELECT number FROM photos WHERE digest = :digest AND {_VISIBLE}"  # noqa: S608
 _PAGE = (
-    "SELECT number, photos.digest, ended, summary, names FROM photos LEFT JOIN notes "  # noqa: S608
+    "SELECT number, photos.digest, ended, summary, names, feedback "  # noqa: S608
+    "FROM photos LEFT JOIN notes "
     "ON notes.digest = photos.digest AND notes.owner = coalesce(:owner, '') "
-    f"WHERE state = 'Ready' AND number > :number AND {_VISIBLE} ORDER BY number LIMIT :limit"
+    f"WHERE state = 'Ready' AND number > :number AND {_VISIBLE} "
+    "AND (NOT :marked OR feedback NOT NULL) ORDER BY number LIMIT :limit"
 )
 
 
@@ -39,22 +41,48 @@ class SqliteCatalog:
         with self._file.transaction() as db:
             return _names(db, digest, owner)
 
-    def page(self, limit: int, after: str | None = None, owner: str = "") -> PhotoPage | None:
+    def page(
+        self, limit: int, after: str | None = None, owner: str = "", *, marked: bool = False
+    ) -> PhotoPage | None:
         """See `Catalog.page`."""
-        asked = {"owner": owner or None, "after": after, "limit": limit + 1, "number": 0}
+        asked = {"owner": owner or None, "limit": limit + 1, "number": 0, "marked": marked}
         with self._file.transaction() as db:
             if after is not None:
-                start = db.execute(_NUMBER, asked).fetchone()
+                start = db.execute(_NUMBER, asked | {"digest": after}).fetchone()
                 if start is None:
                     return None
                 asked["number"] = start[0]
             rows = db.execute(_PAGE, asked).fetchall()
         entries = []
-        for number, digest, ended, text, names in rows[:limit]:
+        for number, digest, ended, text, names, marks in rows[:limit]:
             summary = self._summarise(number) if text is None else Summary.unpack(text)
             if summary is not None:
-                entries.append(PhotoEntry(digest, ended, summary, json.loads(names or "[]")))
+                feedback = Feedback.unpack(marks) if marked else None
+                names = json.loads(names or "[]")
+                entries.append(PhotoEntry(digest, ended, summary, names, feedback))
         return PhotoPage(entries, rows[limit - 1][1] if len(rows) > limit else None)
+
+    def feedback(self, digest: str, owner: str = "") -> Feedback | None:
+        """See `Catalog.feedback`."""
+        with self._file.transaction() as db:
+            row = db.execute(
+                "SELECT feedback FROM notes WHERE digest = ? AND owner = ? AND feedback NOT NULL",
+                (digest, owner),
+            ).fetchone()
+        return None if row is None else Feedback.unpack(row[0])
+
+    def set_feedback(self, digest: str, feedback: Feedback | None, owner: str = "") -> bool:
+        """See `Catalog.set_feedback`."""
+        with self._file.transaction() as db:
+            asked = {"digest": digest, "owner": owner or None}
+            if db.execute(_NUMBER, asked).fetchone() is None:
+                return False
+            db.execute(
+                "INSERT INTO notes (owner, digest, feedback) VALUES (?, ?, ?) "
+                "ON CONFLICT (digest, owner) DO UPDATE SET feedback = excluded.feedback",
+                (owner, digest, None if feedback is None else feedback.pack()),
+            )
+        return True
 
     def _summarise(self, number: int) -> Summary | None:
         """Store the summary of a result that has none, and return it; None if it is deleted."""

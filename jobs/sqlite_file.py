@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.messages import CLOSING, DISK_FULL, STORE_FAILED
 from jobs.store import StoreError
 
-_VERSION = 4
+_VERSION = 5
 _NOTES = """
 CREATE TABLE notes (
     owner TEXT NOT NULL,
@@ -25,6 +25,7 @@ CREATE TABLE notes (
     PRIMARY KEY (digest, owner)
 ) WITHOUT ROWID;
 """
+_FEEDBACK = "ALTER TABLE notes ADD COLUMN feedback TEXT;  -- JSON, NULL for none\n"
 _SCHEMA = f"""
 CREATE TABLE photos (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -43,7 +44,7 @@ CREATE TABLE owners (
     digest TEXT NOT NULL REFERENCES photos (digest) ON DELETE CASCADE,
     PRIMARY KEY (digest, owner)
 ) WITHOUT ROWID;
-{_NOTES}
+{_NOTES}{_FEEDBACK}
 CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), time REAL NOT NULL);
 """
 # SQL that migrates a file to the next version, by the version of the file.
@@ -51,6 +52,7 @@ _MIGRATIONS = {
     1: "ALTER TABLE photos ADD COLUMN model_version TEXT NOT NULL DEFAULT '';",
     2: _NOTES,
     3: "ALTER TABLE photos ADD COLUMN summary TEXT;",
+    4: _FEEDBACK,
 }
 
 

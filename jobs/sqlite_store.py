@@ -31,7 +31,7 @@ class SqliteStore:
         with self._file.transaction() as db:
             owners = db.execute("SELECT owner FROM owners WHERE digest = ?", (digest,)).fetchall()
             notes = db.execute(
-                "SELECT owner, digest, names FROM notes WHERE digest = ?", (digest,)
+                "SELECT owner, digest, names, feedback FROM notes WHERE digest = ?", (digest,)
             ).fetchall()
             db.execute("DELETE FROM photos WHERE digest = ?", (digest,))
             number = db.execute("INSERT INTO photos (digest) VALUES (?)", (digest,)).lastrowid
@@ -39,7 +39,9 @@ class SqliteStore:
                 "INSERT INTO owners (digest, owner) VALUES (?, ?)",
                 [(digest, name) for name in {owner, *(row[0] for row in owners)}],
             )
-            db.executemany("INSERT INTO notes (owner, digest, names) VALUES (?, ?, ?)", notes)
+            db.executemany(
+                "INSERT INTO notes (owner, digest, names, feedback) VALUES (?, ?, ?, ?)", notes
+            )
             if file_name is not None:
                 add_name(db, digest, owner, file_name)
         assert number is not None  # noqa: S101 - an INSERT always has one

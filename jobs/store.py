@@ -84,8 +84,8 @@ class Store(Protocol):
     def add(self, digest: str, owner: str, file_name: str | None = None) -> int:
         """Add a photo as accepted, and return the number of its job.
 
-        A known photo gets a new number: its earlier outcome is deleted, its owners and its file
-        names stay.
+        A known photo gets a new number: its earlier outcome is deleted, its owners, file names and
+        feedback stay.
 
         Args:
             digest: hash of the photo.
@@ -111,7 +111,7 @@ class Store(Protocol):
         ...
 
     def remove_owner(self, digest: str, owner: str) -> int:
-        """Remove an owner and its file names, and return the number of owners left."""
+        """Remove an owner with its names and feedback, and return the number of owners left."""
         ...
 
     def count_attempt(self, number: int) -> None:

@@ -13,6 +13,8 @@ Keys, all of them with the prefix `carseg:`:
     owners:<hash>        set: the owners of a photo
     owned:<owner>        set: the photos of an owner
     names:<hash>         hash: owner -> the names of the photo's files as JSON, newest first
+    feedback:<hash>      hash: owner -> the marks of the owner as JSON
+    marked:<owner>       set: the photos on which an owner has feedback
     unfinished           sorted set: photos that have not ended, by number; each of them is also
                          in `waiting` or in `running`
     waiting              sorted set: waiting photos, by number
@@ -65,6 +67,11 @@ local function forget_ending(digest)
   call('ZREM', P .. 'ended', digest)
 end
 
+local function unmark(digest, owner)
+  call('HDEL', P .. 'feedback:' .. digest, owner)
+  call('SREM', P .. 'marked:' .. owner, digest)
+end
+
 local function drop(digest)
   forget_ending(digest)
   call('DEL', P .. 'photo:' .. digest, P .. 'upload:' .. digest)
@@ -74,6 +81,7 @@ local function drop(digest)
   for _, owner in ipairs(call('SMEMBERS', P .. 'owners:' .. digest)) do
     call('SREM', P .. 'owned:' .. owner, digest)
   end
+  for _, owner in ipairs(call('HKEYS', P .. 'feedback:' .. digest)) do unmark(digest, owner) end
   call('DEL', P .. 'owners:' .. digest, P .. 'names:' .. digest)
 end
 
@@ -85,7 +93,7 @@ end
 -- What is kept about a photo for its owners is kept as long as the photo.
 local function keep_notes(digest)
   local left = call('TTL', P .. 'photo:' .. digest)
-  for _, kind in ipairs({'owners:', 'names:'}) do
+  for _, kind in ipairs({'owners:', 'names:', 'feedback:'}) do
     if left > 0 then call('EXPIRE', P .. kind .. digest, left)
     else call('PERSIST', P .. kind .. digest) end
   end
@@ -212,6 +220,7 @@ if owner ~= '' then
   if call('SREM', owners, owner) == 0 then return {0} end
   call('SREM', P .. 'owned:' .. owner, digest)
   call('HDEL', P .. 'names:' .. digest, owner)
+  unmark(digest, owner)
   if call('SCARD', owners) > 0 then return {1} end
 end
 local accepted, started = unpack(call('HMGET', photo, 'accepted', 'started'))

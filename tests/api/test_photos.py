@@ -391,6 +391,7 @@ def test_openapi_document(client: FlaskClient) -> None:
     assert set(document["paths"]) == {
         "/",
         "/batch",
+        "/feedback",
         "/health",
         "/metrics",
         "/ready",
@@ -398,6 +399,7 @@ def test_openapi_document(client: FlaskClient) -> None:
         "/{image_hash}",
         "/{image_hash}/status",
         "/{image_hash}/events",
+        "/{image_hash}/feedback",
         "/{image_hash}/segments",
         "/{image_hash}/mask.png",
         "/{image_hash}/masks/{segment}.png",

@@ -52,6 +52,7 @@ def test_results_have_ten_times_the_limit(
     paths = [f"/{UNKNOWN}/{name}" for name in ("segments", "mask.png", "masks/hood.png")]
     seen = [status(client, "GET", paths[number % 3]) for number in range(21)]
     assert seen == [404] * 20 + [429]
+    assert status(client, "POST", f"/{UNKNOWN}/feedback") == 429
     assert status(client, "POST", "/") == 415  # that is counted apart
 
 
@@ -60,6 +61,8 @@ def test_status_is_not_limited(make_app: Callable[..., OpenApiApp], limited: Set
     for method, path, expected in (
         ("GET", f"/{UNKNOWN}/status", 404),
         ("GET", f"/{UNKNOWN}/events", 404),
+        ("GET", f"/{UNKNOWN}/feedback", 404),
+        ("GET", "/feedback", 200),
         ("DELETE", f"/{UNKNOWN}", 404),
         ("GET", "/", 200),
         ("GET", "/health", 200),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from api import photos
 from api.openapi import OpenApiApp
 from api.service import register_service
 from jobs import thread_engine
-from jobs.catalog import MOST_NAMES, Summary
+from jobs.catalog import MOST_NAMES, Feedback, PhotoPage, Summary
 from jobs.cluster import engine as redis_engine
 from jobs.cluster.engine import open_redis_engine
 from jobs.engine import ClosingError, Engine, PhotoStatus, QueueFullError
@@ -525,6 +526,50 @@ def test_pages_have_summaries(bench: Bench) -> None:
     assert first is not None
     assert ([entry.digest for entry in first.entries], first.next) == (digests[1:2], digests[1])
     assert bench.engine.catalog.page(1, digests[0]) is None
+
+
+def test_feedback_is_kept_for_each_owner(bench: Bench) -> None:
+    marks = Feedback(["hood"], ["wheel", "trunk"], "van", "é \ud800 \x00", 1e9, "fake")
+    other = replace(marks, wrong=[], type=None, comment="")
+    digests = [bench.post(width, "ann", f"{width}.jpg") for width in (32, 30, 31)]
+    bench.post(30, "bob")
+    for digest in digests:
+        bench.until(digest)
+    catalog = bench.engine.catalog
+    first, shared, last = digests
+    for digest in (shared, last):
+        assert catalog.set_feedback(digest, marks, "ann")
+    assert catalog.set_feedback(shared, other, "bob")
+    assert not catalog.set_feedback(first, marks, "bob")
+    assert not catalog.set_feedback("0" * 64, marks)
+    assert [catalog.feedback(shared, owner) for owner in ("ann", "bob", "")] == [
+        marks, other, None
+    ]  # fmt: skip
+    page = catalog.page(1, None, "ann", marked=True)
+    assert page is not None
+    assert [(entry.digest, entry.feedback) for entry in page.entries] == [(shared, marks)]
+    assert page.next == shared
+    rest = catalog.page(1, shared, "ann", marked=True)
+    assert rest is not None
+    assert ([entry.digest for entry in rest.entries], rest.next) == ([last], None)
+    plain = catalog.page(9, None, "ann")
+    assert plain is not None
+    assert [entry.digest for entry in plain.entries] == digests
+    assert catalog.set_feedback(last, None, "ann")
+    bench.upgrade("newer")
+    bench.post(30, "bob")
+    bench.until(shared)
+    catalog = bench.engine.catalog
+    assert [catalog.feedback(shared, owner) for owner in ("ann", "bob")] == [marks, other]
+    assert bench.engine.forget(shared, "ann")
+    assert catalog.feedback(shared, "ann") is None
+    assert catalog.page(9, None, "ann", marked=True) == PhotoPage([], None)
+    assert catalog.feedback(shared, "bob") == other
+    assert bench.engine.forget(shared)
+    bench.post(30, "bob")
+    bench.until(shared)
+    assert catalog.feedback(shared, "bob") is None
+    assert catalog.page(9, None, "bob", marked=True) == PhotoPage([], None)
 
 
 def test_photo_timeout_frees_worker(bench: Bench) -> None:

@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from car_classification import CarType
-from jobs.catalog import MOST_NAMES, Summary
+from jobs.catalog import MOST_NAMES, Feedback, PhotoPage, Summary
 from jobs.sqlite_store import SqliteStore
 from jobs.store import PendingJob, Store, StoredOutcome, StoreError
 from photo_result import Analysis, Result
@@ -32,6 +32,7 @@ from vision.labels import label_of
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 READY = StoredOutcome("Ready", "1 part was found.", b"packed", "1a2b")
 SUMMARY = Summary(width=4, height=3, parts=2, type="van", confidence=0.5)
+MARKS = Feedback(["hood"], ["wheel", "trunk"], "van", "é \ud800 \x00", 1e9, "1a2b")
 LISTED = replace(READY, summary=SUMMARY.pack())
 ERROR = StoredOutcome("Error", "broken")
 
@@ -217,6 +218,42 @@ def test_pages(store: Store) -> None:
     assert every.entries[0].file_names == []  # they are those of another owner
 
 
+def test_feedback_is_kept_for_each_owner(store: Store) -> None:
+    catalog = store.catalog
+    for digest in (A, B, C):
+        store.finish(store.add(digest, "ann", "a.jpg"), LISTED)
+    store.add_owner(B, "bob")
+    other = replace(MARKS, wrong=[], comment="other")
+    for digest in (B, C):
+        assert catalog.set_feedback(digest, MARKS, "ann")
+    assert catalog.set_feedback(B, other, "bob")
+    assert not catalog.set_feedback(A, MARKS, "bob")
+    assert not catalog.set_feedback("d" * 64, MARKS)
+    assert [catalog.feedback(B, owner) for owner in ("ann", "bob", "")] == [MARKS, other, None]
+    page = catalog.page(1, None, "ann", marked=True)
+    assert page is not None
+    assert [(entry.digest, entry.feedback) for entry in page.entries] == [(B, MARKS)]
+    assert (page.entries[0].file_names, page.next) == (["a.jpg"], B)
+    rest = catalog.page(1, B, "ann", marked=True)
+    assert rest is not None
+    assert ([entry.digest for entry in rest.entries], rest.next) == ([C], None)
+    store.finish(store.add(B, "bob"), LISTED)  # a new try
+    assert [catalog.feedback(B, owner) for owner in ("ann", "bob")] == [MARKS, other]
+    assert catalog.set_feedback(C, other, "ann")
+    assert catalog.feedback(C, "ann") == other
+    assert catalog.set_feedback(C, None, "ann")
+    assert catalog.feedback(C, "ann") is None
+    assert catalog.file_names(C, "ann") == ["a.jpg"]
+    store.remove_owner(B, "ann")
+    assert catalog.feedback(B, "ann") is None
+    for owner in ("ann", ""):
+        marked = catalog.page(9, None, owner, marked=True)
+        assert marked == PhotoPage([], None)
+    store.delete(B)
+    store.add(B, "bob")
+    assert catalog.feedback(B, "bob") is None
+
+
 def test_old_and_surplus_photos_expire(store: Store) -> None:
     for digest in (C, A, B):
         store.finish(store.add(digest, "ann"), READY)
@@ -378,10 +415,14 @@ LATER_VERSIONS = (
     ) WITHOUT ROWID;
     PRAGMA user_version = 3;
     """,
+    """
+    ALTER TABLE photos ADD COLUMN summary TEXT;
+    PRAGMA user_version = 4;
+    """,
 )
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_file_of_earlier_version_is_migrated(tmp_path: Path, version: int) -> None:
     path = tmp_path / "results.sqlite"
     with sqlite3.connect(path) as db:
@@ -412,6 +453,8 @@ def test_file_of_earlier_version_is_migrated(tmp_path: Path, version: int) -> No
         assert store.has_owner(C, "ann")
         assert store.catalog.file_names(A, "ann") in ([], ["a.jpg"])
         store.add_name(A, "ann", "a.jpg")
+        assert store.catalog.feedback(A, "ann") in (None, MARKS)
+        assert store.catalog.set_feedback(A, MARKS, "ann")
         store.close()
         store = SqliteStore(path)
     assert store.catalog.file_names(A, "ann") == ["a.jpg"]
