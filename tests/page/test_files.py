@@ -19,7 +19,7 @@ from settings import REPOSITORY, Settings
 from tests.support.browser import Visit
 
 WEB = REPOSITORY / "web"
-NOT_OF_THE_PAGE = {"docs.html", "docs.js", "screenshot.png"}
+NOT_OF_THE_PAGE = {"docs.html", "docs.js", "screenshot.png", "carseg.d.ts", "carseg_many.d.ts"}
 
 
 def test_only_listed_files_are_served(client: FlaskClient) -> None:
@@ -30,7 +30,14 @@ def test_only_listed_files_are_served(client: FlaskClient) -> None:
         assert answer.status_code == 200
         assert answer.mimetype == ui.FILES[name]
         assert answer.data == (WEB / name).read_bytes()
-    for name in ("docs.js", "index.html", "..%2fapp.py", "../app.py", "%2e%2e/app.py", "x.js"):
+    for name in (
+        *NOT_OF_THE_PAGE,
+        "index.html",
+        "..%2fapp.py",
+        "../app.py",
+        "%2e%2e/app.py",
+        "x.js",
+    ):
         answer = client.get(f"/ui/{name}", buffered=True)
         assert answer.status_code == 404, name
         assert set(answer.get_json()) == {"error"}
