@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.car_groups import largest_car
-from vision.labels import PART_NAMES, TAILGATE, TRUNK, name_of
+from vision.labels import BASIC_PARTS, PART_NAMES, TAILGATE, TRUNK, name_of
 from vision.letterbox import Letterbox, fit_area
 from vision.model_files import MODELS, ModelDescription, normalise, read_description
 from vision.part_layout import Box, softmax
@@ -58,6 +59,26 @@ class CoarseSegmentation:
     def area(self) -> float:
         """Return the share of the photo that the parts cover, 0 to 1."""
         return np.count_nonzero(self.labels) / self.labels.size
+
+    @cached_property
+    def basic(self) -> CoarseSegmentation:
+        """Return a copy in which the body panels are background.
+
+        The type networks are trained on such maps, and the limits for close-ups and photos without
+        a car are measured on them.
+        """
+        count = 1 + len(BASIC_PARTS)
+        if len(self.probabilities) <= count:  # the network has no panels
+            return self
+        probabilities = self.probabilities[:count].copy()
+        probabilities[0] += self.probabilities[count:].sum(0)
+        return replace(
+            self,
+            logits=self.logits[:count],
+            labels=np.where(self.labels < count, self.labels, 0).astype(np.uint8),
+            probabilities=probabilities,
+            confidences={i: value for i, value in self.confidences.items() if i < count},
+        )
 
     def turned(self, quarters: int) -> CoarseSegmentation:
         """Return a copy turned counterclockwise by a number of quarter turns."""

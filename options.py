@@ -7,6 +7,7 @@ the standard library, because `client.py` needs it on machines without the rest 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
@@ -17,6 +18,8 @@ DEFAULT_CONFIDENCE = 0.25  # parts below it are more often wrong than right, see
 
 _MOST_PIXELS = 89_000_000  # no photo has more
 _LONGEST_NAME = 1024  # characters of a photo's name, with folders
+_MOST_NAMES = 50  # names of parts in one request
+_NAME = re.compile(r"[a-z_]{1,40}")
 
 
 class OptionError(ValueError):
@@ -52,6 +55,8 @@ class Options:
         max_vertices: largest number of vertices of each ring; None for no limit.
         min_area: pieces of a part with fewer pixels are left out.
         min_confidence: parts with less confidence are left out; 0 keeps all parts.
+        parts: names of parts or of groups of parts that are kept; None for the service's default.
+            `vision.labels.parts_named` knows the names.
         normalized: coordinates are fractions (0 to 1) of the photo's width and height, not pixels.
         topology: "independent" outlines each part separately; "shared" makes neighbours share
             their border, without gaps or overlaps.
@@ -66,6 +71,7 @@ class Options:
     max_vertices: int | None = None
     min_area: float = 0
     min_confidence: float = DEFAULT_CONFIDENCE
+    parts: tuple[str, ...] | None = None
     normalized: bool = False
     topology: Topology = "independent"
     file_name: str | None = None
@@ -77,6 +83,7 @@ class Options:
             (self.max_vertices is None or 3 <= self.max_vertices <= 100_000, "max_vertices"),
             (0 <= self.min_area <= _MOST_PIXELS, "min_area"),
             (0 <= self.min_confidence <= 1, "min_confidence"),
+            (self.parts is None or _are_names(self.parts), "parts"),
             (self.topology in get_args(Topology), "topology"),
             (name is None or _is_file_name(name), "file_name"),
         ):
@@ -142,7 +149,13 @@ def _is_file_name(name: str) -> bool:
     return 0 < len(name) <= _LONGEST_NAME and name.isprintable()
 
 
+def _are_names(names: tuple[str, ...]) -> bool:
+    return 0 < len(names) <= _MOST_NAMES and all(map(_NAME.fullmatch, names))
+
+
 def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -166,6 +179,10 @@ def _read_float(text: str) -> float:
 
 def _read_int(text: str) -> int:
     return int(_plain(text))
+
+
+def _read_names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def _read_switch(text: str) -> bool:
@@ -206,6 +223,13 @@ OPTION_SPECS: dict[str, OptionSpec] = {
             {"type": "number", "minimum": 0, "maximum": 1, "default": DEFAULT_CONFIDENCE},
         ),
         OptionSpec(
+            "parts",
+            _read_names,
+            "all, basic, panels or names of parts, separated by commas",
+            "leave out other parts: all, basic (without the body panels), panels, or names",
+            {"type": "string", "pattern": "^[a-z_]+(,[a-z_]+)*$", "example": "basic,roof"},
+        ),
+        OptionSpec(
             "normalized",
             _read_switch,
             "true or false",
@@ -232,7 +256,7 @@ OPTION_SPECS: dict[str, OptionSpec] = {
 
 PLAIN = Options()
 
-OF_MASKS = ("min_area", "min_confidence")  # options of the PNGs of masks
+OF_MASKS = ("min_area", "min_confidence", "parts")  # options of the PNGs of masks
 OF_OVERLAYS = ("tolerance", "max_vertices", *OF_MASKS, "topology")  # options of the overlay
 
 _OUTLINES = ("tolerance", "max_vertices", "min_area", "topology")

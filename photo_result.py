@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -42,7 +42,7 @@ class Analysis:
 
     Attributes:
         type: the body type, or None if no car was found or its type is unclear.
-        labels: (H, W) uint8 label map at full size; 0 background, 1..18 as in PART_NAMES.
+        labels: (H, W) uint8 label map at full size; 0 background, 1..25 as in PART_NAMES.
         confidences: 0..1 for each part that is present.
         outlines: of each label, with the default tolerance.
         rotation: degrees clockwise, 0, 90, 180 or 270, that turn the photo upright.
@@ -162,14 +162,18 @@ class Result:
         """Return the label map, (H, W) uint8, read-only."""
         return _unpacked(self.packed_labels, self.height, self.width)
 
-    def sure_labels(self, min_confidence: float = DEFAULT_CONFIDENCE) -> NDArray[np.uint8]:
-        """Return the label map of the parts with at least this confidence.
+    def sure_labels(
+        self,
+        min_confidence: float = DEFAULT_CONFIDENCE,
+        names: Collection[str] = PART_NAMES,
+    ) -> NDArray[np.uint8]:
+        """Return the label map of the parts that `sure_parts` returns.
 
         Returns:
             (H, W) uint8, may be read-only; the other parts are background.
         """
         labels = self.labels()
-        sure = self.sure_parts(min_confidence)
+        sure = self.sure_parts(min_confidence, names)
         if len(sure) == len(self.parts):
             return labels
         kept = np.zeros(1 + len(PART_NAMES), np.uint8)
@@ -177,9 +181,15 @@ class Result:
         kept[numbers] = numbers
         return kept[labels]
 
-    def sure_parts(self, min_confidence: float = DEFAULT_CONFIDENCE) -> list[Part]:
-        """Return the parts with at least this confidence."""
-        return [part for part in self.parts if part.confidence >= min_confidence]
+    def sure_parts(
+        self,
+        min_confidence: float = DEFAULT_CONFIDENCE,
+        names: Collection[str] = PART_NAMES,
+    ) -> list[Part]:
+        """Return the parts with one of these names and at least this confidence."""
+        return [
+            part for part in self.parts if part.confidence >= min_confidence and part.name in names
+        ]
 
     def message(self, count: int | None = None) -> str:
         """Describe the result in one or two sentences.

@@ -41,8 +41,9 @@ class Orientation:
     @property
     def mean_confidence(self) -> float:
         """Return the mean confidence of the parts, weighted by their areas."""
-        counts = np.bincount(self.cells.labels.ravel(), minlength=len(self.cells.logits))
-        confidences = self.cells.confidences
+        cells = self.cells.basic
+        counts = np.bincount(cells.labels.ravel(), minlength=len(cells.logits))
+        confidences = cells.confidences
         total = sum(int(counts[label]) for label in confidences)
         weighted = sum(counts[label] * value for label, value in confidences.items())
         return float(weighted / total) if total else 0.0
@@ -52,7 +53,7 @@ class Orientation:
         """Return a score for comparisons: higher if this is more likely an upright car photo."""
         if self.view is None:
             return 0.0
-        return self.mean_confidence * self.cells.area * self.view.turned[0]
+        return self.mean_confidence * self.cells.basic.area * self.view.turned[0]
 
     @property
     def is_clear(self) -> bool:
@@ -60,7 +61,7 @@ class Orientation:
 
         At least one sure part must not be a wheel, which looks the same in all turns.
         """
-        confidences = self.cells.confidences.items()
+        confidences = self.cells.basic.confidences.items()
         shows_up = any(sure >= DEFAULT_CONFIDENCE and part != WHEEL for part, sure in confidences)
         likely = self.view is not None and self.view.turned[0] >= _TURNED
         return likely and shows_up and self.mean_confidence >= _SURE_TURNED
@@ -87,10 +88,11 @@ def classify(
         cells: the parts in the turned photo.
         quarters: 0 to 3.
     """
-    if not cells.confidences:
+    basic = cells.basic
+    if not basic.confidences:
         return Orientation(quarters, cells, None)
-    box = cells.box(*pixels.shape[:2])
-    return Orientation(quarters, cells, classifier(pixels, box, cells.probabilities))
+    box = basic.box(*pixels.shape[:2])
+    return Orientation(quarters, cells, classifier(pixels, box, basic.probabilities))
 
 
 def turn_upright(

@@ -156,7 +156,7 @@ class Pipeline:
             else:
                 posted, outlined = self._analyse_shared(classifier, photo, cells)
             upright = turn_upright(segmenter, classifier, photo, posted)
-            if not classifier.sees_car(upright.view, upright.cells):
+            if not classifier.sees_car(upright.view, upright.cells.basic):
                 car_seen = classifier.sees_close_up(photo.pixels)
                 nothing = np.zeros(photo.size, np.uint8)
                 return Analysis(None, nothing, {}, {}, car_seen=car_seen)
@@ -250,10 +250,10 @@ def _outline(
 
 
 def _finish(outlined: _OutlinedParts, upright: Orientation, classifier: TypeClassifier) -> Analysis:
-    """Apply the car type to the parts: name the lid, and drop impossible doors."""
+    """Apply the car type to the parts: name the lid, and the panels behind two doors."""
     view, cells = upright.view, upright.cells
     assert view is not None  # noqa: S101 - without a view there is no car
-    car_type = classifier.type_of(view, cells)
+    car_type = classifier.type_of(view, cells.basic)
     known = car_type is not None
     changes = label_changes(
         trunk=has_trunk(view.scores) if known else cells.trunk_share > 0.5,
@@ -268,7 +268,10 @@ def _finish(outlined: _OutlinedParts, upright: Orientation, classifier: TypeClas
         window = labels[y : y + height, x : x + width]
         window[window == old] = new
         outline, confidence = outlines.pop(old), confidences.pop(name_of(old))
-        if new:
-            outlines[new], confidences[name_of(new)] = outline, confidence
+        merged = new in outlines
+        outlines[new] = outline
+        confidences.setdefault(name_of(new), confidence)
+        if merged:  # a piece of the quarter panel had that label before
+            outlines = label_map_to_outlines(labels)
     rotation = 90 * upright.quarters
     return Analysis(car_type, labels, confidences, outlines, rotation, cells.other_cars)

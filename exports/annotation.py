@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import CarType
-from options import Options
+from options import OptionError, Options
 from photo_result import Part, Result, outline
-from vision.labels import label_of
+from vision.labels import label_of, parts_named
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,11 @@ def annotate(image_hash: str, result: Result, options: Options) -> ImageAnnotati
 
     The polygons of the plain answer are stored with the result. Other polygons are computed from
     its label map.
+
+    Raises:
+        OptionError: the options name an unknown part.
     """
-    parts = result.sure_parts(options.min_confidence)
+    parts = result.sure_parts(options.min_confidence, _names(options))
     labels: Callable[[], NDArray[np.uint8]] = partial(kept_labels, result, options)
     if options.changes_outlines:
         kept = labels()
@@ -88,15 +91,27 @@ def kept_labels(result: Result, options: Options) -> NDArray[np.uint8]:
 
     Returns:
         (H, W) uint8, may be read-only; excluded pixels are background.
+
+    Raises:
+        OptionError: the options name an unknown part.
     """
-    labels = result.sure_labels(options.min_confidence)
+    names = _names(options)
+    labels = result.sure_labels(options.min_confidence, names)
     if options.min_area > 1:
         labels = labels.copy()
-        for part in result.sure_parts(options.min_confidence):
+        for part in result.sure_parts(options.min_confidence, names):
             x, y, width, height = part.bbox
             window = labels[y : y + height, x : x + width]
             _drop_small(window, label_of(part.name), options.min_area)
     return labels
+
+
+def _names(options: Options) -> frozenset[str]:
+    """Return the names of the parts that the options keep. Raises OptionError."""
+    try:
+        return parts_named(options.parts or ("all",))
+    except ValueError as error:
+        raise OptionError(str(error)) from None
 
 
 def _drop_small(window: NDArray[np.uint8], label: int, min_area: float) -> None:

@@ -1,18 +1,32 @@
 """Assign one colour to each part, the same in every picture and on every screen.
 
-Eighteen colours cannot all be far apart for everyone. Simulated annealing found these, under three
-limits on the CIEDE2000 distance. Parts that touch each other on a car, and the left and right
-variant of a part, differ by at least NEIGHBOURS_APART. Any two parts differ by at least ANY_APART.
-Each part differs from the background by at least BACKGROUND_APART. The limits hold for normal
-colour vision and for protanopia, deuteranopia and tritanopia. A distance of 2 is just visible side
-by side. `tests/exports/test_palette.py` measures it.
+So many colours cannot all be far apart for everyone. Simulated annealing found these, under limits
+on the CIEDE2000 distance. Parts that touch each other on a car, and the left and right variant of a
+part, differ by at least `neighbours`. Any two parts differ by at least `any_two`. Each part differs
+from the background by at least BACKGROUND_APART. The body panels came later, and the basic parts
+kept their colours, so the limits of the panels are lower. All limits hold for normal colour vision
+and for protanopia, deuteranopia and tritanopia. A distance of 2 is just visible side by side.
+`tests/exports/test_palette.py` measures it.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 Colour = tuple[int, int, int]  # RGB
 
-NEIGHBOURS_APART, ANY_APART, BACKGROUND_APART = 21, 10.5, 20.5
+
+
+class Distances(NamedTuple):
+    """The smallest CIEDE2000 distances between colours of parts."""
+
+    neighbours: float
+    any_two: float
+
+
+BASIC_APART = Distances(neighbours=21, any_two=10.5)  # between two basic parts
+PANELS_APART = Distances(neighbours=15, any_two=6)  # between a panel and any part
+BACKGROUND_APART = 20.5
 
 BACKGROUND: Colour = (0, 0, 0)
 
@@ -35,6 +49,13 @@ PART_COLOURS: dict[str, Colour] = {
     "tailgate": (172, 255, 211),
     "trunk": (21, 176, 158),
     "wheel": (30, 255, 255),
+    "roof": (255, 70, 145),
+    "left_fender": (45, 0, 240),
+    "right_fender": (195, 195, 120),
+    "left_quarter_panel": (220, 220, 70),
+    "right_quarter_panel": (170, 145, 220),
+    "left_rocker_panel": (170, 195, 170),
+    "right_rocker_panel": (170, 0, 95),
 }
 
 

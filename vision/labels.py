@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-PART_NAMES = (
+from collections.abc import Iterable
+
+BASIC_PARTS = (
     "back_bumper",
     "back_glass",
     "back_left_door",
@@ -22,11 +24,22 @@ PART_NAMES = (
     "trunk",
     "wheel",
 )
+# The body panels follow, so that the basic parts keep their labels in label maps and exports.
+PANELS = (
+    "roof",
+    "left_fender",
+    "right_fender",
+    "left_quarter_panel",
+    "right_quarter_panel",
+    "left_rocker_panel",
+    "right_rocker_panel",
+)
+PART_NAMES = (*BASIC_PARTS, *PANELS)
 TYPE_NAMES = ("convertible", "coupe", "hatchback", "pickup", "sedan", "suv", "van", "wagon")
 
 
 def label_of(name: str) -> int:
-    """Return the label of a part: 1 to 18; 0 is the background.
+    """Return the label of a part: 1 to 25; 0 is the background.
 
     Raises:
         ValueError: there is no such part.
@@ -35,13 +48,34 @@ def label_of(name: str) -> int:
 
 
 def name_of(label: int) -> str:
-    """Return the name of the part with a label from 1 to 18."""
+    """Return the name of the part with a label from 1 to 25."""
     return PART_NAMES[label - 1]
 
 
 BACK_DOORS = label_of("back_left_door"), label_of("back_right_door")
+QUARTER_PANELS = label_of("left_quarter_panel"), label_of("right_quarter_panel")
 TAILGATE, TRUNK = label_of("tailgate"), label_of("trunk")
 WHEEL = label_of("wheel")
 
 # The lid of these types is a trunk. The other types have a tailgate: a rear door or flap.
 TYPES_WITH_TRUNK = ("sedan", "coupe", "convertible")
+
+_GROUPS = {"all": PART_NAMES, "basic": BASIC_PARTS, "panels": PANELS}
+
+
+def parts_named(names: Iterable[str]) -> frozenset[str]:
+    """Return the parts that names stand for.
+
+    Args:
+        names: names of parts, or of the groups `all`, `basic` and `panels`.
+
+    Raises:
+        ValueError: a name is unknown. The message is one sentence that may be shown to clients.
+    """
+    parts: set[str] = set()
+    for name in names:
+        if name not in _GROUPS and name not in PART_NAMES:
+            known = ", ".join((*_GROUPS, *PART_NAMES))
+            raise ValueError(f"There is no part {name[:40]!r}; there are {known}.")
+        parts.update(_GROUPS.get(name, (name,)))
+    return frozenset(parts)

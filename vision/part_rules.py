@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vision.labels import BACK_DOORS, TAILGATE, TRUNK, TYPES_WITH_TRUNK
+from vision.labels import BACK_DOORS, QUARTER_PANELS, TAILGATE, TRUNK, TYPES_WITH_TRUNK
 
 
 def has_trunk(scores: Mapping[str, float]) -> bool:
@@ -17,12 +17,12 @@ def has_trunk(scores: Mapping[str, float]) -> bool:
 
 
 def label_changes(*, trunk: bool, two_doors: bool) -> dict[int, int]:
-    """Return the new label of each label that changes; 0 is the background.
+    """Return the new label of each label that changes.
 
     Args:
         trunk: True if the lid, which is labelled as a tailgate, is a trunk.
-        two_doors: True if the car has no back doors. Then the panels behind its doors, labelled as
-            back doors, become background.
+        two_doors: True if the car has no back doors. Then a panel behind its doors that is
+            labelled as a back door is the quarter panel.
     """
     changes = {TAILGATE: TRUNK} if trunk else {}
-    return changes | (dict.fromkeys(BACK_DOORS, 0) if two_doors else {})
+    return changes | (dict(zip(BACK_DOORS, QUARTER_PANELS, strict=True)) if two_doors else {})

@@ -194,6 +194,13 @@ export default {
     trunk: "Kofferraumdeckel",
     tailgate: "Heckklappe",
     back_bumper: "Stoßstange hinten",
+    roof: "Dach",
+    left_fender: "Kotflügel links",
+    right_fender: "Kotflügel rechts",
+    left_quarter_panel: "Seitenwand links",
+    right_quarter_panel: "Seitenwand rechts",
+    left_rocker_panel: "Schweller links",
+    right_rocker_panel: "Schweller rechts",
   },
   types: {
     convertible: "Cabrio",

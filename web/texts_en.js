@@ -193,7 +193,18 @@ export default {
     back_right_light: "Right taillight",
     trunk: "Trunk",
     tailgate: "Tailgate",
+<<<<<<< HEAD
     back_bumper: "Rear bumper",
+=======
+    back_bumper: "Back bumper",
+    roof: "Roof",
+    left_fender: "Left fender",
+    right_fender: "Right fender",
+    left_quarter_panel: "Left quarter panel",
+    right_quarter_panel: "Right quarter panel",
+    left_rocker_panel: "Left rocker panel",
+    right_rocker_panel: "Right rocker panel",
+>>>>>>> d435795 (Name seven body panels as parts)
   },
   types: {
     convertible: "Convertible",

@@ -180,6 +180,13 @@ export default {
     trunk: "ฝากระโปรงท้าย",
     tailgate: "ประตูท้าย",
     back_bumper: "กันชนหลัง",
+    roof: "หลังคา",
+    left_fender: "แก้มหน้าซ้าย",
+    right_fender: "แก้มหน้าขวา",
+    left_quarter_panel: "แก้มหลังซ้าย",
+    right_quarter_panel: "แก้มหลังขวา",
+    left_rocker_panel: "ชายล่างประตูซ้าย",
+    right_rocker_panel: "ชายล่างประตูขวา",
   },
   types: {
     convertible: "รถเปิดประทุน",

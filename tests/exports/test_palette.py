@@ -8,14 +8,15 @@ import pytest
 from coloraide import Color
 
 from exports.palette import (
-    ANY_APART,
     BACKGROUND,
     BACKGROUND_APART,
-    NEIGHBOURS_APART,
+    BASIC_APART,
+    PANELS_APART,
     PART_COLOURS,
+    Distances,
     as_hex,
 )
-from img_to_segments import PART_NAMES
+from vision.labels import PANELS, PART_NAMES
 
 # Each part and those that it touches on cars (and its counterpart on the other side).
 NEIGHBOURS = {
@@ -38,7 +39,18 @@ NEIGHBOURS = {
     "back_left_light": "back_right_light wheel",
     "back_right_light": "wheel",
     "left_mirror": "right_mirror",
+    "roof": "front_glass back_glass front_left_door front_right_door back_left_door "
+    "back_right_door tailgate",
 }
+for _side, _other in (("left", "right"), ("right", "left")):
+    NEIGHBOURS |= {
+        f"{_side}_fender": f"hood front_bumper front_{_side}_door front_{_side}_light wheel "
+        f"front_glass {_side}_rocker_panel {_side}_mirror {_other}_fender",
+        f"{_side}_quarter_panel": f"back_{_side}_door front_{_side}_door back_{_side}_light roof "
+        f"back_bumper back_glass trunk tailgate wheel {_side}_rocker_panel {_other}_quarter_panel",
+        f"{_side}_rocker_panel": f"front_{_side}_door back_{_side}_door wheel "
+        f"{_other}_rocker_panel",
+    }
 # Simulations: Vienot et al. 1999 and Machado et al. 2009; Brettel et al. 1997 for tritanopia.
 VISIONS = {
     "all cones": None,
@@ -63,6 +75,10 @@ def seen(request: pytest.FixtureRequest) -> dict[str, Color]:
     return colours
 
 
+def limits(*names: str) -> Distances:
+    return PANELS_APART if set(names) & set(PANELS) else BASIC_APART
+
+
 def apart(one: Color, other: Color) -> float:
     return one.delta_e(other, method="2000")
 
@@ -83,12 +99,12 @@ def test_neighbours_are_known_parts() -> None:
 def test_neighbours_differ_in_colour(seen: dict[str, Color]) -> None:
     for name, others in NEIGHBOURS.items():
         for other in others.split():
-            assert apart(seen[name], seen[other]) >= NEIGHBOURS_APART, (name, other)
+            assert apart(seen[name], seen[other]) >= limits(name, other).neighbours
 
 
 def test_all_parts_differ_in_colour(seen: dict[str, Color]) -> None:
     for one, other in itertools.combinations(PART_NAMES, 2):
-        assert apart(seen[one], seen[other]) >= ANY_APART, (one, other)
+        assert apart(seen[one], seen[other]) >= limits(one, other).any_two
 
 
 def test_parts_contrast_with_background(seen: dict[str, Color]) -> None:
