@@ -16,7 +16,6 @@ from typing import NamedTuple
 Colour = tuple[int, int, int]  # RGB
 
 
-
 class Distances(NamedTuple):
     """The smallest CIEDE2000 distances between colours of parts."""
 

@@ -26,6 +26,7 @@ ANY = st.builds(
     max_vertices=st.none() | st.integers(3, 100_000),
     min_area=st.floats(0, 10_000),
     min_confidence=st.floats(0, 1),
+    parts=st.none() | st.sampled_from([("basic",), ("all", "roof")]),
     normalized=st.booleans(),
     topology=st.sampled_from(["independent", "shared"]),
     file_name=st.none() | st.sampled_from(["car.png", "a/ü 1.jpg"]),
@@ -57,6 +58,8 @@ def test_options_that_change_outlines() -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
+        ({"parts": "hood,,roof"}, "parts must be all, basic, panels or names of parts"),
+        ({"parts": "hood," * 50 + "roof"}, "parts must be all, basic"),
         ({"tolerance": "-1"}, "tolerance must be a number of pixels from 0 to 1000, not '-1'"),
         ({"tolerance": "1001"}, "from 0 to 1000"),
         ({"tolerance": "nan"}, "not 'nan'"),

@@ -126,6 +126,7 @@ def view_of(two_doors: float = 0.0, **scores: float) -> CarView:
     return CarView(named, max(scores.values()), 0.0, two_doors, (1.0, 0.0, 0.0, 0.0))
 
 
+@pytest.mark.parametrize("panel", [True, False])
 @pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize(
     ("view", "lid", "doors"),
@@ -138,13 +139,19 @@ def view_of(two_doors: float = 0.0, **scores: float) -> CarView:
     ],
 )
 def test_parts_follow_type(
-    monkeypatch: pytest.MonkeyPatch, view: CarView, lid: str, doors: bool, alone: bool
+    monkeypatch: pytest.MonkeyPatch,
+    view: CarView,
+    lid: str,
+    doors: bool,
+    alone: bool,
+    panel: bool,
 ) -> None:
     """Labels, confidences and outlines change alike, in both orders of the work."""
     pipeline = Pipeline(threads=2, runtime="onnx")
     segment, _ = pipeline.wait()
     labels = np.zeros((60, 90), np.uint8)
     places = {"hood": (5, 60), "tailgate": (60, 80), "back_left_door": (80, 90)}
+    places |= {"left_quarter_panel": (0, 5)} if panel else {}
     for name, (left, right) in places.items():
         labels[20:50, left:right] = label_of(name)
     probabilities = np.zeros((1 + len(PART_NAMES), 60, 90), np.float32)
@@ -157,7 +164,8 @@ def test_parts_follow_type(
     monkeypatch.setattr(pipeline, "wait", lambda: (segment, FakeClassifier(view)))
     with other_calls(pipeline, 0 if alone else 2):
         analysis = pipeline.analyse(Photo(np.zeros((60, 90, 3), np.uint8), 60, 90))
-    names = {"hood", lid} | ({"back_left_door"} if doors else set())
+    names = {"hood", lid, "back_left_door" if doors else "left_quarter_panel"}
+    names |= {"left_quarter_panel"} if panel else set()
     assert set(analysis.confidences) == {part.name for part in analysis.parts()} == names
     assert set(np.unique(analysis.labels)) == {0} | {label_of(name) for name in names}
     assert analysis.parts() == outline(analysis.labels, analysis.confidences)

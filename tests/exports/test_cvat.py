@@ -51,7 +51,7 @@ def test_document_fits_schema_and_masks(scene: ImageAnnotation, check_masks: Any
 def test_schema_refuses_other_documents(drawn_scene: ImageAnnotation) -> None:
     document = write(drawn_scene).decode()
     for good, bad in (
-        ('label="hood"', 'label="roof"'),
+        ('label="hood"', 'label="sunroof"'),
         ("<version>1.1", "<version>2"),
         ('points="', 'points="1;'),
     ):

@@ -10,7 +10,7 @@ import shapely
 
 from exports import FORMATS, export
 from exports.annotation import ImageAnnotation, annotate
-from options import Options
+from options import OptionError, Options
 from photo_result import Analysis, Result
 from poligons_from_seg import label_map_to_outlines, rasterize
 from tests.exports.scenes import DOUBTFUL
@@ -38,6 +38,37 @@ def test_kept_polygons_without_options(result: Result) -> None:
     scene = annotate(HASH, result, Options())
     assert scene.parts == result.sure_parts()
     assert scene.file_name == f"{HASH}.png"
+
+
+def test_parts_by_name(result: Result) -> None:
+    scene = annotate(HASH, result, Options(parts=("hood", "wheel")))
+    assert names(scene) == ["hood", "wheel"]
+    assert scene.message.startswith("2 parts were found.")
+    kept = [label_of("hood"), label_of("wheel")]
+    labels = result.labels()
+    assert np.array_equal(scene.labels(), np.where(np.isin(labels, kept), labels, 0))
+    whole = {part.name: part for part in result.parts}
+    assert scene.parts == [whole["hood"], whole["wheel"]]
+
+
+def test_parts_by_group() -> None:
+    labels = np.zeros((40, 60), np.uint8)
+    labels[:20, :30], labels[20:, :30] = label_of("hood"), label_of("roof")
+    result = Result.of(Analysis(None, labels, {"hood": 0.9, "roof": 0.8}), "drawn")
+    for group, found in (
+        (None, ["hood", "roof"]),
+        (("all",), ["hood", "roof"]),
+        (("basic",), ["hood"]),
+        (("panels",), ["roof"]),
+        (("basic", "roof"), ["hood", "roof"]),
+        (("left_fender",), []),
+    ):
+        assert names(annotate(HASH, result, Options(parts=group))) == found
+
+
+def test_parts_unknown_name(result: Result) -> None:
+    with pytest.raises(OptionError, match="There is no part 'sunroof'; there are all, basic"):
+        annotate(HASH, result, Options(parts=("hood", "sunroof")))
 
 
 def test_default_confidence(unsure: Result) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vision.labels import BACK_DOORS, TAILGATE, TRUNK, TYPE_NAMES
+from vision.labels import BACK_DOORS, QUARTER_PANELS, TAILGATE, TRUNK, TYPE_NAMES
 from vision.part_rules import has_trunk, label_changes
 
 
@@ -25,5 +25,7 @@ def test_has_trunk_unsure_type() -> None:
 def test_label_changes() -> None:
     assert label_changes(trunk=False, two_doors=False) == {}
     assert label_changes(trunk=True, two_doors=False) == {TAILGATE: TRUNK}
-    assert label_changes(trunk=False, two_doors=True) == dict.fromkeys(BACK_DOORS, 0)
+    assert label_changes(trunk=False, two_doors=True) == dict(
+        zip(BACK_DOORS, QUARTER_PANELS, strict=True)
+    )
     assert len(label_changes(trunk=True, two_doors=True)) == 3
