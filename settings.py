@@ -15,6 +15,8 @@ import click
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from vision.labels import parts_named
+
 VERSION = "0.1.0"  # of the service
 PREFIX = "CARSEG_"
 MOST_PIXELS = 108_000_000  # of a photo; the cameras of phones have at most 12000 x 9000
@@ -172,6 +174,11 @@ class Settings(BaseSettings):
         le=10,
         description="proxies in front of the service whose `X-Forwarded-*` headers are believed",
     )
+    parts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("all",),
+        description="parts in answers that do not ask for others: `all`, `basic` (without the body "
+        "panels), `panels`, or names, separated by commas",
+    )
     write_masks: bool = Field(
         default=False, description="also write one PNG mask per part to `seg_img/<hash>/<part>.png`"
     )
@@ -187,6 +194,17 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _split_parts(cls, value: Any) -> Any:
+        return tuple(map(str.strip, value.split(","))) if isinstance(value, str) else value
+
+    @field_validator("parts")
+    @classmethod
+    def _check_parts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parts_named(value)
         return value
 
     @field_validator("cors_origins")

@@ -64,7 +64,10 @@ def get_segments(path: ImagePath) -> Response:
     openapi_extensions=schema.MASK_QUERY,
 )
 def get_mask(path: ImagePath) -> Response:
-    """Return a palette PNG: 0 for no part, 1 to 18 for the parts in alphabetical order."""
+    """Return a palette PNG: 0 for no part, else the number of the part.
+
+    The basic parts are 1 to 18, the body panels 19 to 25.
+    """
     result = _result(path.image_hash)
     options = query_options(OF_MASKS)
     return conditional_answer(
@@ -174,6 +177,8 @@ def ended_result(status: PhotoStatus | None) -> Result:
 def query_options(names: Collection[str], others: Collection[str] = ()) -> Options:
     """Return the options in the query of the current request.
 
+    Without the option `parts`, the answer has the parts of the setting.
+
     Args:
         names: names of the options that are allowed.
         others: names of parameters that are no options; they are ignored.
@@ -182,7 +187,8 @@ def query_options(names: Collection[str], others: Collection[str] = ()) -> Optio
         OptionError: an unknown name, a name given twice, or a value that can't be used.
     """
     given = request.args.to_dict(flat=False)
-    return parse({name: given[name] for name in given if name not in others}, names)
+    options = parse({name: given[name] for name in given if name not in others}, names)
+    return replace(options, parts=options.parts or service().settings.parts)
 
 
 def _chosen(names: list[str]) -> Format:

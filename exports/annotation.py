@@ -111,7 +111,7 @@ def _names(options: Options) -> frozenset[str]:
     try:
         return parts_named(options.parts or ("all",))
     except ValueError as error:
-        raise OptionError(str(error)) from None
+        raise OptionError(f"{error}.") from None
 
 
 def _drop_small(window: NDArray[np.uint8], label: int, min_area: float) -> None:

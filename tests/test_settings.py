@@ -69,6 +69,7 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "SHARED_RESULTS": "1",
         "RATE_LIMIT": "5/hour",
         "TRUSTED_PROXIES": "1",
+        "PARTS": "basic, roof",
         "WRITE_MASKS": "1",
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
@@ -81,6 +82,7 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     for name in Settings.model_fields:
         assert getattr(settings, name) != getattr(default, name), name
     assert settings.cors_origins == ("https://a.example", "http://b.example:8000")
+    assert settings.parts == ("basic", "roof")
     assert settings.max_upload_bytes == 1_572_864
 
 

@@ -70,12 +70,13 @@ def parts_named(names: Iterable[str]) -> frozenset[str]:
         names: names of parts, or of the groups `all`, `basic` and `panels`.
 
     Raises:
-        ValueError: a name is unknown. The message is one sentence that may be shown to clients.
+        ValueError: a name is unknown. The message is a sentence without its full stop, which may
+            be shown to clients.
     """
     parts: set[str] = set()
     for name in names:
         if name not in _GROUPS and name not in PART_NAMES:
             known = ", ".join((*_GROUPS, *PART_NAMES))
-            raise ValueError(f"There is no part {name[:40]!r}; there are {known}.")
+            raise ValueError(f"There is no part {name[:40]!r}; there are {known}")
         parts.update(_GROUPS.get(name, (name,)))
     return frozenset(parts)
