@@ -196,7 +196,7 @@ def test_every_format_and_option_is_described() -> None:
         assert (f"`{entry.media_type.partition(';')[0]}` *" in row) == entry.negotiable
     options = section("docs/formats.md", "Options")
     defaults = {name: knob.schema.get("default") for name, knob in OPTION_SPECS.items()}
-    defaults |= {"tolerance": DEFAULT_TOLERANCE, "file_name": "<image_hash>.png"}
+    defaults |= {"tolerance": DEFAULT_TOLERANCE, "file_name": "<image_hash>.png", "parts": "all"}
     described = re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", options, re.MULTILINE)
     assert [name for name, _ in described] == list(OPTION_SPECS)
     for name, default in described:
