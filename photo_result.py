@@ -214,11 +214,11 @@ class Result:
             sentences.append("There are other cars of similar size in the photo.")
         return " ".join(sentences)
 
-    def exteriors(self) -> Segments:
-        """Return the outlines of the parts that are delivered by default, without holes."""
+    def exteriors(self, names: Collection[str] = PART_NAMES) -> Segments:
+        """Return the outlines of the sure parts with one of these names, without holes."""
         return {
             part.name: [list(map(list, polygon.exterior)) for polygon in part.polygons]
-            for part in self.sure_parts()
+            for part in self.sure_parts(names=names)
         }
 
     def pack(self) -> bytes:

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import tempfile
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -263,6 +264,11 @@ class Settings(BaseSettings):
     def worker_count(self) -> int:
         """Number of photos that are processed concurrently: `workers`, at most one per core."""
         return min(self.workers, usable_cores())
+
+    @cached_property
+    def part_names(self) -> frozenset[str]:
+        """Names of the parts that `parts` stands for."""
+        return parts_named(self.parts)
 
     @property
     def waiting_slots(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from jobs.catalog import Summary
@@ -13,6 +13,7 @@ from jobs.store import StoredOutcome
 from photo_result import Result
 from pipeline import ModelsNotLoadedError
 from segment_interface import ImageError
+from vision.labels import PART_NAMES
 
 log = logging.getLogger("carseg.jobs")
 
@@ -37,12 +38,15 @@ class Ended(NamedTuple):
     result: Result | None
 
 
-def run_guarded(digest: str, work: Callable[[], Result]) -> Ended | None:
+def run_guarded(
+    digest: str, work: Callable[[], Result], names: Collection[str] = PART_NAMES
+) -> Ended | None:
     """Run the work on one photo without letting an exception escape.
 
     Args:
         digest: hash of the photo, for the log.
         work: function that returns the result of the photo.
+        names: names of the parts that the message counts.
 
     Returns:
         The end of the work; None if it raised `CancelledError`.
@@ -59,4 +63,4 @@ def run_guarded(digest: str, work: Callable[[], Result]) -> Ended | None:
     except BaseException:  # a model may raise anything, even SystemExit
         log.exception("Job %s failed", digest)
         return Ended("error", UNEXPECTED, None)
-    return Ended("ready", result.message(), result)
+    return Ended("ready", result.message(len(result.sure_parts(names=names))), result)

@@ -60,7 +60,9 @@ class JobRunner:
             self._store.count_attempt(job.number)
         except StoreError:  # for example a full disk; the job can still run
             log.exception("The attempt of job %s could not be counted", job.digest)
-        ended = run_guarded(job.digest, lambda: self._process(job, photo))
+        ended = run_guarded(
+            job.digest, lambda: self._process(job, photo), self._settings.part_names
+        )
         if ended is not None:
             self._end(job, *ended)
 
@@ -94,7 +96,7 @@ class JobRunner:
         analysis = self._stages.analyse(photo, on_stage)
         result = Result.of(analysis, self._stages.version)
         if self._settings.write_masks:
-            self._masks.write(job.digest, result.sure_labels())
+            self._masks.write(job.digest, result.sure_labels(names=self._settings.part_names))
         return result
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> None:
@@ -105,7 +107,7 @@ class JobRunner:
                     self._masks.remove(job.digest)
                 return
         saved = self._save(job, message, result)
-        segments = None if result is None else result.exteriors()
+        segments = None if result is None else result.exteriors(self._settings.part_names)
         with self._table.lock:
             if self._table.job(job.digest) is not job:
                 outcome = "cancelled"

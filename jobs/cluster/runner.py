@@ -73,7 +73,8 @@ class RedisJobRunner:
         job.accepted = job.started - claim.waited
         self._lease.claim = claim
         try:
-            ended = run_guarded(claim.digest, lambda: self._process(claim, job))
+            names = self._settings.part_names
+            ended = run_guarded(claim.digest, lambda: self._process(claim, job), names)
             if ended is not None:
                 self._end(job, *ended)
         finally:

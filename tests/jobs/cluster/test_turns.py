@@ -55,7 +55,8 @@ class Turns:
 
         with monkeypatch.context() as patch:
             patch.setattr(
-                "jobs.cluster.runner.run_guarded", lambda digest, work: Ended("ready", "", work())
+                "jobs.cluster.runner.run_guarded",
+                lambda digest, work, names: Ended("ready", "", work()),
             )
             self.stages.throw(width, "KilledError")
             with pytest.raises(KilledError):
