@@ -165,7 +165,7 @@ class PartSegmenter:
         confidences = {}
         if np.count_nonzero(car.labels) >= thresholds["car_area"] * car.labels.size:
             raw = _confidences(by_label, car.labels, car.elsewhere)
-            confidences = {label: _calibrated(value, thresholds) for label, value in raw.items()}
+            confidences = {label: _calibrated(raw[label], label, thresholds) for label in raw}
         return CoarseSegmentation(merged, car.labels, probabilities, confidences, car.has_rivals)
 
     def enlarge(self, cells: CoarseSegmentation, height: int, width: int) -> Segmentation:
@@ -273,13 +273,15 @@ def _confidences(
     return confidences
 
 
-def _calibrated(confidence: float, thresholds: dict[str, float]) -> float:
+def _calibrated(confidence: float, label: int, thresholds: Mapping[str, float]) -> float:
     """Return the calibrated confidence: the share of parts with this confidence that are right.
 
     It is Platt scaling (1999) of the logit, which keeps the order of confidences.
-    `training/calibrate.py` fits its constants, which are in the model's description.
+    `training/calibrate.py` fits its constants, which are in the model's description: two for the
+    basic parts and two for the body panels.
     """
     p = min(max(confidence, CONFIDENCE_CLIP), 1 - CONFIDENCE_CLIP)
-    slope = thresholds.get("confidence_slope", 1.0)
-    offset = thresholds.get("confidence_offset", 0.0)
+    group = "confidence" if label <= len(BASIC_PARTS) else "panels"
+    slope = thresholds.get(f"{group}_slope", 1.0)
+    offset = thresholds.get(f"{group}_offset", 0.0)
     return 1 / (1 + math.exp(-(slope * math.log(p / (1 - p)) + offset)))
