@@ -73,19 +73,24 @@ def test_other_calls_change_no_byte(sample: bytes) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 2])
-@pytest.mark.parametrize("picture", ["sample/car.png", "tests/pictures/three_cars.jpg"])
-def test_stages_of_turned_photo(picture: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("picture", "margin", "quarters", "found"),
+    [("sample/car.png", 0.5, 2, True), ("tests/pictures/coupe.jpg", 1.5, 3, False)],
+)
+def test_stages_of_turned_photo(
+    picture: str, margin: float, quarters: int, found: bool, count: int
+) -> None:
     """Each stage is reported once, even if the parts are found only in another turn."""
     pipeline = Pipeline(threads=2, runtime="onnx")
     rgb = decode_image((REPOSITORY / picture).read_bytes(), 50_000_000)
-    height, width = rgb.shape[:2]
-    grey = np.pad(rgb, ((height // 2,) * 2, (width // 2,) * 2, (0, 0)), constant_values=127)
-    turned = np.ascontiguousarray(np.rot90(grey, 2))
+    down, across = (round(margin * side) for side in rgb.shape[:2])
+    grey = np.pad(rgb, ((down, down), (across, across), (0, 0)), constant_values=127)
+    turned = np.ascontiguousarray(np.rot90(grey, quarters))
     segmenter, _ = pipeline.wait()
-    assert bool(segmenter.cells(turned).confidences) == (picture == "sample/car.png")
+    assert bool(segmenter.cells(turned).confidences) == found  # as posted
     stages: list[Stage] = []
     with other_calls(pipeline, count):
-        assert pipeline.analyse(turned, stages.append).rotation == 180
+        assert pipeline.analyse(turned, stages.append).rotation == 90 * quarters
     assert stages == ["parts", "type", "polygons"]
 
 

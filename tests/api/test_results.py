@@ -182,7 +182,7 @@ def test_missing_masks(service: FlaskClient, car: str) -> None:
         404,
         {"error": f"No {missing} was found in this photo."},
     )
-    answer = service.get(f"{car}/masks/roof.png")
+    answer = service.get(f"{car}/masks/sunroof.png")
     assert answer.status_code == 404
     assert "back_bumper, back_glass" in answer.get_json()["error"]
 
@@ -260,7 +260,7 @@ def test_pictures_follow_their_options(service: FlaskClient, car: str) -> None:
         ("mask.png?min_confidence=2", "min_confidence must be a number from 0 to 1, not '2'"),
         (
             "mask.png?tolerance=1",
-            "no option 'tolerance'; the options are min_area, min_confidence.",
+            "no option 'tolerance'; the options are min_area, min_confidence, parts.",
         ),
         ("masks/hood.png?format=json", "no option 'format'; the options are min_area"),
         ("masks/hood.png?min_area=1&min_area=2", "min_area is given more than once"),

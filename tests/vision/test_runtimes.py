@@ -53,7 +53,7 @@ def test_parts_equal_those_of_torch(height: int, width: int) -> None:
     inputs = [normalise(picture, description) for picture in pictures(height, width)]
     batch = np.concatenate(inputs)
     expected, found = load("parts", "torch")(batch), load("parts", "onnx")(batch)
-    assert found.shape == expected.shape == (2, 19, height // 4, width // 4)
+    assert found.shape == expected.shape == (2, 26, height // 4, width // 4)
     assert found.dtype == expected.dtype == np.float32
     assert np.abs(found - expected).max() < 1e-3
     for one, other in zip(found.argmax(1), expected.argmax(1), strict=True):
