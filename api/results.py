@@ -17,7 +17,7 @@ from api.openapi import ApiBlueprint
 from api.schema import ImagePath, MaskPath
 from api.service import service
 from exports import FORMATS, Format, export, find_format
-from exports.annotation import annotate, kept_labels
+from exports.annotation import annotate, kept_labels, part_names
 from exports.pictures import label_map_png, mask_png, overlay_png
 from img_to_segments import PART_NAMES
 from jobs.engine import PhotoStatus
@@ -184,11 +184,14 @@ def query_options(names: Collection[str], others: Collection[str] = ()) -> Optio
         others: names of parameters that are no options; they are ignored.
 
     Raises:
-        OptionError: an unknown name, a name given twice, or a value that can't be used.
+        OptionError: an unknown name of an option or a part, a name given twice, or a value that
+            can't be used.
     """
     given = request.args.to_dict(flat=False)
     options = parse({name: given[name] for name in given if name not in others}, names)
-    return replace(options, parts=options.parts or service().settings.parts)
+    options = replace(options, parts=options.parts or service().settings.parts)
+    part_names(options)  # a wrong name is refused before a photo is accepted
+    return options
 
 
 def _chosen(names: list[str]) -> Format:

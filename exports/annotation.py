@@ -55,7 +55,7 @@ def annotate(image_hash: str, result: Result, options: Options) -> ImageAnnotati
     Raises:
         OptionError: the options name an unknown part.
     """
-    parts = result.sure_parts(options.min_confidence, _names(options))
+    parts = result.sure_parts(options.min_confidence, part_names(options))
     labels: Callable[[], NDArray[np.uint8]] = partial(kept_labels, result, options)
     if options.changes_outlines:
         kept = labels()
@@ -95,7 +95,7 @@ def kept_labels(result: Result, options: Options) -> NDArray[np.uint8]:
     Raises:
         OptionError: the options name an unknown part.
     """
-    names = _names(options)
+    names = part_names(options)
     labels = result.sure_labels(options.min_confidence, names)
     if options.min_area > 1:
         labels = labels.copy()
@@ -106,7 +106,7 @@ def kept_labels(result: Result, options: Options) -> NDArray[np.uint8]:
     return labels
 
 
-def _names(options: Options) -> frozenset[str]:
+def part_names(options: Options) -> frozenset[str]:
     """Return the names of the parts that the options keep. Raises OptionError."""
     try:
         return parts_named(options.parts or ("all",))

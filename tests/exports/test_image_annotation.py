@@ -54,7 +54,8 @@ def test_parts_by_name(result: Result) -> None:
 def test_parts_by_group() -> None:
     labels = np.zeros((40, 60), np.uint8)
     labels[:20, :30], labels[20:, :30] = label_of("hood"), label_of("roof")
-    result = Result.of(Analysis(None, labels, {"hood": 0.9, "roof": 0.8}), "drawn")
+    outlines = label_map_to_outlines(labels)
+    result = Result.of(Analysis(None, labels, {"hood": 0.9, "roof": 0.8}, outlines), "drawn")
     for group, found in (
         (None, ["hood", "roof"]),
         (("all",), ["hood", "roof"]),
