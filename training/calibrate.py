@@ -47,12 +47,15 @@ from training.validation import (
     list_car_photos,
     list_street_photos,
 )
+from vision.labels import BASIC_PARTS, PANELS
 from vision.model_files import MODELS, read_description
 
 # Weight in a fit of a photo from the other sources. With it all of these photos together weigh as
 # much as those of the one source of the cars.
 STREET = 4.0
 NO_CAR = len(TYPE_NAMES)
+# Prefix of the thresholds of each group of parts that share one map of confidences.
+GROUPS = {"confidence": BASIC_PARTS, "panels": PANELS}
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def look_at(photos: Sequence[ValidationPhoto], folder: Path) -> Looks:
     rows = []
     for photo in tqdm(photos, "types", mininterval=5):
         rgb = photo.read().pixels
-        cells = segment.cells(rgb)
+        cells = segment.cells(rgb).basic
         if cells.confidences:
             box = cells.box(*rgb.shape[:2])
             picture = classify.logits(rgb, box)
@@ -156,32 +159,42 @@ def look_at(photos: Sequence[ValidationPhoto], folder: Path) -> Looks:
 
 def raw_thresholds(thresholds: Mapping[str, float]) -> dict[str, float]:
     """Return thresholds that leave the networks' confidences unchanged."""
-    identity = {"confidence_slope": 1.0, "confidence_offset": 0.0}
+    identity = {f"{name}_slope": 1.0 for name in GROUPS} | {
+        f"{name}_offset": 0.0 for name in GROUPS
+    }
     identity |= {"picture_weight": 1.0, "shape_weight": 0.0}
     return {key: identity.get(key, value) for key, value in thresholds.items()}
 
 
 def fit_part_confidences(evidence: Evidence) -> dict[str, float]:
-    """Fit the map from a part's confidence to the share of right parts, on all photos.
+    """Fit the maps from a part's confidence to the share of right parts, on all photos.
+
+    The basic parts and the body panels have a map each.
 
     Returns:
         The calibration error of the networks' confidences, and the error after calibration, by
         cross-validation.
     """
     thresholds = read_description("parts", evidence.folder).thresholds
-    present = Platt(
-        thresholds.get("confidence_slope", 1.0), thresholds.get("confidence_offset", 0.0)
-    )
-    verdicts = part_verdicts(evidence.parts_answers)
-    raw = Verdicts(uncalibrated(verdicts.confidence, present), verdicts.right, verdicts.photo)
-    before = calibration_error(raw.confidence, raw.right)
-    if raw.right.all() or not raw.right.any():
-        return {"parts_ece_before": before, "parts_ece_after": before}  # no data to fit
-    platt = fit_platt(raw.confidence, raw.right)
-    fitted = {"confidence_slope": platt.slope, "confidence_offset": platt.offset}
-    write_thresholds("parts", evidence.folder, fitted)
-    after = calibration_error(unseen_platt(raw), raw.right)
-    return {"parts_ece_before": before, "parts_ece_after": after}
+    before, after, rights = [], [], []
+    for name, names in GROUPS.items():
+        present = Platt(thresholds.get(f"{name}_slope", 1.0), thresholds.get(f"{name}_offset", 0.0))
+        verdicts = part_verdicts(evidence.parts_answers, names)
+        raw = Verdicts(uncalibrated(verdicts.confidence, present), verdicts.right, verdicts.photo)
+        before.append(raw.confidence)
+        after.append(raw.confidence)
+        rights.append(raw.right)
+        if raw.right.all() or not raw.right.any():
+            continue  # no data to fit
+        platt = fit_platt(raw.confidence, raw.right)
+        fitted = {f"{name}_slope": platt.slope, f"{name}_offset": platt.offset}
+        write_thresholds("parts", evidence.folder, fitted)
+        after[-1] = unseen_platt(raw)
+    right = np.concatenate(rights)
+    return {
+        "parts_ece_before": calibration_error(np.concatenate(before), right),
+        "parts_ece_after": calibration_error(np.concatenate(after), right),
+    }
 
 
 def fit_type_weights(evidence: Evidence) -> dict[str, float]:

@@ -22,9 +22,11 @@ NUMBER = r"([\d.]*\d)"
 # Card -> words before a figure with an interval, as in "mask AP 0.70 (0.68 to 0.72)" -> its name.
 WITH_INTERVAL = {
     "parts": {
-        "over pooled pixels": "miou",
+        "basic parts over pooled pixels": "miou",
+        "body panels over pooled pixels": "miou_panels",
         "mask AP": "ap",
         "AP50": "ap50",
+        "AP of the panels": "ap_panels",
         "calibration error of the confidences": "parts_ece",
         "two-door cars given a back door": "two_door_back_door",
         "annotated back door is kept": "four_door_kept",
@@ -75,6 +77,7 @@ ALONE = {
 # Title of a row of the table in docs/accuracy.md -> figure.
 ROWS = {
     "overlap with masks drawn by people, mean IoU of 18 parts": "miou",
+    "overlap with masks of the body panels, mean IoU of 7 parts": "miou_panels",
     "COCO mask AP (`min_confidence=0`)": "ap",
     "left and right exchanged, of the pixels of such parts": "swapped",
     "body type right, Stanford Cars": "type_accuracy",
@@ -88,7 +91,8 @@ ROWS = {
 }
 # Pattern of a figure in the README -> its name.
 README = {
-    rf"mean IoU of 18 parts {NUMBER}; body type right": "miou",
+    rf"mean IoU of 18 parts {NUMBER} and": "miou",
+    rf"and of 7 body panels {NUMBER}; body type right": "miou_panels",
     rf"body type right for {NUMBER} % of Stanford Cars": "type_accuracy",
     rf"of Stanford Cars and {NUMBER} % of photos of streets": "street_accuracy",
 }

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from training.layout_training import layout_logits
 from training.layouts import Layouts
-from training.parts_data import PANELS
 from training.parts_metrics import PartScores
 from training.photos import TrainingData
 from training.split import Part
@@ -22,7 +21,7 @@ from training.types_photos import UNKNOWN, CarPhotos, list_cars
 from training.types_training import type_logits
 from training.warps import on_canvas
 from training.weights import PARTS_SIZE, predict
-from vision.labels import PART_NAMES, TYPE_NAMES
+from vision.labels import PANELS, PART_NAMES, TYPE_NAMES
 
 Figures = dict[str, float]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import TYPE_NAMES
-from img_to_segments import PART_NAMES
 from photo_result import Part
 from poligons_from_seg import rasterize
 from training.answers import Answer, PartsAnswer
@@ -16,7 +16,7 @@ from training.average_precision import MaskPrecision, judged
 from training.calibration import Verdicts, calibration_error
 from training.intervals import ROUNDS, Estimate, bootstrap
 from training.parts_metrics import PartScores
-from vision.labels import label_of
+from vision.labels import BASIC_PARTS, PANELS, PART_NAMES, label_of
 
 NO_TYPE = len(TYPE_NAMES)  # the column of answers without a type in a confusion
 
@@ -42,20 +42,29 @@ def part_estimates(found: Sequence[PartsAnswer], rounds: int = ROUNDS) -> dict[s
     """Return all figures about masks with their intervals; NaN for a part that no photo shows.
 
     `miou` and `swapped` cover the parts that are delivered by default, `ap` (0.50:0.95) and `ap50`
-    all parts. The figures by part are `iou_`, `ap_` and `ap50_` + name.
+    parts of any confidence. `miou`, `ap` and `ap50` are means over the basic parts; with `_panels`
+    they are means over the body panels. The figures by part are `iou_`, `ap_` and `ap50_` + name.
     """
     counts = confusions(found)
     precision = MaskPrecision([(a.parts, a.truth, a.photo.missing) for a in found])
 
     def of(chosen: NDArray[np.int64]) -> dict[str, float]:
-        by_part = precision.by_part(chosen)
-        ap, ap50 = np.nanmean(by_part, axis=0).tolist()
-        figures = figures_of(counts[chosen].sum(0)) | {"ap": ap, "ap50": ap50}
-        for name, (part_ap, part_ap50) in zip(PART_NAMES, by_part.tolist(), strict=True):
+        figures = figures_of(counts[chosen].sum(0))
+        by_part = precision.by_part(chosen).tolist()
+        for name, (part_ap, part_ap50) in zip(PART_NAMES, by_part, strict=True):
             figures |= {f"ap_{name}": part_ap, f"ap50_{name}": part_ap50}
+        for group, names in (("", BASIC_PARTS), ("_panels", PANELS)):
+            for mean, by in (("miou", "iou"), ("ap", "ap"), ("ap50", "ap50")):
+                figures[f"{mean}{group}"] = _mean([figures[f"{by}_{name}"] for name in names])
         return figures
 
     return bootstrap(of, [answer.photo.key for answer in found], rounds)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean without NaN values; NaN if there are no others."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def type_confusion(found: Sequence[Answer]) -> NDArray[np.int64]:
@@ -100,12 +109,18 @@ def calibration_estimate(verdicts: Verdicts) -> Estimate:
     )["ece"]
 
 
-def part_verdicts(found: Sequence[PartsAnswer]) -> Verdicts:
-    """Return the confidence of each part, and true if it is right (mask IoU above 0.5)."""
+def part_verdicts(found: Sequence[PartsAnswer], names: Collection[str] = PART_NAMES) -> Verdicts:
+    """Return the confidence of each part, and true if it is right (mask IoU above 0.5).
+
+    Args:
+        found: the answers.
+        names: names of the parts that count.
+    """
     return _verdicts(
         (answer.confidences[part.name], right, number)
         for number, answer in enumerate(found)
         for part, right in judgements(answer, answer.parts)
+        if part.name in names
     )
 
 

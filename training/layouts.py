@@ -28,7 +28,7 @@ from training.warps import (
     surrounded,
     turning,
 )
-from training.weights import CLASSES, PARTS_SIZE, TURNS, predict
+from training.weights import CLASSES, PARTS_SIZE, TURNS, basic_labels, predict
 from vision.labels import TYPE_NAMES
 
 STRIDE = 4
@@ -196,7 +196,7 @@ def _see(
     points = source_points(warps, size, photos.device)
     own = photos.sizes[indices]
     seen = surrounded(bilinear(photos.take(indices), own, points), inside(points, own))
-    labels = predict(network, seen, batch).softmax(1)
+    labels = basic_labels(predict(network, seen, batch).softmax(1))
     ends = np.maximum(1, np.rint(shown * scale[:, None] / STRIDE)).astype(np.int64)[:, ::-1]
     y, x = (torch.arange(n // STRIDE, device=photos.device) for n in size)
     limit = torch.from_numpy(ends.copy()).to(photos.device).view(-1, 2, 1, 1)

@@ -15,20 +15,10 @@ from numpy.typing import NDArray
 
 from training.corrections import Correction, DataError, read_corrections
 from training.split import VALIDATION, Part, part_of, validation_names
-from vision.labels import PART_NAMES, label_of
+from vision.labels import PANELS, PART_NAMES, label_of
 
 IGNORE = 255
 STRETCH = 4 / 3  # the annotated photos are squares; real ones are about this wide
-# The body panels, in the order of the labels 1 to 7 in the masks of `car_parts/panels`.
-PANELS = (
-    "roof",
-    "left_fender",
-    "right_fender",
-    "left_quarter_panel",
-    "right_quarter_panel",
-    "left_rocker_panel",
-    "right_rocker_panel",
-)
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 

@@ -101,9 +101,11 @@ def mask_rows(found: Sequence[PartsAnswer], rounds: int = ROUNDS) -> Rows:
         return Rows()
     estimates = part_estimates(found, rounds)
     titles = {
-        "miou": "mIoU of 18 parts",
-        "ap": "COCO mask AP (`min_confidence=0`)",
-        "ap50": "COCO mask AP50 (`min_confidence=0`)",
+        "miou": "mIoU of the 18 basic parts",
+        "miou_panels": "mIoU of the 7 body panels",
+        "ap": "COCO mask AP of the basic parts (`min_confidence=0`)",
+        "ap50": "COCO mask AP50 of the basic parts (`min_confidence=0`)",
+        "ap_panels": "COCO mask AP of the body panels (`min_confidence=0`)",
         "swapped": "pixels of left and right parts given to the other side",
     }
     rows = [Row(name, title, estimates[name], len(found)) for name, title in titles.items()]

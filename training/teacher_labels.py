@@ -31,7 +31,7 @@ from training.warps import (
     surrounded,
     whole_warps,
 )
-from training.weights import CLASSES, PARTS_SIZE, predict
+from training.weights import CLASSES, PARTS_SIZE, basic_labels, predict
 from vision.labels import BACK_DOORS, PART_NAMES, TAILGATE, TRUNK, WHEEL, label_of
 
 COLUMNS = 7  # of the table behind `Found`
@@ -221,6 +221,7 @@ def apply_facts(labels: Tensor, photos: PhotoSet, chosen: Indices) -> Tensor:
 
 def _describe(labels: Tensor, sizes: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the table (n, 7) of `Found`, from probabilities (n, labels, side, side)."""
+    labels = basic_labels(labels)
     best, names = labels.max(1)
     car = names > 0
     count = car.sum((1, 2))

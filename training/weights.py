@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from training.precision import mixed_precision
 from training.warps import normalised
-from vision.labels import PART_NAMES, TYPE_NAMES
+from vision.labels import BASIC_PARTS, PART_NAMES, TYPE_NAMES
 from vision.networks import build_network
 
 CLASSES = len(PART_NAMES) + 1  # the background, too
+BASIC_CLASSES = len(BASIC_PARTS) + 1
 TURNS = 4
 # Added to a car's box, in shares of its sides, as in the descriptions of both type networks.
 MARGIN = {"side": 0.04, "top": 0.15, "bottom": 0.04}
@@ -28,10 +29,20 @@ PARTS: dict[str, Any] = {
 }
 TYPES: dict[str, Any] = {"model_name": "tf_efficientnet_lite0", "num_classes": len(TYPE_NAMES) + 2}
 LAYOUT: dict[str, Any] = {
-    "labels": CLASSES,
+    "labels": BASIC_CLASSES,
     "size": list(LAYOUT_SIZE),
     "classes": len(TYPE_NAMES) + TURNS,
 }
+
+
+def basic_labels(probabilities: Tensor) -> Tensor:
+    """Return probabilities (n, labels, h, w) with the body panels as background.
+
+    The type networks see cars this way, see `img_to_segments.CoarseSegmentation.basic`.
+    """
+    basic = probabilities[:, :BASIC_CLASSES].clone()
+    basic[:, 0] += probabilities[:, BASIC_CLASSES:].sum(1)
+    return basic
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

@@ -12,14 +12,13 @@ import pytest
 from training.parts_data import (
     FLIPPED,
     IGNORE,
-    PANELS,
     add_panels,
     near_duplicate_groups,
     rasterise_coco,
     read_labels,
 )
 from training.parts_metrics import PartScores
-from vision.labels import PART_NAMES, label_of
+from vision.labels import PANELS, PART_NAMES, label_of
 
 LEFT_DOOR = label_of("front_left_door")
 RIGHT_DOOR = label_of("front_right_door")
