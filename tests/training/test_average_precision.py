@@ -131,8 +131,8 @@ def test_resampled_photos_count_by_weight() -> None:
 
 def test_iou_equals_pycocotools() -> None:
     rng = np.random.default_rng(1)
-    truth = rng.integers(0, 19, (30, 40), np.uint8)
-    guess = np.where(rng.random((30, 40)) < 0.6, truth, rng.integers(0, 19, (30, 40))).astype(
+    truth = rng.integers(0, 26, (30, 40), np.uint8)
+    guess = np.where(rng.random((30, 40)) < 0.6, truth, rng.integers(0, 26, (30, 40))).astype(
         np.uint8
     )
     scores = PartScores()

@@ -14,7 +14,7 @@ from tests.training.tiny import VALIDATION, annotated_names, write_data
 from training.corrections import DataError, read_corrections
 from training.parts_data import annotated_photos, read_labels
 from training.type_data import NO_CAR, TYPES, list_empty, list_samples, list_street
-from vision.labels import label_of
+from vision.labels import PANELS, label_of
 
 
 def test_data_without_validation_photos_are_refused(tmp_path: Path) -> None:
@@ -46,8 +46,8 @@ def test_corrections_change_labels(tmp_path: Path) -> None:
     (data / "car_parts" / "corrections.json").write_text(text, encoding="utf-8")
     val = annotated_photos(data, "val", tmp_path / "cache")
     corrected, plain = (read_labels(sample.labels) for sample in val)
-    assert val[0].missing == ("back_bumper",)
-    assert val[1].missing == ()
+    assert val[0].missing == ("back_bumper", *PANELS)  # no mask shows the panels
+    assert val[1].missing == PANELS
     for old, new in (
         ("hood", label_of("tailgate")),  # a lid, and a pickup's is a tailgate
         ("front_left_light", label_of("front_right_light")),
