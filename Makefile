@@ -105,7 +105,7 @@ test: dev
 lint: dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m mypy .
+	$(BIN)/python -m mypy . .ci/packages
 
 audit: dev
 	$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml .
@@ -140,7 +140,7 @@ demo: install
 
 # Nothing is published: uv publish dist/*.whl dist/*.tar.gz and npm publish dist/*.tgz would do it.
 client: dev
-	$(BIN)/python packages/build.py dist
+	$(BIN)/python .ci/packages/build.py dist
 
 screenshot: dev
 	$(BIN)/python -m tests.page.screenshot

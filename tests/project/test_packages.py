@@ -51,7 +51,7 @@ def call(*words: str | Path, folder: Path = REPOSITORY, **environment: str) -> s
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("packages") / "dist"
-    call(sys.executable, "packages/build.py", out, UV_OFFLINE="1")
+    call(sys.executable, ".ci/packages/build.py", out, UV_OFFLINE="1")
     return out
 
 

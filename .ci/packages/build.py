@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 _IMPORT, _PACKAGE_IMPORT = "\nfrom options import ", "\nfrom carseg_client.options import "
 _JAVASCRIPT = ("carseg.js", "carseg.d.ts", "carseg_many.js", "carseg_many.d.ts")
@@ -72,7 +72,7 @@ def main() -> int:
 
 def _copy_frame(name: str, folder: Path) -> None:
     """Copy the description of a package, and the licence."""
-    shutil.copytree(REPOSITORY / "packages" / name, folder)
+    shutil.copytree(Path(__file__).with_name(name), folder)
     shutil.copy(REPOSITORY / "LICENSE", folder)
 
 
