@@ -32,7 +32,8 @@ _BLUEPRINTS = (
     health.blueprint,
 )
 
-# State of the one service in this process; the `ThreadEngine` writes both under its lock.
+# State of the one service in this process. The `ThreadEngine` writes both dicts under its lock;
+# with Redis they stay empty.
 processing_status: dict[str, str] = {}
 processed_segments: dict[str, Segments] = {}
 

@@ -36,7 +36,7 @@ class CoarseSegmentation:
     Attributes:
         logits: (labels, h, w), trunk and tailgate combined as the tailgate.
         labels: (h, w) uint8: 0 background, i the part name_of(i); the lid is the tailgate.
-        probabilities: (labels, h, w), direct from the network, trunk and tailgate separate.
+        probabilities: (labels, h, w) of the network itself, trunk and tailgate separate.
         confidences: calibrated confidence of each label that is present, 0 to 1; {} if there are
             no parts.
         other_cars: True if other cars of similar size are in the photo.
@@ -141,7 +141,7 @@ class PartSegmenter:
         """Find the parts in a photo.
 
         Args:
-            rgb: (h, w, 3) uint8, upright: the photo, or a smaller copy of all of it.
+            rgb: (h, w, 3) uint8, RGB: the photo, or a smaller copy of all of it.
             size: (height, width) of the photo and of the returned labels; None for that of `rgb`.
         """
         return self.enlarge(self.cells(rgb), *(size or rgb.shape[:2]))

@@ -125,7 +125,7 @@ class Result:
     """The stored result of a photo that is Ready.
 
     Attributes:
-        width, height: size of the upright photo in pixels.
+        width, height: size in pixels of the photo as posted, with its EXIF orientation applied.
         type, rotation, other_cars, car_seen: as in `Analysis`.
         parts: all parts of any confidence, with the polygons that `outline` makes by default.
         packed_labels: the label map, compressed; see `labels`.

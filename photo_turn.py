@@ -17,10 +17,10 @@ QUARTERS = (1, 2, 3)
 
 # Measured on 1,573 upright photos and close-ups, of which these limits turn 1 by mistake, and on
 # 170 turned photos, of which 8 are missed.
-_UPRIGHT = 0.5  # other turns are not tried from this probability by the layout network
-_SURE = 0.5  # and from this mean confidence of the parts
-_TURNED = 0.6  # another turn may win from this probability by the layout network
-_SURE_TURNED = 0.3  # and from this mean confidence of the parts
+_UPRIGHT = 0.5  # least probability by the layout network at which no other turn is tried
+_SURE = 0.5  # least mean confidence of the parts at which no other turn is tried
+_TURNED = 0.6  # least probability by the layout network at which another turn may win
+_SURE_TURNED = 0.3  # least mean confidence of the parts at which another turn may win
 _BETTER = 1.2  # another turn must have this many times the score of the posted photo
 
 
@@ -116,6 +116,6 @@ def turn_upright(
 
 
 def best_orientation(posted: Orientation, turned: list[Orientation]) -> Orientation:
-    """Return the orientation with the best score, or `posted` unless it is clearly worse."""
+    """Return the best of the other turns if it is clear and much better, else `posted`."""
     best = max(turned, key=lambda orientation: orientation.score)
     return best if best.is_clear and best.score > _BETTER * posted.score else posted

@@ -54,9 +54,9 @@ class Photo:
     """A decoded photo, possibly at a smaller scale, with its original size.
 
     Attributes:
-        pixels: (h, w, 3) uint8, RGB, upright: the photo, or a smaller copy of all of it. It may
-            be read-only.
-        height, width: of the original photo, upright, in pixels.
+        pixels: (h, w, 3) uint8, RGB, with the EXIF orientation applied: the photo, or a smaller
+            copy of all of it. It may be read-only.
+        height, width: of the photo at its full size, in pixels, in the same orientation.
     """
 
     pixels: NDArray[np.uint8]
@@ -177,7 +177,7 @@ def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         max_pixels: most pixels (width x height) that are accepted, checked before decoding.
 
     Returns:
-        (H, W, 3) uint8, RGB, upright, contiguous and writable.
+        (H, W, 3) uint8, RGB, with the EXIF orientation applied, contiguous and writable.
 
     Raises:
         ImageError: 400 not an image or a broken one, 413 too many pixels, 415 an unsupported

@@ -99,14 +99,17 @@ def to_api_error(error: Exception) -> ApiError:
     | `ImageError`        | its own         | its own       |                    |
     | `OptionError`       | 400             | its own       |                    |
     | `ClosingError`      | 503             | of this table | 2 s                |
-    | `QueueFullError`    | 503             | its own       | half of the queue  |
+    | `QueueFullError`    | 503             | its own       | its own, estimated |
     | `StoreError` (away) | 503             | its own       | 5 s                |
     | `StoreError` (full) | 507             | its own       |                    |
     | other `StoreError`  | 500             | its own       |                    |
     | `HTTPException`     | its own         | by its status | its own            |
     | any other           | 500             | `UNEXPECTED`  |                    |
 
+    `QueueFullError.until_half` estimates the seconds until half of the queue is done.
+
     `api.rate_limits` adds the two exceptions of its library, which is loaded only if needed.
+    `server.connection` answers 408 itself, without the app.
     """
     match error:
         case ApiError():

@@ -254,7 +254,7 @@ def _file_name(value: object, where: str) -> str | None:
 def _accept_photo(posted: Posted) -> dict[str, Any]:
     """Accept one photo and return its answer.
 
-    `api.errors.to_api_error` maps what this raises.
+    All its exceptions are in the table of `api.errors.to_api_error`.
     """
     image = posted.image
     data = decode_base64(image) if isinstance(image, str) else image

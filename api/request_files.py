@@ -1,4 +1,4 @@
-"""Photos as they are in a request body: the files of a form, or one photo and nothing else.
+"""Read photos from request bodies: the files of a form, or a body that is one photo.
 
 Any web page can make a browser send such bodies to this service, without asking it first with a
 CORS preflight as for JSON. So a page may send them only if its origin may also send JSON.
@@ -27,7 +27,7 @@ _WRONG_TYPE = (
     "curl -F file=@photo.jpg does."
 )
 _TEXT = frozenset(b"\t\n\r") | frozenset(range(32, 127))
-_START = 256  # bytes; a photo has others than those of text among these
+_START = 256  # bytes; at least one of these is no text if the body is a photo
 _MOST_FIELDS = 100  # parts of a form that are not files
 _LARGEST_FIELD = 256 * 1024  # bytes of such a part; the parser's own buffer needs half of them
 

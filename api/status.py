@@ -147,7 +147,7 @@ class StatusWaiters:
     responses={200: schema.PhotoAnswer, **schema.errors(404)},
 )
 def get_photo(path: ImagePath) -> Response:
-    """Return the status of a photo, and the addresses of all that there is of it."""
+    """Return the status of a photo, and the addresses of its status and of its result if Ready."""
     if not HASH.fullmatch(path.image_hash):
         raise NotFound  # any unknown address comes here
     status = service().engine.find(path.image_hash, current_owner())

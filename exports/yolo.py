@@ -1,6 +1,6 @@
 """`yolo`: a label file for segmentation, in the format of Ultralytics.
 
-Each visible piece is one row: the class (0 to 17, in the order of PART_NAMES), then x y x y ...
+Each visible piece is one row: the class (0 to 24, in the order of PART_NAMES), then x y x y ...
 from 0 to 1. Holes are joined by a bridge of zero width. A photo without parts has an empty file.
 """
 

@@ -1,4 +1,4 @@
-"""Define what is kept about each photo for its owners: file names, a summary, their feedback.
+"""Define the catalogue: the file names, the summary and the feedback kept with each photo.
 
 `jobs.sqlite_catalog.SqliteCatalog` and `jobs.cluster.catalog.RedisCatalog` keep it with the photos,
 and delete it with them.
@@ -26,7 +26,7 @@ class Summary:
     """The figures of a result that a list of photos shows.
 
     Attributes:
-        width, height: size of the upright photo in pixels.
+        width, height: size in pixels of the photo as posted, with its EXIF orientation applied.
         parts: number of parts that are delivered by default.
         type: name of the body type; None if the result has none.
         confidence: of the type, 0..1; None if there is no type.
@@ -121,7 +121,7 @@ class PhotoPage(NamedTuple):
 
 
 class Catalog(Protocol):
-    """What is kept about each photo for its owners.
+    """Catalogue of the photos: file names, summaries and feedback, for the owners.
 
     All methods are atomic, and safe to call from several threads. Every method may raise
     `jobs.store.StoreError`. The owner "" is one of its own here: it sees all photos, but only the

@@ -25,7 +25,7 @@ class QueueFullError(Exception):
     """The queue is full. The message may be shown to clients.
 
     Attributes:
-        retry_after: estimated whole seconds until the queue has room again.
+        retry_after: estimated whole seconds until half of the queue is done, 1 to 300.
     """
 
     def __init__(self, limit: int, retry_after: int) -> None:
@@ -95,7 +95,7 @@ class Engine(Protocol):
 
     @property
     def catalog(self) -> Catalog:
-        """The catalogue: what is kept about the photos for their owners."""
+        """The catalogue: file names, summaries and feedback of the photos, for their owners."""
         ...
 
     def accept(

@@ -39,7 +39,7 @@ class JobReport:
 
 @dataclass(eq=False)
 class Job:
-    """Mutable state of one try to process a photo.
+    """Mutable state of a job in this process.
 
     A `jobs.job_table.JobTable` reads and writes its jobs under its lock only.
 

@@ -1,6 +1,7 @@
 """Keep all photos and their jobs in memory.
 
-Wake waiters per photo: waking all of them cost 2 ms per photo with eight clients waiting.
+Each photo wakes only its own waiters. Waking all of them cost 2 ms per photo with eight clients
+waiting.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class JobTable:
 
         Args:
             status: filled with hash -> state, for all photos.
-            segments: filled with hash -> outlines, for the photos that became Ready last.
+            segments: filled with hash -> part -> exteriors of its polygons, for the photos that
+                became Ready last.
             recent_jobs: number of finished jobs that stay in memory.
             decoded_limit: most bytes of all decoded photos in memory together.
         """

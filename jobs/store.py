@@ -78,7 +78,7 @@ class Store(Protocol):
 
     @property
     def catalog(self) -> Catalog:
-        """What is kept about the photos for their owners."""
+        """The catalogue of the photos in this store."""
         ...
 
     def add(self, digest: str, owner: str, file_name: str | None = None) -> int:

@@ -8,8 +8,9 @@ The steps of a job:
 
 Jobs that an earlier run of the service left unfinished are queued again at the start.
 
-One lock guards all state, including the two public dicts. The dicts can be read without the
-store. They hold the states of all photos, and the polygons of the photos that became Ready last.
+One lock guards all state, including two public dicts, which can be read without the store:
+`processing_status` has the states of all photos, `processed_segments` the polygons of the photos
+that became Ready last.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Tuning:
     """Fixed numbers of an engine, which only tests change.
 
     Attributes:
-        maintenance_seconds: time between two removals of old results.
+        maintenance_seconds: time between two rounds of maintenance, which store unsaved results and
+            delete old ones.
         check_seconds: time for which a check of the disk and the store is cached.
         recent_jobs: number of finished jobs that stay in memory.
         decoded_limit: most bytes of all decoded photos in memory together.
