@@ -298,7 +298,10 @@ def _has_lid(parts: list[Part]) -> bool:
 def _rename_lid(
     parts: list[Part], labels: NDArray[np.uint8], car_type: CarType | None
 ) -> tuple[list[Part], NDArray[np.uint8]]:
-    """Name the lid `trunk` on a sedan, coupe or convertible, and `tailgate` on all other cars.
+    """Rename the lid in a result of an old version: `trunk` or `tailgate`, by the car type.
+
+    New results are named by `vision.part_rules`. A sedan, coupe or convertible has a trunk, all
+    other cars have a tailgate.
 
     Two parts of the same new name are merged.
 

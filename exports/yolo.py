@@ -12,7 +12,7 @@ from img_to_segments import PART_NAMES
 
 
 def write(annotation: ImageAnnotation) -> bytes:
-    """Return the rows."""
+    """Return the rows, one for each visible piece of a part."""
     rows = []
     for part in annotation.parts:
         for polygon in part.polygons:
