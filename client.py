@@ -257,7 +257,7 @@ class CarSeg:
                 "POST",
                 "/",
                 params={"wait": f"{max(seconds, 0):g}", **options.query()},
-                json={"image": _base64(_bytes(photo))},
+                json=_document(photo),
             )
         except CarSegError as error:
             if error.status == 404:  # the photo ended in Error
@@ -266,9 +266,12 @@ class CarSeg:
         document: dict[str, Any] = _json(answer)
         return document
 
-    def submit(self, photo: Photo) -> str:
-        """Post a photo, and return its hash at once. Raises CarSegError, OSError."""
-        answer = self._request("POST", "/", json={"image": _base64(_bytes(photo))})
+    def submit(self, photo: Photo, *, file_name: str | None = None) -> str:
+        """Post a photo, and return its hash at once. Raises CarSegError, OSError.
+
+        The service keeps the name of the file for its formats; bytes have none but `file_name`.
+        """
+        answer = self._request("POST", "/", json=_document(photo, file_name))
         image_hash: str = _json(answer)["image_hash"]
         return image_hash
 
@@ -313,18 +316,26 @@ class CarSeg:
                 return
             transfer.pause()
 
-    def submit_many(self, photos: Sequence[Photo]) -> list[str | CarSegError]:
+    def submit_many(
+        self, photos: Sequence[Photo], *, file_names: Sequence[str | None] | None = None
+    ) -> list[str | CarSegError]:
         """Post photos in one request, and return a hash or an error for each.
 
         An error with the status 429 or 503 means that the photo should be sent again after
         `retry_after` seconds.
+
+        Args:
+            photos: paths of files, or their bytes.
+            file_names: a name or None for each photo; by default those of the files.
 
         Raises:
             CarSegError: all photos were refused; with 413 they are too many, or too large together.
             OSError: a file can't be read.
         """
         images = [_base64(_bytes(photo)) for photo in photos]
-        answer = _json(self._request("POST", "/batch", json={"images": images}))
+        names = [_name(photo) for photo in photos] if file_names is None else list(file_names)
+        document = {"images": images, "file_names": names}
+        answer = _json(self._request("POST", "/batch", json=document))
         return [
             CarSegError(entry["error"], entry["code"], entry.get("retry_after"))
             if "error" in entry
@@ -493,7 +504,8 @@ class _Transfer:
 
     def _send_batch(self, batch: list[tuple[Outcome, bytes]]) -> Iterator[Outcome]:
         try:
-            answers = self._service.submit_many([data for _, data in batch])
+            names = [_name(outcome.photo) for outcome, _ in batch]
+            answers = self._service.submit_many([data for _, data in batch], file_names=names)
         except CarSegError as error:
             if error.status != 413:
                 raise
@@ -503,7 +515,7 @@ class _Transfer:
                 yield from self._send_batch(batch[middle:])
                 return
             try:  # a photo may be larger than a batch
-                answers = [self._service.submit(batch[0][1])]
+                answers = [self._service.submit(batch[0][1], file_name=names[0])]
             except CarSegError as alone:
                 if alone.status in (None, 429, 503):
                     raise
@@ -554,6 +566,16 @@ class _Bearer(AuthBase):
 
 def _bytes(photo: Photo) -> bytes:
     return photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+
+
+def _name(photo: Photo) -> str | None:
+    return None if isinstance(photo, bytes) else Path(photo).name
+
+
+def _document(photo: Photo, file_name: str | None = None) -> dict[str, str]:
+    """Return a photo as JSON, with its name if it has one."""
+    name = file_name or _name(photo)
+    return {"image": _base64(_bytes(photo))} | ({"file_name": name} if name else {})
 
 
 def _base64(data: bytes) -> str:

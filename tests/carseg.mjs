@@ -21,6 +21,15 @@ test("from photo to result", async () => {
   assert.ok((await service.ready()).includes(hash));
 });
 
+test("file name is kept for the formats", async () => {
+  const named = async (hash) => JSON.parse(await (await service.export(hash, "coco")).text()).images[0].file_name;
+  const hash = await service.submit(Object.assign(new Blob([photo]), { name: "mine.png" }));
+  await service.wait(hash);
+  assert.equal(await named(hash), "mine.png");
+  await service.segment(photo, { file_name: "other.png" });
+  assert.equal(await named(hash), "other.png");
+});
+
 test("options, formats and pictures", async () => {
   const hash = await service.submit(photo);
   await service.wait(hash);

@@ -411,6 +411,20 @@ def test_many_photos(narrow: Server, service: CarSeg, tmp_path: Path) -> None:
         assert ready == [outcome.error is None for outcome in outcomes.values()]
 
 
+def test_names_of_files(service: CarSeg, server: Server, tmp_path: Path) -> None:
+    for seed, name in ((70, "one.png"), (71, "two.png")):
+        (tmp_path / name).write_bytes(encoded(noise(32, 32, seed)))
+
+    def named(image_hash: str | None) -> str:
+        coco = json.loads(service.export(image_hash or "", "coco"))
+        return str(coco["images"][0]["file_name"])
+
+    result = service.segment(tmp_path / "one.png")
+    assert named(result.image_hash) == "one.png"
+    (outcome,) = service.finish_many([str(tmp_path / "two.png")])
+    assert named(outcome.image_hash) == "two.png"
+
+
 def test_many_photos_beyond_rate_limit(start_server: Callable[..., Server], tmp_path: Path) -> None:
     server = start_server(tmp_path / "data", CARSEG_RATE_LIMIT="6/second")
     photos = [encoded(noise(32, 32, seed)) for seed in range(15)]

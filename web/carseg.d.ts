@@ -107,8 +107,8 @@ export class CarSeg {
   headers: Record<string, string>;
   /** Post a photo, wait for it, and fetch its result. */
   segment(photo: Photo, options?: ResultOptions & WaitOptions): Promise<Result>;
-  /** Post a photo; resolves to its hash at once. */
-  submit(photo: Photo, options?: PostOptions): Promise<string>;
+  /** Post a photo; resolves to its hash at once. `file_name`: the name of a File by default. */
+  submit(photo: Photo, options?: PostOptions & { file_name?: string | null }): Promise<string>;
   /** The status of a photo; `wait`: seconds until it is done. */
   status(hash: string, options?: Signal & { wait?: number }): Promise<Status>;
   /** Resolves when a photo is Ready. */

@@ -52,13 +52,14 @@ export class CarSeg {
 
   /**
    * Post a photo, wait for it, and fetch its result. This takes one request if the photo is ready in
-   * time; `onStatus`, which is called with each status, needs more.
+   * time; `onStatus`, which is called with each status, needs more. The service keeps the name of a
+   * File, or `file_name`, for its formats.
    * @param {Blob|ArrayBuffer|Uint8Array} photo
    */
   async segment(photo, { signal, onStatus, ...options } = {}) {
     let hash;
     if (onStatus) {
-      hash = await this.submit(photo, { signal });
+      hash = await this.submit(photo, { signal, file_name: options.file_name });
     } else {
       const answer = await this.#postAndWait(photo, signal, options);
       if (answer.parts) return answer;
@@ -70,10 +71,11 @@ export class CarSeg {
 
   /**
    * Post a photo; resolves to its hash at once. `onRetry` is called with the milliseconds until it is
-   * sent again, and the status (0 without an answer) that made that necessary.
+   * sent again, and the status (0 without an answer) that made that necessary. `file_name`: by
+   * default the name of a File; null to send none.
    */
-  async submit(photo, { signal, onRetry } = {}) {
-    return (await this.post("/", { image: await base64(photo) }, { signal, onRetry })).image_hash;
+  async submit(photo, { signal, onRetry, file_name } = {}) {
+    return (await this.post("/", await named(photo, file_name), { signal, onRetry })).image_hash;
   }
 
   /** Where a photo stands: `{status, message, position?, stage?}`; `wait`: seconds until it is done. */
@@ -127,7 +129,7 @@ export class CarSeg {
   async #postAndWait(photo, signal, options) {
     const path = `/?${new URLSearchParams({ wait: LONGEST_WAIT, ...sent(options) })}`;
     try {
-      return await this.post(path, { image: await base64(photo) }, { signal });
+      return await this.post(path, await named(photo, options.file_name), { signal });
     } catch (error) {
       if (error.status === 404) throw new CarSegError(error.message, 200); // the photo ended in Error
       throw error;
@@ -161,6 +163,11 @@ export class CarSeg {
 function sent(options) {
   const given = Object.entries(options).filter(([, value]) => value != null);
   return { min_confidence: DEFAULT_CONFIDENCE, ...Object.fromEntries(given) };
+}
+
+/** A photo as it is posted, with its name if it has one. */
+async function named(photo, file_name = photo.name) {
+  return { image: await base64(photo), ...(file_name && { file_name }) };
 }
 
 async function failure(answer) {

@@ -49,9 +49,13 @@ export class CarSegMany extends CarSeg {
    * status is 429 or 503 should be sent again after `retryAfter` seconds.
    */
   async submitMany(photos, { signal, onRetry } = {}) {
-    const images = [];
-    for (const photo of photos) images.push(await base64(photo));
-    const answer = await this.post("/batch", { images }, { signal, onRetry });
+    const [images, names] = [[], []];
+    for (const photo of photos) {
+      images.push(await base64(photo));
+      names.push(photo.name || null);
+    }
+    const document = { images, ...(names.some(Boolean) && { file_names: names }) };
+    const answer = await this.post("/batch", document, { signal, onRetry });
     return answer.photos.map(({ image_hash: hash, error, code, retry_after: retryAfter }) =>
       error === undefined ? hash : new CarSegError(error, code, retryAfter),
     );

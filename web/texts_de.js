@@ -62,7 +62,7 @@ export default {
   },
   kept: {
     title: "In diesem Browser aufbewahrt",
-    text: "Nur dieser Browser bewahrt die Namen der Fotos und die Fotos selbst auf, damit sie wiederzufinden sind. Werden es zu viele, verschwinden die ältesten.",
+    text: "Nur dieser Browser bewahrt die Fotos auf, damit sie wiederzufinden sind. Werden es zu viele, verschwinden die ältesten. Ihre Namen bewahren er und, mit den Ergebnissen, der Dienst auf. Ist das ausgeschaltet, geschieht beides nicht.",
     switch: "Namen und Fotos in diesem Browser aufbewahren",
     size_one: "Jetzt: {n} Ergebnis, {mb} MB.",
     size_other: "Jetzt: {n} Ergebnisse, {mb} MB.",

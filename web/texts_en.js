@@ -62,7 +62,7 @@ export default {
   },
   kept: {
     title: "Kept in this browser",
-    text: "This browser, and no other, keeps the names of your photos and the photos themselves, so that you find them again. The oldest go when there are too many.",
+    text: "This browser, and no other, keeps your photos, so that you find them again. The oldest go when there are too many. Their names are kept here and by the service, with the results. Switched off, neither happens.",
     switch: "Keep names and photos in this browser",
     size_one: "Now: {n} result, {mb} MB.",
     size_other: "Now: {n} results, {mb} MB.",

@@ -62,7 +62,7 @@ export default {
   },
   kept: {
     title: "Conservé dans ce navigateur",
-    text: "Seul ce navigateur conserve les noms de vos photos et les photos elles-mêmes, pour que vous les retrouviez. Les plus anciennes disparaissent quand il y en a trop.",
+    text: "Seul ce navigateur conserve vos photos, pour que vous les retrouviez. Les plus anciennes disparaissent quand il y en a trop. Leurs noms sont conservés ici et par le service, avec les résultats. Désactivé, rien de cela n’a lieu.",
     switch: "Conserver noms et photos dans ce navigateur",
     size_one: "Actuellement : {n} résultat, {mb} Mo.",
     size_other: "Actuellement : {n} résultats, {mb} Mo.",

@@ -108,7 +108,8 @@ export class Uploads {
     this.#set(item, { state: "Sending" });
     const onRetry = (pause, status) =>
       this.#set(item, { state: status ? "Busy" : "Lost", seconds: Math.ceil(pause / 1000) });
-    return patient.submit(item.blob, { onRetry });
+    const file_name = library.keeps && item.source instanceof File ? item.name : null;
+    return patient.submit(item.blob, { onRetry, file_name });
   }
 
   async #watch(item) {

@@ -125,6 +125,24 @@ def test_switch_keeps_nothing(visit: Visit) -> None:
     expect(page.locator("#keep")).not_to_be_checked()
 
 
+def test_name_is_sent_with_photo(visit: Visit, server: Server) -> None:
+    visit.start()
+    add(visit, car(2060, "Opel.jpg"))
+    image_hash = visit.result()
+    exported = requests.get(f"{server.url}/{image_hash}/segments?format=coco", timeout=60).json()
+    assert exported["images"][0]["file_name"] == "Opel.jpg"
+
+
+def test_name_stays_here_while_keeping_is_off(visit: Visit, server: Server) -> None:
+    page = visit.start()
+    page.locator("#kept summary").click()
+    page.locator("#keep").uncheck()
+    add(visit, car(2061, "Private.jpg"))
+    image_hash = visit.result()
+    exported = requests.get(f"{server.url}/{image_hash}/segments?format=coco", timeout=60).json()
+    assert exported["images"][0]["file_name"] != "Private.jpg"
+
+
 def test_page_without_database(visit: Visit) -> None:
     visit.page.add_init_script(NO_DATABASE)
     page = visit.start()
