@@ -10,6 +10,7 @@
 # make audit       looks for known vulnerabilities of the requirements, and for unsafe code
 # make lock        writes requirements/*.lock after a change of the requirements
 # make train       makes the files in models/ from DATA=folder; goes on after any stop
+# make panels      teaches the part network START=weights further parts from DATA=folder
 # make evaluate    measures models/ on the validation photos of DATA=folder, into runs/report/
 # make bench       measures the speed, beside bare networks (benchmarks/README.md)
 # make readers     reads exports with the programs that they are made for (in .venv/readers, 2 GB)
@@ -23,7 +24,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IMAGE  ?= sample/car.png
 
-.PHONY: run install demo worker dev test lint audit lock train evaluate bench readers client \
+.PHONY: run install demo worker dev test lint audit lock train panels evaluate bench readers client \
 	screenshot clean help
 .DEFAULT_GOAL := run
 
@@ -155,7 +156,7 @@ bench: dev
 QUICK := GLIBC_TUNABLES=glibc.malloc.hugetlb=1 MALLOC_MMAP_MAX_=0 \
 	MALLOC_TRIM_THRESHOLD_=30000000000 MALLOC_TOP_PAD_=500000000
 
-train evaluate: has-data $(VENV)/.installed-train
+train panels evaluate: has-data $(VENV)/.installed-train
 
 .PHONY: has-data
 has-data:
@@ -163,6 +164,9 @@ has-data:
 
 train:
 	$(QUICK) $(BIN)/python -m training.train --data "$(DATA)" $(ARGS)
+
+panels:
+	$(QUICK) $(BIN)/python -m training.panels --data "$(DATA)" --start "$(START)" $(ARGS)
 
 evaluate:
 	$(QUICK) $(BIN)/python -m training.evaluate --data "$(DATA)" --report runs/report $(ARGS)

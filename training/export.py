@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from training.onnx_graph import make_graph
+from training.weights import PARTS
+from vision.labels import PART_NAMES
 from vision.model_files import MANIFEST, MODELS, read_description, verified_bytes
 
 
@@ -56,6 +59,24 @@ def export_network(weights: Path, file: str, folder: Path) -> str:
     digest = write_file(weights.read_bytes(), file, folder)
     export_graph(file, folder)
     return digest
+
+
+def export_part_network(weights: Path, out: Path) -> None:
+    """Write a models folder that has another part network than `models/`.
+
+    Its description has no figures, since those of the network in `models/` do not apply to it.
+
+    Args:
+        weights: float16 safetensors of a network with the options `weights.PARTS`.
+        out: the folder.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for file in (*MODELS.glob("types.*"), *MODELS.glob("shapes.*"), MODELS / MANIFEST):
+        shutil.copy(file, out / file.name)
+    fields = read_fields("parts")
+    labels = ["background", *PART_NAMES]
+    write_fields(fields | {"metrics": {}, "options": PARTS, "labels": labels}, "parts", out)
+    export_network(weights, fields["weights"], out)
 
 
 def write_file(data: bytes, file: str, folder: Path) -> str:

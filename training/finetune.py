@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 
 from training.checks import Figures, check_parts
-from training.export import export_network, read_fields, write_fields
+from training.export import export_part_network, read_fields
 from training.fit import Budget, FitOptions, fit
 from training.pack import SIDES, Row, Source, write_packs
 from training.parts_data import has_rare_part, rasterise_coco
@@ -29,7 +28,7 @@ from training.stages import FIGURES, WEIGHTS, write_figures
 from training.warps import NATURAL
 from training.weights import PARTS, load_weights, save_weights
 from vision.labels import PART_NAMES
-from vision.model_files import MANIFEST, MODELS
+from vision.model_files import MODELS
 from vision.networks import build_network
 
 
@@ -120,13 +119,7 @@ def finetune(photos: list[Source], out: Path, run: OwnRun) -> Figures:
     options = FitOptions(run.runs, Budget(run.samples), run.rate, encoder_factor=0.4)
     network = fit(network, step, options, data.device)
     save_weights(network, run.runs / WEIGHTS)
-    out.mkdir(parents=True, exist_ok=True)
-    for file in (*MODELS.glob("types.*"), *MODELS.glob("shapes.*"), MODELS / MANIFEST):
-        shutil.copy(file, out / file.name)
-    # The figures of the old network do not apply to the new one.
-    labels = ["background", *PART_NAMES]
-    write_fields(fields | {"metrics": {}, "options": PARTS, "labels": labels}, "parts", out)
-    export_network(run.runs / WEIGHTS, fields["weights"], out)
+    export_part_network(run.runs / WEIGHTS, out)
     figures: Figures = {}
     if len(data.annotated.of_part("val")):
         figures = check_parts(data, network, "val", run.batch)

@@ -68,6 +68,7 @@ class FitOptions:
         encoder_factor: of the learning rate of parameters that start from good weights.
         is_encoder: parameter name -> true for these.
         checkpoint: seconds between two checkpoints.
+        averaging: largest decay of the averaged weights.
     """
 
     out: Path
@@ -77,10 +78,13 @@ class FitOptions:
     encoder_factor: float = 1.0
     is_encoder: Callable[[str], bool] = lambda name: name.startswith("encoder.")
     checkpoint: float = 120.0
+    averaging: float = 0.999
 
 
 def fit(network: nn.Module, step: Step, options: FitOptions, device: torch.device) -> nn.Module:
     """Train a network in place, or go on from its checkpoint.
+
+    Parameters that need no gradient stay as they are.
 
     Returns:
         The network with the averaged weights, in evaluation mode.
@@ -122,7 +126,7 @@ class _Run:
 
     def __init__(self, network: nn.Module, options: FitOptions, device: torch.device) -> None:
         self.network, self.options, self.device = network, options, device
-        self.averaged = AveragedWeights(network)
+        self.averaged = AveragedWeights(network, options.averaging)
         groups = _groups(network, options)
         self.optimizer = torch.optim.AdamW(groups, fused=device.type == "cuda")
         self.number, self.samples, self.seconds = 0, 0, 0.0
@@ -208,6 +212,8 @@ def _groups(network: nn.Module, options: FitOptions) -> list[dict[str, Any]]:
     """Return parameter groups: encoder or not, decayed or not (norms and biases are not)."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         key = (options.is_encoder(name), parameter.ndim > 1)
         groups.setdefault(key, []).append(parameter)
     return [

@@ -11,6 +11,8 @@ from training.type_data import NO_CAR
 
 SHARPER = 1.5  # power of a teacher's probabilities
 UNSURE, SURE = 0.35, 0.65  # cells count from nothing to fully between these probabilities
+UNSURE_NEW, SURE_NEW = 0.55, 0.85  # the same for labels that a network does not know yet
+NEW = 2.0  # weight of a teacher's new labels relative to its background
 DOORS = 0.4  # weight of the doors relative to that of the types
 TURN = 0.6  # weight of the turn relative to that of the types
 _FEW = 20  # a label with fewer cells in a batch has no Dice
@@ -103,3 +105,77 @@ def layout_loss(logits: Tensor, types: Tensor, turns: Tensor, weights: Tensor) -
     right = F.cross_entropy(logits[:known, :NO_CAR], types, label_smoothing=0.05)
     errors = F.cross_entropy(logits[:, NO_CAR:], turns, label_smoothing=0.05, reduction="none")
     return right + TURN * (errors * weights).sum() / weights.sum().clamp_min(1e-6)
+
+
+def new_labels_loss(logits: Tensor, labels: Tensor, known: int) -> Tensor:
+    """Return cross-entropy plus Dice of new labels at half resolution.
+
+    Background is told from new labels only, and the old labels teach nothing.
+
+    Args:
+        logits: (n, labels, h, w) float32.
+        labels: (n, 2h, 2w) int64, 255 ignored.
+        known: number of old labels, background included.
+    """
+    logits = F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
+    new, background = (labels >= known) & (labels != IGNORE), labels == 0
+    truth = torch.where(new, labels, 0)
+    of_new = F.cross_entropy(logits, truth, reduction="none")
+    of_background = F.cross_entropy(_new_only(logits, known), truth * 0, reduction="none")
+    errors = of_new * new + of_background * background
+    entropy = errors.sum() / (new | background).sum().clamp_min(1)
+    mask = (labels != IGNORE)[:, None].float()
+    wanted = F.one_hot(truth, logits.shape[1]).movedim(-1, 1)[:, known:]
+    return entropy + dice_loss(logits.softmax(1)[:, known:] * mask, wanted * mask)
+
+
+def old_labels_loss(logits: Tensor, before: Tensor, labels: Tensor) -> Tensor:
+    """Return the KL divergence to an old network; new labels and background count as one.
+
+    This keeps the old labels as they were (Hinton et al. 2015; Li and Hoiem 2016; the sum with
+    the background as in Cermelli et al. 2020). Cells of a new label do not count.
+
+    Args:
+        logits: (n, labels, h, w) float32.
+        before: (n, old labels, h, w) logits of the old network.
+        labels: (n, 2h, 2w) int64, 255 ignored.
+    """
+    known = before.shape[1]
+    rest = _new_only(logits, known).logsumexp(1, keepdim=True)
+    now = torch.cat([rest, logits[:, 1:known]], 1).log_softmax(1)
+    wanted = before.log_softmax(1)
+    divergence = (wanted.exp() * (wanted - now)).sum(1)
+    cells = labels[:, ::2, ::2]
+    counted = (cells < known) | (cells == IGNORE)
+    return (divergence * counted).sum() / counted.sum().clamp_min(1)
+
+
+def taught_new_labels_loss(logits: Tensor, taught: Tensor, before: Tensor) -> Tensor:
+    """Return cross-entropy plus half of Dice with a teacher's new labels and background.
+
+    Cells count by the teacher's certainty, and by the old network's background. Inputs without
+    a teacher's labels have zeros.
+
+    Args:
+        logits: (n, labels, h, w) float32.
+        taught: (n, labels, h, w) probabilities.
+        before: (n, old labels, h, w) logits of the old network.
+    """
+    known = before.shape[1]
+    wanted = _new_only(taught, known)
+    wanted = wanted / wanted.sum(1, keepdim=True).clamp_min(1e-4)
+    weight = ((wanted.amax(1) - UNSURE_NEW) / (SURE_NEW - UNSURE_NEW)).clamp(0, 1)
+    weight = weight * before.softmax(1)[:, 0]
+    wanted = wanted.pow(SHARPER)
+    wanted = wanted / wanted.sum(1, keepdim=True).clamp_min(1e-4)
+    likely = _new_only(logits, known).log_softmax(1)
+    errors = -(wanted * likely)
+    errors = errors[:, 0] + NEW * errors[:, 1:].sum(1)
+    entropy = (errors * weight).sum() / weight.sum().clamp_min(1)
+    mask = weight[:, None]
+    return entropy + dice_loss(likely.exp()[:, 1:] * mask, wanted[:, 1:] * mask) / 2
+
+
+def _new_only(maps: Tensor, known: int) -> Tensor:
+    """Return the channels of the background and of the new labels."""
+    return torch.cat([maps[:, :1], maps[:, known:]], 1)

@@ -23,6 +23,7 @@ from training.warps import (
     NATURAL,
     SQUASHED,
     Jitter,
+    Matrices,
     bilinear,
     filling_warps,
     inside,
@@ -115,11 +116,8 @@ class PartsBatches:
         sizes = photos.sizes[chosen]
         warps, mirrored = random_warps(sizes, size, self._mix.jitter(self._mix.annotated), rng)
         points = source_points(warps, size, photos.device)
-        half = source_points(warps, size, photos.device, 2)
         place = torch.from_numpy(chosen).to(photos.device)
-        labels = nearest(self._labels[place], sizes, half)
-        other = torch.from_numpy(FLIPPED).to(photos.device)[labels.long()]
-        labels = torch.where(_column(mirrored, labels), other, labels)
+        labels = warped_labels(self._labels[place], sizes, warps, mirrored)
         return bilinear(photos.take(chosen), sizes, points), inside(points, sizes), labels
 
     def _draw_empty(self, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,26 +136,78 @@ class PartsBatches:
         sizes = photos.sizes[chosen]
         warps, mirrored = random_warps(sizes, size, self._mix.jitter(NATURAL), rng)
         points = source_points(warps, size, photos.device)
-        cells = source_points(warps, size, photos.device, STRIDE)
         maps = soft.maps.read(chosen).view(len(chosen), CLASSES, soft.side, soft.side)
-        channels = torch.from_numpy(FLIPPED[:CLASSES].astype(np.int64)).to(photos.device)
-        maps = torch.where(_column(mirrored, maps), maps[:, channels], maps)
-        taught = bilinear(maps, sizes, cells, STRIDE)
-        taught = taught / taught.sum(1, keepdim=True).clamp_min(1e-3)
-        nothing = F.one_hot(torch.zeros_like(taught[:, 0]).long(), CLASSES).movedim(-1, 1)
-        taught = torch.where(inside(cells, sizes)[:, None], taught, nothing.float())
+        taught = warped_soft_labels(maps, sizes, warps, mirrored)
         return bilinear(photos.take(chosen), sizes, points), inside(points, sizes), taught
 
     def _grounds(self, rng: Generator, pieces: list[Tensor]) -> Tensor:
         """Return pictures (n, 3, h, w) to surround the photos: grey, or photos without a car."""
-        count, photos = sum(len(piece) for piece in pieces), self._data.empty
+        count = sum(len(piece) for piece in pieces)
         chosen = rng.choice(self._empty, count)
-        sizes = photos.sizes[chosen]
-        warps = filling_warps(sizes, self._mix.size)
-        points = source_points(warps, self._mix.size, photos.device)
-        grounds = bilinear(photos.take(chosen), sizes, points)
-        grey = torch.full_like(grounds, 127.0)
-        return torch.where(_column(rng.random(count) < _GROUND, grounds), grounds, grey)
+        return grounds(self._data.empty, chosen, self._mix.size, _GROUND, rng)
+
+
+def warped_labels(
+    labels: Tensor,
+    sizes: Matrices,
+    warps: Matrices,
+    mirrored: NDArray[np.bool_],
+    size: tuple[int, int] = PARTS_SIZE,
+) -> Tensor:
+    """Return the labels of inputs at half resolution; left and right change in mirrored ones.
+
+    Args:
+        labels: (n, side, side) uint8 label maps of the photos.
+        sizes: (n, 2) width and height of the photos, in pixels.
+        warps: (n, 3, 3) from photo to input.
+        mirrored: (n,) true for warps that mirror.
+        size: (height, width) of the inputs, in pixels.
+
+    Returns:
+        (n, height / 2, width / 2) uint8.
+    """
+    moved = nearest(labels, sizes, source_points(warps, size, labels.device, 2))
+    other = torch.from_numpy(FLIPPED).to(labels.device)[moved.long()]
+    return torch.where(_column(mirrored, moved), other, moved)
+
+
+def warped_soft_labels(
+    maps: Tensor,
+    sizes: Matrices,
+    warps: Matrices,
+    mirrored: NDArray[np.bool_],
+    size: tuple[int, int] = PARTS_SIZE,
+) -> Tensor:
+    """Return the label probabilities of inputs, which are background outside of the photos.
+
+    Args:
+        maps: (n, labels, cells, cells) probabilities, `STRIDE` pixels of the photos per cell.
+        sizes: (n, 2) width and height of the photos, in pixels.
+        warps: (n, 3, 3) from photo to input.
+        mirrored: (n,) true for warps that mirror.
+        size: (height, width) of the inputs, in pixels.
+
+    Returns:
+        (n, labels, height / STRIDE, width / STRIDE) float32.
+    """
+    cells = source_points(warps, size, maps.device, STRIDE)
+    channels = torch.from_numpy(FLIPPED[:CLASSES].astype(np.int64)).to(maps.device)
+    maps = torch.where(_column(mirrored, maps), maps[:, channels], maps)
+    taught = bilinear(maps, sizes, cells, STRIDE)
+    taught = taught / taught.sum(1, keepdim=True).clamp_min(1e-3)
+    nothing = F.one_hot(torch.zeros_like(taught[:, 0]).long(), CLASSES).movedim(-1, 1)
+    return torch.where(inside(cells, sizes)[:, None], taught, nothing.float())
+
+
+def grounds(
+    photos: PhotoSet, chosen: Indices, size: tuple[int, int], share: float, rng: Generator
+) -> Tensor:
+    """Return pictures (n, 3, h, w) to surround photos: a share of `chosen`, grey for the others."""
+    sizes = photos.sizes[chosen]
+    points = source_points(filling_warps(sizes, size), size, photos.device)
+    pictures = bilinear(photos.take(chosen), sizes, points)
+    grey = torch.full_like(pictures, 127.0)
+    return torch.where(_column(rng.random(len(chosen)) < share, pictures), pictures, grey)
 
 
 def _learnable(cars: PhotoSet, soft: SoftLabels | None) -> tuple[Indices, NDArray[np.float64]]:

@@ -111,7 +111,13 @@ def chances(photos: Tensor, networks: Sequence[nn.Module], batch: int) -> Tensor
     return total / (2 * len(networks))
 
 
-def label_photos(photos: PhotoSet, teachers: Teachers, folder: Path, batch: int) -> SoftLabels:
+def label_photos(
+    photos: PhotoSet,
+    teachers: Teachers,
+    folder: Path,
+    batch: int,
+    only: Indices | None = None,
+) -> SoftLabels:
     """Label all photos but those of "val", or go on where an earlier call was cut off.
 
     Args:
@@ -119,12 +125,15 @@ def label_photos(photos: PhotoSet, teachers: Teachers, folder: Path, batch: int)
         teachers: see `Teachers`.
         folder: of the labels; labels by other teachers in it are replaced.
         batch: photos per step.
+        only: indices of the photos to label; None for all.
     """
     side = photos.side // STRIDE
     maps = SoftMaps(folder, len(photos), side * side, CLASSES, photos.device)
-    stamp = _stamp(photos, teachers)
-    table, done = _resume(folder, stamp, len(photos))
     order = np.flatnonzero([row.part != "val" for row in photos.rows]).astype(np.int64)
+    if only is not None:
+        order = np.intersect1d(order, only)
+    stamp = _stamp(photos, teachers, order)
+    table, done = _resume(folder, stamp, len(photos))
     for number, start in enumerate(range(done, len(order), batch), start=1):
         chosen = order[start : start + batch]
         labels = _see(photos, chosen, teachers, batch)
@@ -149,8 +158,8 @@ def find_street_cars(photos: PhotoSet, part: Part, network: nn.Module, batch: in
     return Found.of(table)
 
 
-def _stamp(photos: PhotoSet, teachers: Teachers) -> str:
-    names = [row.photo for row in photos.rows]
+def _stamp(photos: PhotoSet, teachers: Teachers, order: Indices) -> str:
+    names = [photos.rows[index].photo for index in order.tolist()]
     content = json.dumps([CLASSES, teachers.looks, list(teachers.names), names])
     return hashlib.sha256(content.encode()).hexdigest()
 

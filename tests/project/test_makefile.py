@@ -109,6 +109,7 @@ def recorded(project: Project) -> Project:
         (["test"], [FULL, DEV]),
         (["lint"], [FULL, DEV]),
         (["train", "DATA=data"], [FULL, TRAIN]),
+        (["panels", "DATA=data", "START=old.safetensors"], [FULL, TRAIN]),
         (["evaluate", "DATA=data"], [FULL, TRAIN]),
     ],
 )

@@ -9,14 +9,17 @@ from torch.nn import functional
 from training.losses import (
     hard_parts_loss,
     layout_loss,
+    new_labels_loss,
+    old_labels_loss,
     parts_loss,
     soft_parts_loss,
+    taught_new_labels_loss,
     types_loss,
 )
 from training.parts_data import IGNORE
 from training.type_data import NO_CAR
 from training.weights import PARTS
-from vision.labels import label_of
+from vision.labels import BASIC_PARTS, label_of
 from vision.networks import build_network
 
 HOOD = label_of("hood")
@@ -104,3 +107,49 @@ def test_layouts_ask_for_type_and_turn() -> None:
     assert layout_loss(turned, types, turns, weights) > best + 1
     assert layout_loss(other, types, turns, weights) > best + 1
     assert layout_loss(turned, types, turns, torch.zeros(2)) < best + 1
+
+
+KNOWN = len(BASIC_PARTS) + 1
+ROOF = label_of("roof")
+
+
+def with_roof() -> torch.Tensor:
+    labels = label_map()
+    labels[:, :2] = ROOF
+    return labels
+
+
+def doubled(labels: torch.Tensor) -> torch.Tensor:
+    return labels.repeat_interleave(2, 0).repeat_interleave(2, 1)[None]
+
+
+def test_new_labels_loss_teaches_no_old_label() -> None:
+    truth = doubled(with_roof())
+    right = with_roof()
+    other = torch.where(right == HOOD, label_of("wheel"), right)
+    loss = new_labels_loss(logits_of(right), truth, KNOWN)
+    assert loss < 0.5
+    torch.testing.assert_close(new_labels_loss(logits_of(other), truth, KNOWN), loss)
+    assert new_labels_loss(logits_of(label_map()), truth, KNOWN) > loss + 1
+
+
+def test_old_labels_loss_counts_new_labels_as_background() -> None:
+    before = logits_of(label_map())[:, :KNOWN]
+    nothing = torch.zeros(1, 16, 16, dtype=torch.long)
+    kept = old_labels_loss(logits_of(with_roof()), before, nothing)
+    assert kept < 0.1
+    assert old_labels_loss(logits_of(label_map().flip(1)), before, nothing) > 1
+    # Cells that are annotated as a new label do not count.
+    lost = torch.where(with_roof() == ROOF, HOOD, label_map())
+    assert old_labels_loss(logits_of(lost), before, nothing) > 1
+    assert old_labels_loss(logits_of(lost), before, doubled(with_roof())) < 0.1
+
+
+def test_taught_new_labels_count_on_background_of_old_network_only() -> None:
+    before = logits_of(label_map())[:, :KNOWN]
+    taught = logits_of(with_roof()).softmax(1)
+    assert taught_new_labels_loss(logits_of(with_roof()), taught, before) < 0.1
+    assert taught_new_labels_loss(logits_of(label_map()), taught, before) > 1
+    covered = logits_of(torch.full((8, 8), HOOD))[:, :KNOWN]
+    assert taught_new_labels_loss(logits_of(label_map()), taught, covered) < 0.1
+    assert taught_new_labels_loss(logits_of(label_map()), taught * 0, before) == 0
