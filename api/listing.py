@@ -88,7 +88,7 @@ def entry_json(entry: PhotoEntry) -> dict[str, Any]:
         "image_hash": entry.digest,
         "time": to_utc(entry.ended),
         "type": None if summary.type is None else car_type,
-        "parts": summary.parts,
+        "parts": len(service().settings.part_names.intersection(summary.parts)),
         "width": summary.width,
         "height": summary.height,
         "file_names": entry.file_names,

@@ -27,14 +27,14 @@ class Summary:
 
     Attributes:
         width, height: size in pixels of the photo as posted, with its EXIF orientation applied.
-        parts: number of parts that are delivered by default.
+        parts: names of the parts that are sure enough to be delivered by default.
         type: name of the body type; None if the result has none.
         confidence: of the type, 0..1; None if there is no type.
     """
 
     width: int
     height: int
-    parts: int
+    parts: tuple[str, ...]
     type: str | None
     confidence: float | None
 
@@ -44,7 +44,7 @@ class Summary:
         return cls(
             width=result.width,
             height=result.height,
-            parts=len(result.sure_parts()),
+            parts=tuple(part.name for part in result.sure_parts()),
             type=None if result.type is None else result.type.name,
             confidence=None if result.type is None else round(result.type.confidence, 4),
         )
@@ -56,7 +56,8 @@ class Summary:
     @classmethod
     def unpack(cls, text: str | bytes) -> Summary:
         """Return the summary that `pack` serialised."""
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        return cls(**fields | {"parts": tuple(fields["parts"])})
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,19 @@ from jobs.sqlite_file import SqliteFile
 from jobs.store import StoreError
 from photo_result import Result
 
-# The owner NULL sees all photos.
-_VISIBLE = (
-    "(:owner IS NULL OR EXISTS (SELECT 1 FROM owners "
-    "WHERE owners.digest = photos.digest AND owner = :owner))"
-)
-_NUMBER = f"SELECT number FROM photos WHERE digest = :digest AND {_VISIBLE}"  # noqa: S608
-_PAGE = (
-    "SELECT number, photos.digest, ended, summary, names, feedback "  # noqa: S608
-    "FROM photos LEFT JOIN notes "
-    "ON notes.digest = photos.digest AND notes.owner = coalesce(:owner, '') "
-    f"WHERE state = 'Ready' AND number > :number AND {_VISIBLE} "
-    "AND (NOT :marked OR feedback NOT NULL) ORDER BY number LIMIT :limit"
-)
+# In both queries the owner NULL sees all photos.
+_NUMBER = """
+    SELECT number FROM photos WHERE digest = :digest AND (:owner IS NULL OR EXISTS
+        (SELECT 1 FROM owners WHERE owners.digest = photos.digest AND owner = :owner))
+"""
+_PAGE = """
+    SELECT number, photos.digest, ended, summary, names, feedback FROM photos
+    LEFT JOIN notes ON notes.digest = photos.digest AND notes.owner = coalesce(:owner, '')
+    WHERE state = 'Ready' AND number > :number AND (NOT :marked OR feedback NOT NULL)
+        AND (:owner IS NULL OR EXISTS
+            (SELECT 1 FROM owners WHERE owners.digest = photos.digest AND owner = :owner))
+    ORDER BY number LIMIT :limit
+"""
 
 
 class SqliteCatalog:

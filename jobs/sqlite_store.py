@@ -67,11 +67,8 @@ class SqliteStore:
 
     def remove_owner(self, digest: str, owner: str) -> int:
         with self._file.transaction() as db:
-            for table in ("owners", "notes"):
-                db.execute(
-                    f"DELETE FROM {table} WHERE digest = ? AND owner = ?",  # noqa: S608 - constants
-                    (digest, owner),
-                )
+            db.execute("DELETE FROM owners WHERE digest = ? AND owner = ?", (digest, owner))
+            db.execute("DELETE FROM notes WHERE digest = ? AND owner = ?", (digest, owner))
             query = "SELECT count(*) FROM owners WHERE digest = ?"
             return int(db.execute(query, (digest,)).fetchone()[0])
 

@@ -75,3 +75,18 @@ def test_parts_unknown_name_before_upload(client: FlaskClient, sample: bytes) ->
     )
     assert answer.status_code == 400
     assert client.get("/").get_json() == []
+
+
+def test_listed_parts_follow_setting(pipeline: Pipeline, sample: bytes, tmp_path: Path) -> None:
+    app = create_app(
+        Settings(data_dir=tmp_path, parts=("hood", "roof")),
+        pipeline=pipeline,
+        status={},
+        segments={},
+    )
+    client = app.test_client()
+    photo = post(client, sample)
+    wait(client, photo)
+    (entry,) = client.get("/?details=1").get_json()["photos"]
+    assert entry["parts"] == len(names(client, photo)) == 2
+    service_of(app).engine.close()

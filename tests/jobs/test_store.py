@@ -31,7 +31,7 @@ from vision.labels import label_of
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 READY = StoredOutcome("Ready", "1 part was found.", b"packed", "1a2b")
-SUMMARY = Summary(width=4, height=3, parts=2, type="van", confidence=0.5)
+SUMMARY = Summary(width=4, height=3, parts=("hood", "roof"), type="van", confidence=0.5)
 MARKS = Feedback(["hood"], ["wheel", "trunk"], "van", "é \ud800 \x00", 1e9, "1a2b")
 LISTED = replace(READY, summary=SUMMARY.pack())
 ERROR = StoredOutcome("Error", "broken")
@@ -291,7 +291,7 @@ def test_summary_of_earlier_release_is_made_once(tmp_path: Path) -> None:
     old = replace(READY, result=Result.of(analysis, "1a2b").pack())
     store.finish(store.add(A, ""), old)
     store.finish(store.add(B, ""), LISTED)
-    expected = Summary(width=4, height=3, parts=1, type=None, confidence=None)
+    expected = Summary(width=4, height=3, parts=("hood",), type=None, confidence=None)
     for _ in range(2):
         page = store.catalog.page(10)
         assert page is not None

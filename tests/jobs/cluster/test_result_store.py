@@ -84,7 +84,7 @@ def test_ready_photos_are_listed_in_order_of_acceptance(results: Results) -> Non
 
 
 def test_pages_of_many_photos(results: Results) -> None:
-    summary = Summary(width=4, height=3, parts=2, type="van", confidence=0.5)
+    summary = Summary(width=4, height=3, parts=("hood", "roof"), type="van", confidence=0.5)
     digests = [f"{number:04}" for number in range(1300, 0, -1)]
     for digest in digests:
         number = results.accept(digest, "rare" if digest.endswith("77") else "many")
@@ -107,7 +107,7 @@ def test_summary_of_earlier_release_is_made_once(
     packed = Result.of(Analysis(None, np.zeros((3, 4), np.uint8), {}, {}), "1a2b").pack()
     results.store.finish(results.accept("a"), replace(READY, result=packed), {})
     results.store.finish(results.accept("b"), replace(READY, result=packed), {})
-    summary = Summary(width=4, height=3, parts=0, type=None, confidence=None)
+    summary = Summary(width=4, height=3, parts=(), type=None, confidence=None)
     for _ in range(2):
         page = results.store.catalog.page(1)
         assert page is not None
