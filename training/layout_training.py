@@ -24,7 +24,7 @@ from training.warps import (
     source_points,
     turning,
 )
-from training.weights import CLASSES, LAYOUT_SIZE, MARGIN, PARTS_SIZE, TURNS
+from training.weights import BASIC_CLASSES, LAYOUT_SIZE, MARGIN, PARTS_SIZE, TURNS
 from vision.labels import TYPE_NAMES
 
 STRIDE = 4
@@ -72,14 +72,14 @@ def grids(layouts: Layouts, rows: Indices, warps: Matrices) -> Tensor:
     # If several cells fall on one cell of the grid, they are averaged, not skipped.
     steps = np.clip(shrink.astype(int), 1, _MOST_AVERAGED)
     cells = layouts.maps.read(rows)
-    out = torch.zeros((len(rows), CLASSES, *LAYOUT_SIZE), device=cells.device)
+    out = torch.zeros((len(rows), BASIC_CLASSES, *LAYOUT_SIZE), device=cells.device)
     for tall in (False, True):
         shape = (width, height) if tall else (height, width)
         for step in np.unique(steps).tolist():
             chosen = np.flatnonzero((layouts.tall[rows] == tall) & (steps == step))
             if len(chosen):
                 place = torch.from_numpy(chosen).to(cells.device)
-                maps = cells[place].view(-1, CLASSES, *shape)
+                maps = cells[place].view(-1, BASIC_CLASSES, *shape)
                 points = source_points(warps[chosen], LAYOUT_SIZE, cells.device)
                 out[place] = _interpolate(maps, points, step)
     return out
@@ -101,9 +101,9 @@ def _interpolate(maps: Tensor, points: Tensor, step: int) -> Tensor:
 def remove_parts(grid: Tensor) -> Tensor:
     """Remove up to three parts of each grid (n, labels, h, w): networks miss some."""
     count, device = len(grid), grid.device
-    gone = torch.zeros((count, CLASSES), device=device)
+    gone = torch.zeros((count, BASIC_CLASSES), device=device)
     for share in _GONE:
-        part = torch.randint(1, CLASSES, (count, 1), device=device)
+        part = torch.randint(1, BASIC_CLASSES, (count, 1), device=device)
         gone.scatter_(1, part, (torch.rand(count, 1, device=device) < share).float())
     lost = (grid * gone[:, :, None, None]).sum(1)
     grid = grid * (1 - gone[:, :, None, None])
@@ -168,7 +168,7 @@ class LayoutBatches:
         rows = np.concatenate([typed, rng.choice(self._any, self._batch - self._half)])
         changes, mirrored = random_changes(len(rows), rng)
         grid = grids(layouts, rows, changes @ box_warps(layouts.boxes[rows]))
-        channels = torch.from_numpy(FLIPPED[:CLASSES].astype(np.int64)).to(grid.device)
+        channels = torch.from_numpy(FLIPPED[:BASIC_CLASSES].astype(np.int64)).to(grid.device)
         flags = torch.from_numpy(mirrored).to(grid.device).view(-1, 1, 1, 1)
         grid = torch.where(flags, grid[:, channels], grid)
         grid = change_confidence(hide_area(remove_parts(grid), rng))

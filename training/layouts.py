@@ -28,7 +28,7 @@ from training.warps import (
     surrounded,
     turning,
 )
-from training.weights import CLASSES, PARTS_SIZE, TURNS, basic_labels, predict
+from training.weights import BASIC_CLASSES, PARTS_SIZE, TURNS, basic_labels, predict
 from vision.labels import TYPE_NAMES
 
 STRIDE = 4
@@ -95,7 +95,7 @@ def see_layouts(
     """
     sets = _sets(data)
     count = sum(len(views.indices) for views in sets) * TURNS
-    maps = SoftMaps(folder, count, CELLS, CLASSES, data.device)
+    maps = SoftMaps(folder, count, CELLS, BASIC_CLASSES, data.device)
     progress = _Progress(folder, _stamp(sets, name), count)
     for views in sets:
         for tall in (False, True):
@@ -105,7 +105,7 @@ def see_layouts(
                 place = chosen + views.first
                 if progress.lacks(place):
                     labels, cells = _see(views, chosen, tall, network, batch)
-                    maps.write(place, labels)
+                    maps.write(place, basic_labels(labels))
                     progress.add(place, _describe(labels, cells), maps)
     progress.write(maps)
     maps.load()
@@ -123,7 +123,7 @@ def _sets(data: TrainingData) -> list[_Views]:
 
 def _stamp(sets: list[_Views], name: str) -> str:
     names = [[views.photos.rows[i].photo for i in views.indices.tolist()] for views in sets]
-    return hashlib.sha256(json.dumps([CLASSES, name, names]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([BASIC_CLASSES, name, names]).encode()).hexdigest()
 
 
 class _Progress:
@@ -196,7 +196,7 @@ def _see(
     points = source_points(warps, size, photos.device)
     own = photos.sizes[indices]
     seen = surrounded(bilinear(photos.take(indices), own, points), inside(points, own))
-    labels = basic_labels(predict(network, seen, batch).softmax(1))
+    labels = predict(network, seen, batch).softmax(1)
     ends = np.maximum(1, np.rint(shown * scale[:, None] / STRIDE)).astype(np.int64)[:, ::-1]
     y, x = (torch.arange(n // STRIDE, device=photos.device) for n in size)
     limit = torch.from_numpy(ends.copy()).to(photos.device).view(-1, 2, 1, 1)
@@ -207,8 +207,9 @@ def _see(
 
 
 def _describe(labels: Tensor, ends: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return box and number of parts (n, 5) of probabilities (n, labels, h, w)."""
-    best = labels.argmax(1).to(torch.uint8).cpu().numpy()
+    """Return box and number of basic parts (n, 5) of probabilities (n, labels, h, w)."""
+    names = labels.argmax(1)
+    best = names.where(names < BASIC_CLASSES, 0).to(torch.uint8).cpu().numpy()
     cut = [map_[:height, :width] for map_, (height, width) in zip(best, ends, strict=True)]
     with ThreadPoolExecutor() as pool:
         return np.array(list(pool.map(find_parts, cut)), np.float64)
@@ -230,7 +231,7 @@ def find_parts(labels: NDArray[np.uint8]) -> tuple[int, int, int, int, int]:
     cells = np.count_nonzero(car)
     if cells < _CAR * car.size:
         return x, y, x + width, y + height, 0
-    counts = np.bincount(car.ravel(), minlength=CLASSES)[1:]
+    counts = np.bincount(car.ravel(), minlength=BASIC_CLASSES)[1:]
     parts = int((counts >= max(_FEW_CELLS, _SMALL_PART * cells)).sum())
     return x, y, x + width, y + height, max(1, parts)
 

@@ -31,7 +31,7 @@ from training.warps import (
     surrounded,
     whole_warps,
 )
-from training.weights import CLASSES, PARTS_SIZE, basic_labels, predict
+from training.weights import BASIC_CLASSES, CLASSES, PARTS_SIZE, predict
 from vision.labels import BACK_DOORS, PART_NAMES, TAILGATE, TRUNK, WHEEL, label_of
 
 COLUMNS = 7  # of the table behind `Found`
@@ -230,13 +230,12 @@ def apply_facts(labels: Tensor, photos: PhotoSet, chosen: Indices) -> Tensor:
 
 def _describe(labels: Tensor, sizes: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the table (n, 7) of `Found`, from probabilities (n, labels, side, side)."""
-    labels = basic_labels(labels)
     best, names = labels.max(1)
-    car = names > 0
+    car = (names > 0) & (names < BASIC_CLASSES)  # the type networks' boxes leave the panels out
     count = car.sum((1, 2))
     sure = (best * car).sum((1, 2)) / count.clamp_min(1)
     whole = torch.from_numpy(sizes.prod(1) / STRIDE**2).to(labels)
-    parts = labels[:, 1:].amax(1) > _CAR
+    parts = labels[:, 1:BASIC_CLASSES].amax(1) > _CAR
     rows, columns = (_ends(parts.any(axis)) for axis in (2, 1))
     boxes = torch.stack([columns[0], rows[0], columns[1], rows[1]], 1) * STRIDE
     doors = torch.stack([(labels[:, door] > 0.6).sum((1, 2)) for door in BACK_DOORS]).amax(0)

@@ -21,7 +21,7 @@ from training.precision import CPU
 from training.soft_maps import SoftMaps
 from training.types_photos import UNKNOWN
 from training.weights import (
-    CLASSES,
+    BASIC_CLASSES,
     LAYOUT_SIZE,
     MARGIN,
     TURNS,
@@ -37,9 +37,11 @@ HOOD = label_of("hood")
 def drawn(boxes: NDArray[np.int64], tall: NDArray[np.bool_], folder: Path) -> Layouts:
     """Return layouts of one hood each, in boxes (n, 4) of cells."""
     count = len(boxes)
-    maps = SoftMaps(folder, count, CELLS, CLASSES, CPU)
+    maps = SoftMaps(folder, count, CELLS, BASIC_CLASSES, CPU)
     for number, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
-        plain = np.zeros((1, CLASSES, *((128, 96) if tall[number] else (96, 128))), np.float32)
+        plain = np.zeros(
+            (1, BASIC_CLASSES, *((128, 96) if tall[number] else (96, 128))), np.float32
+        )
         plain[:, 0] = 1
         plain[:, 0, y0:y1, x0:x1], plain[:, HOOD, y0:y1, x0:x1] = 0.2, 0.8
         maps.write(np.array([number]), torch.from_numpy(plain))
@@ -151,7 +153,7 @@ def test_mirrored_turns_are_other_way(seen: Layouts) -> None:
     network = network_of("shapes")
     torch.manual_seed(0)
     x, types, turns, weights = LayoutBatches(seen, 128).draw(np.random.default_rng(0))
-    assert x.shape == (128, CLASSES, *LAYOUT_SIZE)
+    assert x.shape == (128, BASIC_CLASSES, *LAYOUT_SIZE)
     assert types.tolist() == [2] * 64
     assert set(turns[64:].tolist()) == {0, 1, 2, 3}
     assert (weights > 0).all()
