@@ -71,6 +71,7 @@ def test_unchanged_answer_is_not_computed(
 
 def test_tags_differ(fake: FlaskClient) -> None:
     queries = ["", "min_confidence=0", "tolerance=3", "max_vertices=5", "topology=shared"]
+    queries += ["parts=hood"]
     names = [
         *(f"segments?{query}" for query in [*queries, "normalized=true", "file_name=a.png"]),
         *(f"segments?format={name}" for name in FORMATS if name != "json"),
