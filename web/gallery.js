@@ -2,8 +2,9 @@
 
 import { byId, el, pathData, svg } from "./dom.js";
 import { library } from "./library.js";
+import { isPressed, press } from "./look.js";
 import { photoOf } from "./photos.js";
-import { service } from "./service.js";
+import { markedHashes, service } from "./service.js";
 import { inBrief, isKnown, titleOf } from "./summary.js";
 import { t, typeName, when } from "./texts.js";
 
@@ -18,6 +19,7 @@ export class Gallery {
     this.hashes = [];
     this.cards = new Map(); // hash -> {node, result}
     this.chosen = new Set();
+    this.marked = null; // hashes of the results with marks while only these are wanted
     this.#listen();
     library.onNote = (hash) => this.cards.has(hash) && this.#fill(hash);
     this.seen = new IntersectionObserver((entries) => {
@@ -34,6 +36,7 @@ export class Gallery {
     try {
       this.hashes = (await service.ready()).reverse();
       this.failed = false;
+      this.marked = isPressed("marked") ? await markedHashes() : null;
       await library.prune(this.hashes);
     } catch {
       this.failed = true;
@@ -61,6 +64,7 @@ export class Gallery {
     return this.hashes.filter((hash) => {
       const entry = library.get(hash);
       const kind = entry.none ? "none" : entry.type;
+      if (this.marked && !this.marked.has(hash)) return false;
       if (this.removal.hidden.has(hash) || (type && kind !== type)) return false;
       const words = `${entry.name ?? ""} ${isKnown(entry) ? titleOf(entry) : ""}`;
       return !name || words.toLowerCase().includes(name);
@@ -81,6 +85,11 @@ export class Gallery {
     });
     byId("search").addEventListener("input", () => this.#filter());
     byId("type-filter").addEventListener("change", () => this.#filter());
+    byId("marked").addEventListener("click", () => {
+      press("marked");
+      this.shown = PAGE;
+      this.refresh();
+    });
     byId("choose-all").addEventListener("click", () => this.#choose(this.matching));
     byId("choose-none").addEventListener("click", () => this.#choose([]));
     byId("delete-chosen").addEventListener("click", () => {

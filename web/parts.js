@@ -34,13 +34,31 @@ export class PartList {
       sorted(parts.map(({ name }) => name)).map((name) => this.#row(seen.get(name), isMaybe));
     byId("found").replaceChildren(...rows(found, false));
     byId("maybe").replaceChildren(...rows(maybe, true));
-    const lines = sorted(missing).map((name) => el("li", { "data-part": name }, partName(name)));
+    const lines = sorted(missing).map((name) => this.#missing(name));
     byId("missing").replaceChildren(...lines);
     for (const [id, list] of Object.entries({ found, maybe, missing })) {
       byId(`${id}-count`).textContent = list.length;
       if (id !== "found") byId(`${id}-box`).hidden = !list.length;
     }
     this.#changed();
+  }
+
+  /** Show how parts are marked, and offer what they can be marked as. */
+  drawMarks() {
+    const { marks } = this.page;
+    for (const [name, { node, mark, badge, maybe }] of this.rows) {
+      const kind = marks.kindOf(name);
+      mark.hidden = !marks.isOpen;
+      mark.dataset.mark = kind ?? (maybe ? "missing" : "wrong");
+      mark.textContent = t(`marks.${mark.dataset.mark}`);
+      mark.setAttribute("aria-pressed", Boolean(kind));
+      badge.textContent = kind ? t(`marks.${kind}`) : "";
+      node.classList.toggle("marked", Boolean(kind));
+    }
+    for (const button of byId("missing").querySelectorAll("button")) {
+      button.setAttribute("aria-pressed", marks.kindOf(button.value) === "missing");
+      button.disabled = !marks.isOpen;
+    }
   }
 
   /** Names of the parts that are switched off. */
@@ -80,19 +98,27 @@ export class PartList {
     box.style.setProperty("--tick", dark(colour) ? "#fff" : "#000");
     box.checked = maybe ? this.on.has(name) : !this.off.has(name);
     box.addEventListener("change", () => (this.#switch(name, box.checked), this.#changed()));
-    const { button, more } = this.#name(name, part);
+    const { button, ...rest } = this.#name(name, part);
     const tick = el("label", { class: "tick" }, box);
-    const node = el("li", { class: "part", "data-part": name }, tick, button, more);
-    this.rows.set(name, { node, box, button, more, maybe });
+    const node = el("li", { class: "part", "data-part": name }, tick, button, rest.more);
+    this.rows.set(name, { node, box, button, maybe, ...rest });
     return node;
+  }
+
+  #missing(name) {
+    const onclick = () => this.page.marks.toggle(name, "missing");
+    const button = el("button", { class: "mark", value: name, "aria-describedby": "missing-hint", onclick }, partName(name));
+    return el("li", { "data-part": name }, button);
   }
 
   #name(name, part) {
     const id = `more-${name}`;
+    const badge = el("span", { class: "badge" });
     const button = el(
       "button",
       { class: "name", "aria-expanded": "false", "aria-controls": id },
       el("span", {}, partName(name)),
+      badge,
       el("span", { class: "sure" }, percent(part.confidence)),
     );
     const { page } = this;
@@ -100,15 +126,17 @@ export class PartList {
     button.addEventListener("focus", () => page.light(name));
     button.addEventListener("blur", () => page.light(null));
     const pieces = t("result.pieces", { n: part.polygons.length }).replaceAll(" ", "\u00a0");
+    const mark = el("button", { class: "mark" });
+    mark.addEventListener("click", () => page.marks.toggle(name, mark.dataset.mark));
     const more = el(
       "div",
       { class: "more", id, hidden: true },
       el("p", {}, `${sureness(part.confidence)} · ${page.areaOf(part)} · ${pieces}`),
-      page.maskLink(name),
+      el("div", { class: "more-actions" }, mark, page.maskLink(name)),
     );
     button.addEventListener("pointerenter", () => page.light(name));
     button.addEventListener("pointerleave", () => page.light(null));
-    return { button, more };
+    return { button, more, mark, badge };
   }
 
   #switch(name, on) {

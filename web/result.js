@@ -6,6 +6,7 @@ import { follow } from "./follow.js";
 import { JsonView } from "./json_view.js";
 import { library } from "./library.js";
 import { isPressed, lookNow, press } from "./look.js";
+import { Marks } from "./marks.js";
 import { nameOf, stemOf } from "./names.js";
 import { findPhoto, keepPhoto, photoOf } from "./photos.js";
 import { PartList } from "./parts.js";
@@ -48,6 +49,7 @@ export class ResultPage {
     });
     this.list = new PartList(config, this);
     this.json = new JsonView(this);
+    this.marks = new Marks(() => this.list.drawMarks());
     this.#listen();
   }
 
@@ -68,8 +70,8 @@ export class ResultPage {
         standing = await this.#wait(hash, standing, signal);
       }
       if (standing.status === "Error") return this.#state(t("result.failed"), standing.message, "en");
-      const all = await service.result(hash, { min_confidence: 0, signal });
-      await findPhoto(hash);
+      const wanted = service.result(hash, { min_confidence: 0, signal });
+      const [all] = await Promise.all([wanted, this.marks.load(hash), findPhoto(hash)]);
       signal.throwIfAborted();
       library.note(hash, summaryOf(sure(all, this.config.confidence), this.config));
       this.#take(all);
@@ -240,6 +242,7 @@ export class ResultPage {
   /** Share the parts out between the lists of those found, and of those that may be there. */
   #sort() {
     this.list.draw(this.result.parts, this.maybe);
+    this.marks.draw();
     this.light(null);
     this.list.pick(this.picked);
     this.viewer.overlay.setAttribute("aria-label", `${byId("result-title").textContent}, ${this.#found()}`);

@@ -35,9 +35,24 @@ async function failure(answer) {
   return new ServiceError(message ?? "", answer?.status ?? 0);
 }
 
+/** An answer of the service that is JSON. */
+export const json = async (path) => JSON.parse(await (await file(path)).text());
+
 /** A file of the service as a Blob. */
 export async function file(path) {
   const answer = await fetch(address(path)).catch(() => null);
   if (answer?.ok) return answer.blob();
   throw await failure(answer);
+}
+
+/** The hashes of all results that have marks. */
+export async function markedHashes() {
+  const hashes = new Set();
+  let after = "";
+  do {
+    const page = await json(`feedback?limit=1000${after}`);
+    for (const { image_hash: hash } of page.photos) hashes.add(hash);
+    after = page.next && `&after=${page.next}`;
+  } while (after);
+  return hashes;
 }

@@ -34,6 +34,9 @@ export const partOrder = () => Object.keys(block.parts);
 /** A part's name in words. */
 export const partName = (name) => block.parts[name] ?? plain(name);
 
+/** Names of all car types. */
+export const typeNames = () => Object.keys(block.types);
+
 /** A car type's name in words. */
 export const typeName = (name) => block.types[name] ?? plain(name);
 

@@ -39,7 +39,7 @@ def test_axe_finds_no_violation(visitor: Callable[..., Visit], ready: str, schem
     page.locator("#chosen-count").click()
     page.goto(f"{visit.url}/ui#{ready}")
     visit.result()
-    visit.row("hood").locator("button").click()
+    visit.row("hood").locator("button.name").click()
     page.locator("#compare").click()
     page.locator("#names").click()
     page.locator("#confidence").fill("100")
@@ -163,7 +163,7 @@ def test_small_phone_has_no_overflow(
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     page.goto(f"{visit.url}/ui?lang={language}#{ready}")
     visit.result()
-    visit.row("hood").locator("button").tap()
+    visit.row("hood").locator("button.name").tap()
     page.locator("#compare").tap()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     small = page.evaluate(

@@ -108,7 +108,7 @@ def test_data_follow_slider(visit: Visit, server: Server, ready: str) -> None:
 
 def test_mask_of_part(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     page = visit.open(ready)
-    visit.row("hood").locator("button").click()
+    visit.row("hood").locator("button.name").click()
     with page.expect_download() as caught:
         visit.row("hood").get_by_text("Save the mask of this part").click()
     with Image.open(caught.value.path()) as mask:

@@ -108,7 +108,7 @@ def test_hover_highlights_part(visit: Visit, server: Server, ready: str) -> None
     expect(visit.row("hood").locator(".more")).to_contain_text("piece")
     page.keyboard.press("Escape")
     expect(caption).to_be_hidden()
-    visit.row("hood").locator("button").hover()
+    visit.row("hood").locator("button.name").hover()
     expect(visit.part("hood")).to_have_class("on")
 
 
@@ -387,7 +387,7 @@ def test_json_beside_picture(visit: Visit, server: Server, ready: str) -> None:
 def test_picture_stays_in_view_on_phone(visitor: Callable[..., Visit], ready: str) -> None:
     visit = visitor(viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
     page = visit.open(ready)
-    visit.row("wheel").locator("button").scroll_into_view_if_needed()
+    visit.row("wheel").locator("button.name").scroll_into_view_if_needed()
     page.mouse.wheel(0, 300)
     expect(page.locator("#stage")).to_be_in_viewport(ratio=0.99)
-    expect(visit.row("wheel").locator("button")).to_be_in_viewport()
+    expect(visit.row("wheel").locator("button.name")).to_be_in_viewport()
