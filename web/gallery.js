@@ -4,11 +4,12 @@ import { byId, el, pathData, svg } from "./dom.js";
 import { library } from "./library.js";
 import { isPressed, press } from "./look.js";
 import { photoOf } from "./photos.js";
-import { markedHashes, service } from "./service.js";
-import { inBrief, isKnown, titleOf } from "./summary.js";
+import { json, markedHashes, service } from "./service.js";
+import { inBrief, isKnown, summaryOfListed, titleOf } from "./summary.js";
 import { t, typeName, when } from "./texts.js";
 
 const PAGE = 12;
+const LISTED = 1000; // newest results of which the service is asked for more at once
 const LOOKED_AT = 300; // results fetched at most to filter by type
 
 export class Gallery {
@@ -38,10 +39,20 @@ export class Gallery {
       this.failed = false;
       this.marked = isPressed("marked") ? await markedHashes() : null;
       await library.prune(this.hashes);
+      await this.#learn();
     } catch {
       this.failed = true;
     }
     this.#draw();
+  }
+
+  /** Ask for name, type and time of the newest results, unless all are known. */
+  async #learn() {
+    if (this.hashes.slice(0, LISTED).every((hash) => isKnown(library.get(hash)))) return;
+    const before = this.hashes[LISTED]; // the service lists the oldest first
+    const path = `./?details=true&limit=${LISTED}${before ? `&after=${before}` : ""}`;
+    const page = await json(path).catch(() => ({ photos: [] })); // cards then ask one by one
+    for (const photo of page.photos) library.learn(photo.image_hash, summaryOfListed(photo));
   }
 
   /** Write all texts anew, in another language. */

@@ -20,6 +20,7 @@ export class Library {
     this.db = null;
     this.onNote = () => {}; // called with the hash of an entry that changed
     this.entries = new Map(); // hash -> {hash, name, time, type, sure, count, none, thumb, size}
+    this.known = new Map(); // hash -> fields of an entry as the service gave them, in this tab only
     this.thumbs = new Map(); // hash -> address of the small picture
   }
 
@@ -43,12 +44,17 @@ export class Library {
 
   /** What is known of a photo: an object, empty if there is nothing. */
   get(hash) {
-    return this.entries.get(hash) ?? {};
+    return { ...this.known.get(hash), ...this.entries.get(hash) };
+  }
+
+  /** Take what the service says of a photo; what this browser keeps of it counts more. */
+  learn(hash, fields) {
+    this.known.set(hash, fields);
   }
 
   /** Add fields to the entry of a photo. */
   async note(hash, fields) {
-    const entry = { ...this.get(hash), hash, ...fields };
+    const entry = { ...this.entries.get(hash), hash, ...fields };
     this.entries.set(hash, entry);
     this.onNote(hash);
     if (this.keeps) await this.#write((entries) => entries.put(entry));
@@ -86,6 +92,7 @@ export class Library {
   async forget(hashes) {
     for (const hash of hashes) {
       this.entries.delete(hash);
+      this.known.delete(hash);
       if (this.thumbs.has(hash)) URL.revokeObjectURL(this.thumbs.get(hash));
       this.thumbs.delete(hash);
     }
@@ -96,6 +103,7 @@ export class Library {
 
   /** Delete all that is kept. */
   async clear() {
+    this.known.clear();
     await this.forget([...this.entries.keys()]);
     await this.#write((entries, photos) => (entries.clear(), photos.clear()));
   }

@@ -17,6 +17,12 @@ export function summaryOf({ message, type, parts }, { no_car: noCar }) {
   };
 }
 
+/** The same fields, time and name, of a photo in a list of the service. */
+export function summaryOfListed({ type, parts, time, file_names: [name] }) {
+  const fields = { none: !type && !parts, type: type?.name ?? "", sure: type?.confidence ?? 0, count: parts };
+  return { ...fields, time: Date.parse(time), ...(name && { name }) };
+}
+
 /** True once the summary of an entry is known. */
 export const isKnown = (entry) => entry.count !== undefined;
 

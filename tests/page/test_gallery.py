@@ -9,6 +9,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import PATIENCE, Visit, photo
+from tests.support.http import body
 from tests.support.pictures import car_photo, encoded, noise
 from tests.support.server import Server
 
@@ -141,6 +142,20 @@ def test_name_stays_here_while_keeping_is_off(visit: Visit, server: Server) -> N
     image_hash = visit.result()
     exported = requests.get(f"{server.url}/{image_hash}/segments?format=coco", timeout=60).json()
     assert exported["images"][0]["file_name"] != "Private.jpg"
+
+
+def test_card_of_another_browser(visit: Visit, server: Server) -> None:
+    document = body(car_photo(2070)) | {"file_name": "Shared.jpg"}
+    image_hash = requests.post(server.url, json=document, timeout=60).json()["image_hash"]
+    server.wait(image_hash)
+    visit.failed_loads_are_fine = True
+    visit.page.route("**/segments*", lambda route: route.abort())
+    page = visit.start()
+    page.locator("#search").fill("shared")
+    expect(page.locator("#gallery-list li")).to_have_count(1)
+    expect(card(page, "Shared.jpg")).to_contain_text("parts found")
+    expect(card(page, "Shared.jpg")).to_contain_text(":")  # the time
+    expect(card(page, "Shared.jpg").locator("strong")).not_to_have_text("Car")
 
 
 def test_page_without_database(visit: Visit) -> None:
