@@ -48,7 +48,7 @@ def test_docs_with_a_key(visitor: Callable[..., Visit], locked: Server) -> None:
     visit = visitor(locked.url, **CREDENTIALS)
     page = visit.page
     page.goto(f"{locked.url}/docs")
-    page.locator("#operations-default-list_ready button").first.click()
+    page.locator("#operations-photos-list_ready button").first.click()
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()
     status = page.locator(".live-responses-table td.response-col_status:not(.col_header)")
