@@ -75,7 +75,7 @@ def test_type_probabilities_of_both_networks() -> None:
 
 def test_type_of_sample(pipeline: Pipeline, sample: bytes) -> None:
     rgb = decode_image(sample, 50_000_000)
-    seen, classify = PartSegmenter().cells(rgb), TypeClassifier()
+    seen, classify = PartSegmenter().cells(rgb).basic, TypeClassifier()
     view = classify(rgb, seen.box(*rgb.shape[:2]), seen.probabilities)
     assert classify.type_of(view, seen) == pipeline.analyse(rgb).type
     assert sum(view.scores.values()) == pytest.approx(1)
@@ -88,7 +88,7 @@ def test_type_of_sample(pipeline: Pipeline, sample: bytes) -> None:
 def test_layout_at_any_size_of_photo(sample: bytes) -> None:
     """The box is in pixels, the cells are not."""
     rgb = decode_image(sample, 50_000_000)
-    seen, classify = PartSegmenter().cells(rgb), TypeClassifier()
+    seen, classify = PartSegmenter().cells(rgb).basic, TypeClassifier()
     height, width = rgb.shape[:2]
     x0, y0, x1, y1 = seen.box(height, width)
     one = classify.shape.logits(seen.probabilities, (x0, y0, x1, y1), (height, width))
