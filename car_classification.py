@@ -93,7 +93,7 @@ class TypeClassifier:
             rgb: (H, W, 3) uint8, upright.
             box: x0, y0, x1, y1 in pixels around the car's parts. A margin above it is added for the
                 roof, which is not a part.
-            cells: probabilities (labels, h, w) of the parts over the whole photo.
+            cells: probabilities (19, h, w) of background and basic parts over the whole photo.
         """
         picture = self.logits(rgb, box)
         shape = self.shape.logits(cells, box, rgb.shape[:2])
@@ -180,7 +180,7 @@ class ShapeClassifier:
         """Return the logits (12,) float64 of eight types and four turns.
 
         Args:
-            cells: probabilities (labels, h, w) of the parts over the whole photo.
+            cells: probabilities (19, h, w) of background and basic parts over the whole photo.
             box: x0, y0, x1, y1 around the car's parts, in pixels.
             photo: (height, width) of the photo in pixels.
         """
