@@ -74,6 +74,8 @@ def plan(
             planned.failures[given] = (
                 "There are no PNG, JPEG, WebP, HEIC, AVIF, BMP or GIF files in this folder."
             )
+        if chosen.writes_pictures:  # a picture never gets the name of another photo
+            found = sorted(found, key=lambda photo: not _keeps_name(photo, chosen))
         for photo in found:
             inside = photo.relative_to(given) if given.is_dir() else Path(photo.name)
             name = name_with_prefix(inside, image_prefix)
@@ -98,6 +100,14 @@ def name_with_prefix(name: Path, prefix: str) -> str:
     if not prefix or ("://" in prefix and not prefix.lower().startswith("http")):
         return prefix + text
     return prefix + quote(text)
+
+
+def _keeps_name(photo: Path, chosen: OutputFormat) -> bool:
+    """Return True if the picture of a photo may have the name of the photo's own file."""
+    if chosen.is_dataset:
+        labels = label_place(Path(photo.name)).with_suffix(chosen.ending)
+        return image_place(labels, photo).name == photo.name
+    return photo.suffix == chosen.ending
 
 
 def _add(

@@ -65,6 +65,17 @@ def test_overlay_follows_options() -> None:
     assert coarse.exit_code == 0
 
 
+@pytest.mark.parametrize(("form", "folder"), [("overlay", "."), ("yolo-dataset", "images")])
+def test_same_stems_keep_their_names(tmp_path: Path, form: str, folder: str) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    (photos / "a.gif").write_bytes(encoded(noise(40, 60), "GIF"))
+    (photos / "a.jpg").write_bytes(encoded(noise(50, 70), "JPEG"))
+    assert run(photos, "--format", form, "--out", out).exit_code == 0
+    with Image.open(out / folder / "a.jpg") as own, Image.open(out / folder / "a.gif.jpg") as other:
+        assert (own.size, other.size) == ((70, 50), (60, 40))
+
+
 def test_overlay_of_photo_on_its_side(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = SIDEWAYS
