@@ -65,7 +65,7 @@ def test_results_have_headers(client: FlaskClient, sample: bytes) -> None:
     for method, path in every_request(client.application):
         if "0" * 64 not in path or method == "DELETE":
             continue
-        body = {"wrong": []} if method == "POST" else None
+        body: dict[str, list[str]] | None = {"wrong": []} if method == "POST" else None
         address = path.replace("0" * 64, image_hash)
         with client.open(address, method=method, json=body) as answer:
             assert answer.status_code in (200, 404), path
