@@ -24,6 +24,8 @@ FULL = "--require-hashes -r requirements/full.lock"
 CLUSTER = "--require-hashes -r requirements/cluster.lock"
 DEV = "-r requirements/dev.txt"
 TRAIN = "-r requirements/train.txt"
+# make hands these to its own children, who then print other lines.
+MAKE_VARIABLES = {"MAKEFLAGS", "MAKELEVEL", "MAKE_TERMERR", "MAKE_TERMOUT", "MFLAGS"}
 
 RECORDING_PYTHON = """#!/bin/sh
 echo "$*" >> "$(dirname "$0")/asked"
@@ -52,11 +54,14 @@ class Project:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
 
     def make(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run make."""
+        """Run make as a user's shell does, also where `make test` runs this test."""
+        shell = {
+            name: value for name, value in clean_environment().items() if name not in MAKE_VARIABLES
+        }
         return subprocess.run(
             ["make", f"PYTHON={sys.executable}", *words],
             cwd=self.folder,
-            env=clean_environment() | environment,
+            env=shell | environment,
             capture_output=True,
             text=True,
             timeout=120,
