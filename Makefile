@@ -5,7 +5,7 @@
 # make demo        starts the service, posts sample/car.png (or IMAGE=photo.jpg), writes demo.png
 # make worker      starts a worker of a cluster; CARSEG_BROKER_URL says whose
 # make dev         installs what the tests and checks need, with torch
-# make test        runs all tests (ARGS="-k name" for some)
+# make test        runs all tests in two processes (ARGS="-k name" for some, ARGS="-n 0 -x" in one)
 # make lint        runs ruff and mypy
 # make audit       looks for known vulnerabilities of the requirements, and for unsafe code
 # make lock        writes requirements/*.lock after a change of the requirements
@@ -100,8 +100,10 @@ run: install
 worker: $(SERVICE) $(VENV)/.installed-cluster
 	@exec $(BIN)/celery -A celery_app worker --without-gossip --without-mingle $(ARGS)
 
+# A file's tests share servers and browsers, so they stay in one process. A file with few tests may
+# take long, so that the files with most tests do not go first.
 test: dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: dev
 	$(BIN)/python -m ruff check .
