@@ -1,8 +1,10 @@
-"""Compress answers in JSON for clients that accept gzip."""
+"""Compress answers in JSON, and files of the page, for clients that accept gzip."""
 
 from __future__ import annotations
 
 import gzip
+from functools import lru_cache
+from http import HTTPStatus
 
 from flask import Flask, Response, request
 
@@ -25,6 +27,24 @@ def register_compression(app: Flask) -> None:
             response.set_data(gzip.compress(response.get_data(), _LEVEL, mtime=0))
             response.content_encoding = "gzip"
         return response
+
+
+def compress_file(response: Response) -> Response:
+    """Compress the answer with a small text file that does not change while the service runs.
+
+    An answer without the whole file, such as 304, stays as it is.
+    """
+    response.vary.add("Accept-Encoding")
+    if response.status_code == HTTPStatus.OK and _accepts_gzip():
+        response.direct_passthrough = False
+        response.set_data(_packed(response.get_data()))
+        response.content_encoding = "gzip"
+    return response
+
+
+@lru_cache(maxsize=100)
+def _packed(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
 
 
 def _may_be_compressed(response: Response) -> bool:

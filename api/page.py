@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, redirect, send_from_directory
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from api.compression import compress_file
 from api.headers import PAGE_POLICY
 from api.service import service
 from exports.palette import PART_COLOURS
@@ -106,7 +107,7 @@ def _sample_hash() -> str | None:
 
 
 def _file(name: str, mimetype: str) -> Response:
-    return _with_headers(send_from_directory(_WEB, name, mimetype=mimetype))
+    return _with_headers(compress_file(send_from_directory(_WEB, name, mimetype=mimetype)))
 
 
 def _with_headers(response: Response) -> Response:

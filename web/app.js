@@ -148,8 +148,10 @@ async function start(limits) {
     byId("result").hidden = !result;
     byId("start").hidden = result;
     scrollTo(0, 0);
-    if (result) results.open(location.hash.slice(1));
-    else {
+    if (result) {
+      results.open(location.hash.slice(1));
+      if (first) gallery.refresh().then(() => results.page?.update()); // as for a shared link
+    } else {
       results.close();
       document.title = t("app");
       gallery.refresh();

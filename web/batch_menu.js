@@ -10,7 +10,7 @@ import { t } from "./texts.js";
  */
 export function batchMenu(node, config, hashes, label = "batch.download") {
   const words = el("output", { class: "quiet" });
-  const items = ["csv", "coco", "yolo", "photos"].map((kind) => {
+  const items = ["csv", "coco", "yolo", "cvat", "labelstudio", "photos"].map((kind) => {
     const button = el("button", { class: "file", "data-t": `batch.${kind}` });
     button.addEventListener("click", () => run(kind));
     return el("li", {}, button);

@@ -6,9 +6,8 @@ import { library } from "./library.js";
 import { lookNow } from "./look.js";
 import { nameOf, stemOf } from "./names.js";
 import { photoOf } from "./photos.js";
-import { drawPhoto, toBlob } from "./picture.js";
 import { markdown } from "./print.js";
-import { address, file, service } from "./service.js";
+import { address, complain, file, need, service } from "./service.js";
 import { partName, t } from "./texts.js";
 
 // format of the service -> what people call it, and how its files end
@@ -31,7 +30,7 @@ export function fileLink(text, path, name) {
     try {
       save(await file(path), name);
     } catch (error) {
-      toast(error.status > 0 ? error.message : t("error.unreachable"));
+      complain(error);
     }
   });
   return link;
@@ -63,6 +62,24 @@ export function fillDownloads(page) {
   byId("data").replaceChildren(...items(data));
 }
 
+/** The list of files that other programs correct; they need the photo. */
+export function fillEdits(page) {
+  byId("edit").hidden = !photoOf(page.hash) || !page.all.parts.length;
+  const run = async (work) => {
+    const module = await need("edit");
+    if (module) await work(module).catch(complain);
+  };
+  const works = {
+    cvat: (module) => module.saveToEdit(page, "cvat"),
+    labelstudio: (module) => module.saveToEdit(page, "labelstudio"),
+    labels: (module) => module.copyLabels(page),
+  };
+  const items = Object.entries(works).map(([key, work]) =>
+    el("li", {}, el("button", { class: "file", onclick: () => run(work) }, t(`edit.${key}`))),
+  );
+  byId("edits").replaceChildren(...items);
+}
+
 /** The list of texts to copy of a ResultPage. */
 export function fillCopies(page) {
   const texts = {
@@ -77,7 +94,7 @@ export function fillCopies(page) {
       try {
         await toClipboard(await text());
       } catch (error) {
-        toast(error.status > 0 ? error.message : t("error.unreachable"));
+        complain(error);
       }
     };
     return el("li", {}, el("button", { class: "file", onclick: copy }, t(`result.${key}`)));
@@ -110,9 +127,10 @@ export function snippet({ result, config }) {
 /** Draw the photo with its parts, as they look now, and save it. */
 async function savePhoto({ hash, result, config, shown }, name) {
   const parts = [...shown].sort((a, b) => b.area - a.area);
+  const picture = await need("picture");
   try {
-    const canvas = await drawPhoto(photoOf(hash), result, parts, lookNow(config));
-    save(await toBlob(canvas), name);
+    const canvas = await picture?.drawPhoto(photoOf(hash), result, parts, lookNow(config));
+    if (canvas) save(await picture.toBlob(canvas), name);
   } catch {
     toast(t("result.cantShow"));
   }

@@ -9,8 +9,7 @@ import { inBrief, isKnown, summaryOfListed, titleOf } from "./summary.js";
 import { t, typeName, when } from "./texts.js";
 
 const PAGE = 12;
-const LISTED = 1000; // newest results of which the service is asked for more at once
-const LOOKED_AT = 300; // results fetched at most to filter by type
+const LISTED = 1000; // results of which the service says name, type and time at once
 
 export class Gallery {
   /** @param parts {config, summaries, removal} */
@@ -20,6 +19,7 @@ export class Gallery {
     this.hashes = [];
     this.cards = new Map(); // hash -> {node, result}
     this.chosen = new Set();
+    this.learned = Promise.resolve(); // one question after the other
     this.marked = null; // hashes of the results with marks while only these are wanted
     this.#listen();
     library.onNote = (hash) => this.cards.has(hash) && this.#fill(hash);
@@ -39,20 +39,28 @@ export class Gallery {
       this.failed = false;
       this.marked = isPressed("marked") ? await markedHashes() : null;
       await library.prune(this.hashes);
-      await this.#learn();
+      await this.#learn(LISTED);
     } catch {
       this.failed = true;
     }
     this.#draw();
   }
 
-  /** Ask for name, type and time of the newest results, unless all are known. */
-  async #learn() {
-    if (this.hashes.slice(0, LISTED).every((hash) => isKnown(library.get(hash)))) return;
-    const before = this.hashes[LISTED]; // the service lists the oldest first
-    const path = `./?details=true&limit=${LISTED}${before ? `&after=${before}` : ""}`;
-    const page = await json(path).catch(() => ({ photos: [] })); // cards then ask one by one
-    for (const photo of page.photos) library.learn(photo.image_hash, summaryOfListed(photo));
+  /** Ask for name, type and time of the newest results, where they are not known yet. */
+  #learn(most) {
+    this.learned = this.learned.then(async () => {
+      const hashes = this.hashes.slice();
+      let last = hashes.slice(0, most).findLastIndex((hash) => !library.isComplete(hash));
+      while (last >= 0) {
+        const limit = Math.min(last + 1, LISTED);
+        const before = hashes[last + 1]; // the service lists the oldest first
+        const page = await json(`./?details=true&limit=${limit}${before ? `&after=${before}` : ""}`);
+        for (const photo of page.photos) library.learn(photo.image_hash, summaryOfListed(photo));
+        last -= limit;
+      }
+    });
+    this.learned = this.learned.catch(() => null); // cards then ask one by one
+    return this.learned;
   }
 
   /** Write all texts anew, in another language. */
@@ -112,13 +120,8 @@ export class Gallery {
 
   #filter() {
     this.shown = PAGE;
-    if (byId("type-filter").value || byId("search").value) {
-      const unknown = this.hashes.filter((hash) => !isKnown(library.get(hash)));
-      for (const hash of unknown.slice(0, LOOKED_AT)) {
-        this.summaries.fetch(hash).then(() => this.#draw());
-      }
-    }
     this.#draw();
+    this.#learn(this.hashes.length).then(() => this.#draw());
   }
 
   #choose(hashes) {

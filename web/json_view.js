@@ -15,18 +15,10 @@ export class JsonView {
   /** @param page the ResultPage: hash, options */
   constructor(page) {
     this.page = page;
-    for (const id of ["view-parts", "view-json"]) {
-      byId(id).addEventListener("input", () => this.update());
-    }
   }
 
-  /** Show the JSON of what is shown now, or the list of parts. */
+  /** Show the JSON of what is shown now. */
   async update() {
-    const on = byId("view-json").checked;
-    byId("json").hidden = !on;
-    byId("part-lists").hidden = on;
-    byId("all-parts").parentElement.hidden = on;
-    if (!on) return;
     const { hash, options } = this.page;
     const wanted = JSON.stringify([hash, options]);
     if (this.wanted === wanted) return;

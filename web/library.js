@@ -47,6 +47,12 @@ export class Library {
     return { ...this.known.get(hash), ...this.entries.get(hash) };
   }
 
+  /** False while the service may know more of a photo, such as its name. */
+  isComplete(hash) {
+    const { name, count } = this.get(hash);
+    return this.known.has(hash) || (name !== undefined && count !== undefined);
+  }
+
   /** Take what the service says of a photo; what this browser keeps of it counts more. */
   learn(hash, fields) {
     this.known.set(hash, fields);

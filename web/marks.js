@@ -1,7 +1,7 @@
 // What a person marks in a result: parts that are wrong or missing, and the right type.
 
-import { announce, byId, el, toast } from "./dom.js";
-import { json, service } from "./service.js";
+import { announce, byId, el } from "./dom.js";
+import { complain, json, service } from "./service.js";
 import { t, typeName, typeNames } from "./texts.js";
 
 const NONE = { wrong: [], missing: [], type: null, comment: "" };
@@ -83,7 +83,7 @@ export class Marks {
       this.saved = saved;
       announce(byId("marks-note").textContent);
     } catch (error) {
-      toast(error.status > 0 ? error.message : t("error.unreachable"));
+      complain(error);
       if (this.hash !== hash) return;
       this.#take(hash, this.saved);
       this.draw();

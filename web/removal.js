@@ -3,7 +3,7 @@
 import { unremember } from "./added.js";
 import { byId, toast, toastEnd } from "./dom.js";
 import { library } from "./library.js";
-import { ServiceError, deleteResult } from "./service.js";
+import { ServiceError, complain, deleteResult } from "./service.js";
 import { t } from "./texts.js";
 
 const WHILE = 10_000; // milliseconds to take it back
@@ -40,7 +40,7 @@ export class Removal {
     await library.forget(gone);
     this.onChange(gone);
     const error = failed[0]?.[1];
-    if (error instanceof ServiceError) toast(error.status > 0 ? error.message : t("error.unreachable"));
+    if (error instanceof ServiceError) complain(error);
   }
 
   #undo() {

@@ -1,9 +1,8 @@
 // One result: the picture, its parts, how they look, and what can be taken away.
 
 import { announce, announceSettled, byId, el, sleep, toast } from "./dom.js";
-import { fileLink, fillCopies, fillDownloads } from "./exports.js";
+import { fileLink, fillCopies, fillDownloads, fillEdits } from "./exports.js";
 import { follow } from "./follow.js";
-import { JsonView } from "./json_view.js";
 import { library } from "./library.js";
 import { isPressed, lookNow, press } from "./look.js";
 import { Marks } from "./marks.js";
@@ -13,8 +12,7 @@ import { PartList } from "./parts.js";
 import { drawPager } from "./pager.js";
 import { clearPrint, fillPrint } from "./print.js";
 import { inWords, steps } from "./progress.js";
-import { fillSamples, listenSamples } from "./samples.js";
-import { service } from "./service.js";
+import { complain, need, service } from "./service.js";
 import { summaryOf } from "./summary.js";
 import { partName, percent, sureness, t, typeName } from "./texts.js";
 import { Viewer } from "./viewer.js";
@@ -48,7 +46,8 @@ export class ResultPage {
       onWipe: (share) => this.#wipe(share),
     });
     this.list = new PartList(config, this);
-    this.json = new JsonView(this);
+    this.json = null; // and samples: loaded when they are first looked at
+    this.samples = null;
     this.marks = new Marks(() => this.list.drawMarks());
     this.#listen();
   }
@@ -102,6 +101,15 @@ export class ResultPage {
   #take(all) {
     this.all = all;
     this.result = sure(all, this.confidence);
+  }
+
+  /** Show the name of the photo and its neighbours, which the list of results brought. */
+  update() {
+    if (this.hash) drawPager(this.events.neighbours(this.hash), this.hash);
+    if (!this.result) return;
+    this.#name();
+    fillDownloads(this);
+    fillPrint(this);
   }
 
   /** Write all texts anew, in another language. */
@@ -190,9 +198,7 @@ export class ResultPage {
     byId("result-title").textContent = title;
     document.title = `${title} – ${t("app")}`;
     byId("result-summary").replaceChildren(...this.#summary(none));
-    const { name } = library.get(this.hash);
-    byId("result-name").hidden = !name;
-    byId("result-name").textContent = name ?? "";
+    this.#name();
     byId("result-state").replaceChildren(...(none ? [el("p", {}, t("result.noCarHelp"))] : []));
     byId("result-body").hidden = false;
     byId("result-body").classList.toggle("no-car", none);
@@ -204,6 +210,13 @@ export class ResultPage {
     this.#draw();
     this.#compare();
     fillCopies(this);
+    fillEdits(this);
+  }
+
+  #name() {
+    const { name } = library.get(this.hash);
+    byId("result-name").hidden = !name;
+    byId("result-name").textContent = name ?? "";
   }
 
   #found() {
@@ -251,8 +264,26 @@ export class ResultPage {
     byId("confidence").setAttribute("aria-valuetext", words);
     byId("least").textContent = words;
     fillDownloads(this);
-    fillSamples(this);
-    this.json.update();
+    this.samples?.fillSamples(this);
+    this.#view();
+  }
+
+  /** Show the list of parts, or the JSON. */
+  async #view() {
+    const on = byId("view-json").checked;
+    byId("json").hidden = !on;
+    byId("part-lists").hidden = on;
+    byId("all-parts").parentElement.hidden = on;
+    if (!on) return;
+    const module = this.json ? null : await need("json_view");
+    if (module) this.json ??= new module.JsonView(this);
+    this.json?.update();
+  }
+
+  async #code() {
+    if (this.samples) return;
+    this.samples = await need("samples");
+    this.samples?.listenSamples(this);
   }
 
   /** Hide the parts that are switched off. */
@@ -306,7 +337,7 @@ export class ResultPage {
       this.#draw();
     } catch (error) {
       if (signal.aborted) return;
-      toast(error.status > 0 ? error.message : t("error.unreachable"));
+      complain(error);
       this.#points(); // back to what is drawn
     }
   }
@@ -360,7 +391,10 @@ export class ResultPage {
     byId("confidence").addEventListener("input", ({ target }) => {
       if (this.all) this.#setConfidence(target.value / 100);
     });
-    listenSamples(this);
+    for (const id of ["view-parts", "view-json"]) {
+      byId(id).addEventListener("input", () => this.#view());
+    }
+    byId("code-box").addEventListener("toggle", () => this.#code());
     byId("print-result").addEventListener("click", () => window.print());
     byId("delete").addEventListener("click", () => this.events.onDelete(this.hash));
     byId("add-photo").addEventListener("change", ({ target }) => {

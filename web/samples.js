@@ -49,10 +49,11 @@ export function fillSamples({ options }) {
   byId("code").textContent = LANGUAGES[language](service.url, query);
 }
 
-/** Listen to the choice of the language, and to the button that copies the code. */
+/** Show the code, and listen to the choice of its language and to the button that copies it. */
 export function listenSamples(page) {
   for (const name of Object.keys(LANGUAGES)) {
     byId(`code-${name}`).addEventListener("input", () => fillSamples(page));
   }
   byId("copy-code").addEventListener("click", () => toClipboard(byId("code").textContent));
+  fillSamples(page);
 }

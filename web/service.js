@@ -1,6 +1,8 @@
 // What the page asks the service for, through the client that others use too.
 
 import { CarSeg, CarSegError } from "./carseg.js";
+import { toast } from "./dom.js";
+import { t } from "./texts.js";
 
 /** The address of something of the service; relative to the page, whatever path is before it. */
 export const address = (path) => new URL(path, document.baseURI).href;
@@ -14,6 +16,16 @@ export const service = new CarSeg(root, { retries: 0 });
 
 /** Sends again for a while, when the service is busy or out of reach. */
 export const patient = new CarSeg(root, { retries: 5 });
+
+/** Say why the service did not do something. */
+export const complain = (error) => toast(error.status > 0 ? error.message : t("error.unreachable"));
+
+/** A module of the page that is loaded at its first use; null, and a message, if that fails. */
+export async function need(name) {
+  const module = await import(`./${name}.js`).catch(() => null);
+  if (!module) toast(t("error.unreachable"));
+  return module;
+}
 
 /** Limits, colours and the like; see api/page.py. */
 export async function config() {

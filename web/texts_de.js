@@ -45,6 +45,8 @@ export default {
     csv: "Tabelle der Teile (CSV)",
     coco: "COCO",
     yolo: "YOLO-Datensatz (ZIP)",
+    cvat: "CVAT, zum Korrigieren (ZIP)",
+    labelstudio: "Label Studio, zum Korrigieren (JSON)",
     photos: "Fotos mit den Teilen (ZIP)",
     working: "{done} von {n} …",
     saved: "{name} ist gespeichert",
@@ -181,6 +183,13 @@ export default {
     kept_other: "{n} Markierungen, beim Ergebnis aufbewahrt",
     delete: "Markierungen löschen",
     filter: "Markierte",
+  },
+  edit: {
+    title: "Umrisse korrigieren",
+    note: "CVAT: die ZIP-Datei als Datensatz „CVAT 1.1“ in ein Projekt importieren, das noch keine Labels hat. Label Studio: die Labels als Code der Oberfläche („Labeling Interface“) einfügen, dann die Datei importieren.",
+    cvat: "In CVAT bearbeiten",
+    labelstudio: "In Label Studio bearbeiten",
+    labels: "Labels für Label Studio kopieren",
   },
   error: {
     unreachable: "Der Dienst ist nicht zu erreichen. Läuft er?",

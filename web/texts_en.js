@@ -45,6 +45,8 @@ export default {
     csv: "Table of the parts (CSV)",
     coco: "COCO",
     yolo: "YOLO dataset (ZIP)",
+    cvat: "CVAT, to correct (ZIP)",
+    labelstudio: "Label Studio, to correct (JSON)",
     photos: "Photos with the parts (ZIP)",
     working: "{done} of {n} …",
     saved: "{name} is saved",
@@ -181,6 +183,13 @@ export default {
     kept_other: "{n} marks, kept with the result",
     delete: "Delete the marks",
     filter: "Marked",
+  },
+  edit: {
+    title: "Correct the outlines",
+    note: "CVAT: import the ZIP as a dataset, “CVAT 1.1”, into a project that has no labels yet. Label Studio: paste the labels as the code of the labeling interface, then import the file.",
+    cvat: "Edit in CVAT",
+    labelstudio: "Edit in Label Studio",
+    labels: "Copy the labels for Label Studio",
   },
   error: {
     unreachable: "The service can't be reached. Is it running?",

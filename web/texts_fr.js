@@ -45,6 +45,8 @@ export default {
     csv: "Tableau des pièces (CSV)",
     coco: "COCO",
     yolo: "Jeu de données YOLO (ZIP)",
+    cvat: "CVAT, pour corriger (ZIP)",
+    labelstudio: "Label Studio, pour corriger (JSON)",
     photos: "Photos avec les pièces (ZIP)",
     working: "{done} sur {n} …",
     saved: "{name} est enregistré",
@@ -181,6 +183,13 @@ export default {
     kept_other: "{n} marques, conservées avec le résultat",
     delete: "Supprimer les marques",
     filter: "Marqués",
+  },
+  edit: {
+    title: "Corriger les contours",
+    note: "CVAT : importer le ZIP comme jeu de données « CVAT 1.1 » dans un projet encore sans étiquettes. Label Studio : coller les étiquettes comme code de l’interface (« Labeling Interface »), puis importer le fichier.",
+    cvat: "Modifier dans CVAT",
+    labelstudio: "Modifier dans Label Studio",
+    labels: "Copier les étiquettes pour Label Studio",
   },
   error: {
     unreachable: "Le service est injoignable. Est-il démarré ?",

@@ -43,6 +43,8 @@ export default {
     csv: "ตารางชิ้นส่วน (CSV)",
     coco: "COCO",
     yolo: "ชุดข้อมูล YOLO (ZIP)",
+    cvat: "CVAT สำหรับแก้ไข (ZIP)",
+    labelstudio: "Label Studio สำหรับแก้ไข (JSON)",
     photos: "รูปถ่ายพร้อมชิ้นส่วน (ZIP)",
     working: "{done} จาก {n} …",
     saved: "บันทึก {name} แล้ว",
@@ -166,6 +168,13 @@ export default {
     kept_other: "{n} เครื่องหมาย เก็บไว้กับผลลัพธ์",
     delete: "ลบเครื่องหมาย",
     filter: "มีเครื่องหมาย",
+  },
+  edit: {
+    title: "แก้ไขเส้นขอบ",
+    note: "CVAT: นำเข้าไฟล์ ZIP เป็นชุดข้อมูลแบบ “CVAT 1.1” ในโปรเจกต์ที่ยังไม่มีป้ายกำกับ Label Studio: วางป้ายกำกับเป็นโค้ดของ “Labeling Interface” แล้วนำเข้าไฟล์",
+    cvat: "แก้ไขใน CVAT",
+    labelstudio: "แก้ไขใน Label Studio",
+    labels: "คัดลอกป้ายกำกับสำหรับ Label Studio",
   },
   error: {
     unreachable: "ติดต่อระบบไม่ได้ ระบบทำงานอยู่หรือไม่",

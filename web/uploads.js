@@ -225,7 +225,8 @@ export class Uploads {
 
   #note({ key, from, to }) {
     const megabytes = (bytes) => number(bytes / 1048576, 1);
-    const size = ([w, h, bytes]) => `${w} × ${h}, ${megabytes(bytes)} MB`;
+    const fewer = from && to[2] < from[2]; // else only its pixels became fewer
+    const size = ([w, h, bytes]) => `${w} × ${h}${fewer ? `, ${megabytes(bytes)} MB` : ""}`;
     return t(key, from ? { from: size(from), to: size(to) } : {});
   }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
+import xml.etree.ElementTree as ET
 import zipfile
 from collections.abc import Callable
 from io import BytesIO, StringIO
@@ -16,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from img_to_segments import PART_NAMES
+from tests.exports.test_cvat import SCHEMA
 from tests.support.browser import PATIENCE, Visit, photo
 from tests.support.pictures import car_photo, encoded, noise
 from tests.support.server import Server
@@ -118,6 +121,33 @@ def test_yolo_of_batch(visit: Visit, server: Server, batch: list[str]) -> None:
         assert archive.read("labels/yard.txt") == b""
         names = archive.read("data.yaml").decode().partition("names:\n")[2].splitlines()
         assert names == [f"  {at}: {name}" for at, name in enumerate(PART_NAMES)]
+
+
+def test_cvat_of_batch(visit: Visit, server: Server, batch: list[str]) -> None:
+    name, data = download(visit, "#batch-menu", "CVAT, to correct (ZIP)")
+    assert name == "car-parts-cvat.zip"
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        assert archive.namelist() == ["annotations.xml", *(f"images/{name}" for name in NAMES)]
+        assert archive.read("images/b 2.jpg") == car_photo(2101)
+        document = archive.read("annotations.xml").decode()
+    SCHEMA.validate(document)
+    root = ET.fromstring(document)
+    assert root.findtext("meta/task/size") == "4"
+    images = list(root.iter("image"))
+    assert [(image.get("id"), image.get("name")) for image in images] == [
+        (str(at), name) for at, name in enumerate(NAMES)
+    ]
+    for image, image_hash in zip(images, batch, strict=True):
+        found = {part["name"] for part in answer(server, image_hash)["parts"]}
+        assert {shape.get("label") for shape in image} == found
+
+
+def test_label_studio_of_batch(visit: Visit, batch: list[str]) -> None:
+    tasks = json.loads(download(visit, "#batch-menu", "Label Studio, to correct (JSON)")[1])
+    assert [task["data"]["file_name"] for task in tasks] == list(NAMES)
+    content = tasks[1]["data"]["image"].removeprefix("data:image/jpeg;base64,")
+    assert base64.b64decode(content) == car_photo(2101)
+    assert tasks[3]["predictions"][0]["result"] == []
 
 
 def test_pictures_of_batch(visit: Visit, batch: list[str]) -> None:

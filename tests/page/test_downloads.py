@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -22,8 +24,11 @@ import requests
 from PIL import Image
 from playwright.sync_api import expect
 
+from exports.labelstudio import LABELING_CONFIG
 from options import DEFAULT_CONFIDENCE
+from tests.exports.test_cvat import SCHEMA
 from tests.support.browser import Visit, photo
+from tests.support.pictures import car_photo
 from tests.support.server import Server
 
 
@@ -116,9 +121,9 @@ def test_mask_of_part(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     assert area == next(part["area"] for part in result["parts"] if part["name"] == "hood")
 
 
-def copied(visit: Visit, text: str) -> str:
+def copied(visit: Visit, text: str, place: str = "#copies") -> str:
     visit.page.evaluate("navigator.clipboard.writeText('')")
-    visit.page.locator("#copies").get_by_text(text, exact=True).click()
+    visit.page.locator(place).get_by_text(text, exact=True).click()
     expect(visit.page.locator("#toast")).to_have_text("Copied")
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -176,6 +181,60 @@ def test_files_have_the_name_of_the_photo(visit: Visit, ready: str, sample: byte
         assert name == f"My car (front){ending}"
     assert json.loads(data)["images"][0]["file_name"] == "My car (front).png"
     page.locator(".back").click()
+
+
+def test_dataset_for_cvat(visit: Visit, ready: str, result: dict[str, Any], sample: bytes) -> None:
+    """CVAT imports photo and annotations.xml as a dataset, and finds the photo by its name."""
+    visit.start()
+    visit.add(photo(sample, "My car & me.png"))
+    visit.result()
+    name, data = download(visit, "#edits", "Edit in CVAT")
+    assert name == "My car & me-cvat.zip"
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        assert archive.namelist() == ["annotations.xml", "images/My car & me.png"]
+        assert archive.read("images/My car & me.png") == sample
+        document = archive.read("annotations.xml").decode()
+    SCHEMA.validate(document)
+    (image,) = ET.fromstring(document).iter("image")
+    assert image.get("name") == "My car & me.png"
+    assert {shape.get("label") for shape in image} == {part["name"] for part in result["parts"]}
+
+
+def test_task_for_label_studio(
+    visitor: Callable[..., Visit], ready: str, result: dict[str, Any], sample: bytes
+) -> None:
+    """The task has the photo in it: Label Studio could not load one by the name of its file."""
+    visit = visitor(permissions=["clipboard-read", "clipboard-write"])
+    visit.start()
+    visit.add(photo(sample, "mine.png"))
+    visit.result()
+    name, data = download(visit, "#edits", "Edit in Label Studio")
+    assert name == "mine-labelstudio.json"
+    (task,) = json.loads(data)
+    kind, _, content = task["data"]["image"].partition(",")
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(content) == sample
+    assert task["data"]["file_name"] == "mine.png"
+    labels = {r["value"]["polygonlabels"][0] for r in task["predictions"][0]["result"]}
+    assert labels == {part["name"] for part in result["parts"]}
+    assert copied(visit, "Copy the labels for Label Studio", "#edits") == LABELING_CONFIG
+
+
+def test_files_to_edit_follow_slider(visit: Visit, server: Server, ready: str) -> None:
+    page = visit.open(ready)
+    page.locator("#confidence").fill("95")
+    (task,) = json.loads(download(visit, "#edits", "Edit in Label Studio")[1])
+    url = f"{server.url}/{ready}/segments?format=labelstudio&min_confidence=0.95"
+    assert task["predictions"] == requests.get(url, timeout=60).json()[0]["predictions"]
+
+
+def test_files_to_edit_need_photo(visitor: Callable[..., Visit], server: Server) -> None:
+    image_hash = server.post(car_photo(2400))
+    server.wait(image_hash)
+    page = visitor().open(image_hash)
+    expect(page.locator("#edit")).to_be_hidden()
+    page.set_input_files("#add-photo", photo(car_photo(2400)))  # type: ignore[arg-type]
+    expect(page.locator("#edit")).to_be_visible()
 
 
 def test_names_on_saved_picture(visit: Visit, ready: str) -> None:
@@ -249,6 +308,7 @@ def test_code_sample_runs(
     page = visit.open(ready)
     page.locator(".code summary").click()
     page.locator(f"label:has(#code-{language})").click()
+    expect(page.locator("#code")).to_contain_text("CARSEG_KEY")
     code = page.locator("#code").inner_text()
     assert "CARSEG_KEY" in code
     (tmp_path / "photo.jpg").write_bytes(sample)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser import PATIENCE, Visit, photo
 from tests.support.http import body
@@ -156,6 +158,62 @@ def test_card_of_another_browser(visit: Visit, server: Server) -> None:
     expect(card(page, "Shared.jpg")).to_contain_text("parts found")
     expect(card(page, "Shared.jpg")).to_contain_text(":")  # the time
     expect(card(page, "Shared.jpg").locator("strong")).not_to_have_text("Car")
+
+
+def test_shared_link_has_name_and_neighbours(visit: Visit, server: Server) -> None:
+    hashes = []
+    for seed, name in ((2090, "Left.jpg"), (2091, "Right.jpg")):
+        document = body(car_photo(seed)) | {"file_name": name}
+        hashes.append(requests.post(server.url, json=document, timeout=60).json()["image_hash"])
+        server.wait(hashes[-1])
+    page = visit.open(hashes[0])
+    expect(page.locator("#result-name")).to_have_text("Left.jpg")
+    page.locator("#previous").click()  # newest first
+    expect(page.locator("#result-name")).to_have_text("Right.jpg")
+    with page.expect_download() as caught:
+        page.locator("#data .file").get_by_text("CSV", exact=True).click()
+    assert caught.value.suggested_filename == "Right.csv"
+
+
+def test_name_posted_later(visit: Visit, server: Server) -> None:
+    """A program posts the name of a photo whose result this browser knows without one."""
+    document = body(car_photo(2080))
+    image_hash = requests.post(server.url, json=document, timeout=60).json()["image_hash"]
+    server.wait(image_hash)
+    page = visit.open(image_hash)
+    expect(page.locator("#result-name")).to_be_hidden()
+    requests.post(server.url, json=document | {"file_name": "Fleet 7.jpg"}, timeout=60)
+    page.goto(f"{visit.url}/ui?lang=en")
+    page.locator("#search").fill("fleet 7")
+    expect(page.locator("#gallery-list li")).to_have_count(1)
+    expect(card(page, "Fleet 7.jpg")).to_have_attribute("data-hash", image_hash)
+    card(page, "Fleet 7.jpg").locator("a").click()
+    visit.result()
+    expect(page.locator("#result-name")).to_have_text("Fleet 7.jpg")
+
+
+def test_names_beyond_first_list(visit: Visit, server: Server) -> None:
+    """Old results are searched as well, though the gallery asks for the newest only."""
+    document = body(car_photo(2081)) | {"file_name": "Oldest.jpg"}
+    image_hash = requests.post(server.url, json=document, timeout=60).json()["image_hash"]
+    server.wait(image_hash)
+    newer = [f"{number:064x}" for number in range(1100)]
+
+    def answer(route: Route) -> None:
+        query = parse_qs(urlsplit(route.request.url).query)
+        if "details" not in query:
+            return route.fulfill(json=[image_hash, *newer])
+        if query.get("after"):  # the newest thousand
+            return route.fulfill(json={"photos": [], "next": None})
+        return route.continue_(url=f"{server.url}/?details=true&limit=1000")
+
+    visit.page.route(re.compile(rf"{server.url}/(\?.*)?$"), answer)
+    visit.failed_loads_are_fine = True  # there are no such photos
+    page = visit.start()
+    page.locator("#search").fill("oldest")
+    expect(page.locator("#gallery-list li")).to_have_count(1)
+    expect(card(page, "Oldest.jpg")).to_be_visible()
+    page.unroute_all(behavior="wait")
 
 
 def test_page_without_database(visit: Visit) -> None:

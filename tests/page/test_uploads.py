@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable
 from io import BytesIO
@@ -100,6 +101,31 @@ def test_large_photo_and_stopped_service(
         expect(late).to_contain_text("No car", timeout=PATIENCE)
     finally:
         assert again.stop(signal.SIGTERM) == 0
+
+
+def test_photo_with_too_many_pixels(
+    visitor: Callable[..., Visit], start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """A photo of few bytes is not said to shrink while its bytes grow."""
+    own = start_server(tmp_path, CARSEG_MAX_PIXELS="250000")
+    rough = Image.effect_noise((900, 600), 60).convert("RGB")
+    tight = encoded(rough, "JPEG", quality=4)
+    loose = encoded(rough, "JPEG", quality=95)
+    try:
+        visit = visitor(own.url)
+        page = visit.start()
+        visit.add(photo(tight, "tight.jpg", "image/jpeg"), photo(loose, "loose.jpg", "image/jpeg"))
+        notes = page.locator(".upload-note")
+        expect(notes).to_have_count(2, timeout=PATIENCE)
+        expect(page.locator(".upload", has_text="tight")).to_contain_text(
+            re.compile(r"900 × 600 → 6\d\d × 4\d\d\.")
+        )
+        expect(page.locator(".upload", has_text="loose")).to_contain_text(
+            re.compile(r"900 × 600, 0\.\d MB → 6\d\d × 4\d\d, 0\.\d MB\.")
+        )
+        expect(page.locator(".upload .open")).to_have_count(2, timeout=PATIENCE)
+    finally:
+        assert own.stop(signal.SIGTERM) == 0
 
 
 def test_shared_link_shows_result_without_photo(
