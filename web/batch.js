@@ -48,10 +48,13 @@ function unique(name, taken) {
 }
 
 /** A result in a format, as text. */
-const written = async (format, { hash, name }, { options }) =>
-  (await patient.export(hash, format, { ...options, file_name: name })).text();
+async function written(format, { hash, name }, { options }) {
+  return (await patient.export(hash, format, { ...options, file_name: name })).text();
+}
 
-const csv = (photo, state) => written("csv", photo, state);
+function csv(photo, state) {
+  return written("csv", photo, state);
+}
 
 /** One table under one heading. Spreadsheets need the mark at its start to read UTF-8. */
 function joinCsv(tables) {
@@ -60,7 +63,9 @@ function joinCsv(tables) {
   return new Blob(["\ufeff", tables[0].slice(0, end), ...rows], { type: "text/csv" });
 }
 
-const coco = async (photo, state) => JSON.parse(await written("coco", photo, state));
+async function coco(photo, state) {
+  return JSON.parse(await written("coco", photo, state));
+}
 
 function joinCoco(datasets) {
   const merged = { ...datasets[0], images: [], annotations: [] };
