@@ -23,6 +23,7 @@ export function batchMenu(node, config, hashes, label = "batch.download") {
     node.querySelector("summary").focus();
   };
   node.addEventListener("keydown", closeIt);
+  node.addEventListener("toggle", () => node.open && list.scrollIntoView({ block: "nearest" }));
   document.addEventListener("click", ({ target }) => {
     if (!node.contains(target)) node.open = false;
   });

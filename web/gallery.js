@@ -8,7 +8,7 @@ import { json, markedHashes, service } from "./service.js";
 import { inBrief, isKnown, summaryOfListed, titleOf } from "./summary.js";
 import { t, typeName, when } from "./texts.js";
 
-const PAGE = 12;
+const PAGE = 20; // fills the rows of two and of five columns
 const LISTED = 1000; // results of which the service says name, type and time at once
 
 export class Gallery {

@@ -51,9 +51,12 @@ export const number = (value, digits = 0) =>
 export const when = (time) =>
   new Intl.DateTimeFormat(code, { dateStyle: "medium", timeStyle: "short" }).format(time);
 
-/** A share of 1 as a percentage. */
-export const percent = (share, digits = 0) =>
-  new Intl.NumberFormat(code, { style: "percent", maximumFractionDigits: digits }).format(share);
+/** A share of 1 as a percentage; a little is never nothing. */
+export function percent(share, digits = 0) {
+  const least = 10 ** -(digits + 2);
+  const format = new Intl.NumberFormat(code, { style: "percent", maximumFractionDigits: digits });
+  return share > 0 && share < least / 2 ? `<${format.format(least)}` : format.format(share);
+}
 
 const UNSURE = 0.6; // below this a person should look
 
