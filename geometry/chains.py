@@ -102,10 +102,10 @@ def _area_beside_line(stretch: FloatArray) -> FloatArray:
     Args:
         stretch: (6, K) moments of K stretches.
     """
-    length, x, y, xx, xy, yy = stretch
-    length = np.maximum(length, 1e-9)
-    mean_x, mean_y = x / length, y / length
-    var_x, var_y, cov = xx - x * mean_x, yy - y * mean_y, xy - x * mean_y
+    length = np.maximum(stretch[0], 1e-9)
+    means = stretch[1:3] / length
+    var_x, var_y = stretch[3::2] - stretch[1:3] * means
+    cov = stretch[4] - stretch[1] * means[1]
     smaller = (var_x + var_y) / 2 - np.hypot((var_x - var_y) / 2, cov)
     area: FloatArray = _MEAN_OVER_RMS * np.sqrt(length * np.maximum(smaller, 0))
     return area
@@ -127,13 +127,14 @@ def merge(chains: Chains, moments: FloatArray) -> Breaks:
     within = breaks.at - chains.offsets[breaks.chain]
     grain = 1e-6 * ((within * 40503) & 1023)
     boost = np.ones(len(counts))
+    sums = moments
+    alone = _area_beside_line(sums[:, 1:] - sums[:, :-1])
     for round_number in itertools.count():
         over = counts > chains.most
         boost = np.where(over, boost * 1.5, 1.0)
-        sums = moments[:, breaks.at]
-        alone = _area_beside_line(sums[:, 1:] - sums[:, :-1])
-        cost = _area_beside_line(sums[:, 2:] - sums[:, :-2]) - alone[:-1] - alone[1:]
-        cost += grain[breaks.at[1:-1]]
+        joined = _area_beside_line(sums[:, 2:] - sums[:, :-2])
+        cost = joined - alone[:-1] - alone[1:]
+        cost += grain[1:-1]
         cost[breaks.is_end[1:-1]] = np.inf
         price = (chains.price * boost)[breaks.chain[1:-1]]
         if round_number < _FAST_ROUNDS:
@@ -158,6 +159,9 @@ def merge(chains: Chains, moments: FloatArray) -> Breaks:
         counts = counts - taken
         keep = np.ones(len(breaks.at), np.bool_)
         keep[1:-1][asked] = False
+        # No two neighbours are removed at once, so the edges around each of them become one.
+        alone[asked] = joined[asked]
+        alone, sums, grain = alone[keep[:-1]], sums.compress(keep, 1), grain[keep]
         breaks = breaks.kept(keep)
     raise AssertionError("unreachable")
 

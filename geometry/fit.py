@@ -51,6 +51,7 @@ class Approximation:
         self._box = np.array(size, np.float64)
         self._moments = moments_of(chains)
         self._breaks = merge(chains, self._moments)
+        self._corners = np.ascontiguousarray(chains.corners.T, np.float64)
         self._pinned = np.zeros(len(chains.corners), np.bool_)
         self.points = chains.corners[self._breaks.at].astype(np.float64)
         self._settle(np.ones(len(chains.price), np.bool_))
@@ -148,22 +149,24 @@ class Approximation:
                 breaks move.
         """
         numbers = _vertex_numbers(self._chains, self._breaks)
-        vertices = np.empty((int(numbers.max()) + 1, 2))
-        vertices[numbers] = self.points
+        vertices = np.empty((2, int(numbers.max()) + 1))
+        vertices[:, numbers] = self.points.T
         pinned = self._pinned[self._breaks.at]
-        vertices[numbers[pinned]] = self._chains.corners[self._breaks.at[pinned]]
+        vertices[:, numbers[pinned]] = self._chains.corners[self._breaks.at[pinned]].T
         held = pinned | ~active
-        free = np.ones((len(vertices), 1))
+        free = np.ones(vertices.shape[1])
         free[numbers[held]] = 0
+        ends = numbers[edges], numbers[edges + 1]
         for turn, steps in enumerate(turns):
             if turn:
-                self._breaks = _moved(self._moments, self._breaks, vertices[numbers], held)
+                self._breaks = _moved(self._moments, self._breaks, vertices[:, numbers], held)
             at = self._breaks.at
-            stretches = self._moments[:, at[edges + 1]] - self._moments[:, at[edges]]
+            stretches = self._moments.take(at[edges + 1], 1) - self._moments.take(at[edges], 1)
             for _ in range(steps):
-                vertices += free * _step(stretches, vertices, numbers[edges], numbers[edges + 1])
+                vertices += free * _step(stretches, vertices, *ends)
         # Rounding moves a vertex at the bound slightly each time, so inactive vertices are kept.
-        self.points = np.where(active[:, None], self._confined(vertices[numbers]), self.points)
+        confined = self._confined(vertices[:, numbers].T)
+        self.points = np.where(active[:, None], confined, self.points)
 
     def _confined(self, points: FloatArray) -> FloatArray:
         """Limit each vertex to the bound around its break and to the picture, and round it."""
@@ -191,16 +194,16 @@ class Approximation:
         lengths = at[edges + 1] - at[edges]
         first = lengths.cumsum() - lengths
         corner = ragged_ranges(at[edges], lengths)
-        ax, ay = self.points[edges].T
-        dx, dy = (self.points[edges + 1] - self.points[edges]).T
-        x, y = self._chains.corners[corner].T
-        x, y = x - ax.repeat(lengths), y - ay.repeat(lengths)
-        scale = 1 / (dx * dx + dy * dy + 1e-12)
-        share = x * (dx * scale).repeat(lengths) + y * (dy * scale).repeat(lengths)
+        start = self.points[edges].T
+        ahead = self.points[edges + 1].T - start
+        scale = 1 / (ahead[0] * ahead[0] + ahead[1] * ahead[1] + 1e-12)
+        away = self._corners.take(corner, 1) - start.repeat(lengths, 1)
+        along = away * (ahead * scale).repeat(lengths, 1)
+        share = along[0] + along[1]
         np.clip(share, 0, 1, out=share)
-        x -= share * dx.repeat(lengths)
-        y -= share * dy.repeat(lengths)
-        squared = x * x + y * y
+        away -= share * ahead.repeat(lengths, 1)
+        away *= away
+        squared = away[0] + away[1]
         squared[first] = 0  # the corner at the break, near its vertex anyway
         farthest = np.maximum.reduceat(squared, first) if len(first) else squared
         bad = (farthest > bound * bound).nonzero()[0]
@@ -227,46 +230,55 @@ def _step(
 
     Args:
         stretches: (6, E) moments of the outline along each edge.
-        vertices: (V, 2).
+        vertices: (2, V).
         starts: (E,) vertex at the start of each edge.
         ends: (E,) vertex at the end of each edge.
 
     Returns:
-        The displacement of each vertex, (V, 2).
+        The displacement of each vertex, (2, V).
     """
-    ax, ay = vertices[starts].T
-    dx, dy = (vertices[ends] - vertices[starts]).T
-    squared = dx * dx + dy * dy + 1e-12
-    root = np.sqrt(squared)
-    nx, ny = -dy / root, dx / root
-    length, x, y, xx, xy, yy = stretches
+    # Pairs are (x, y) of vectors, or xx and yy of moments: each call of numpy does both.
+    a = vertices.take(starts, 1)
+    d = vertices.take(ends, 1) - a
+    dd = d * d
+    squared = dd[0] + dd[1] + 1e-12
+    n = d[::-1] / np.sqrt(squared)
+    np.negative(n[0], out=n[0])
+    length, sums = stretches[0], stretches[1:3]
     # moments about the start of the edge
-    rx, ry = x - length * ax, y - length * ay
-    rxx = xx - ax * (x + rx)
-    ryy = yy - ay * (y + ry)
-    rxy = xy - ax * y - ay * rx
-    t = (dx * rx + dy * ry) / squared
-    tt = (dx * dx * rxx + 2 * dx * dy * rxy + dy * dy * ryy) / squared**2
-    pull = nx * rx + ny * ry
-    pull_t = (nx * dx * rxx + (nx * dy + ny * dx) * rxy + ny * dy * ryy) / squared
+    r = sums - length * a
+    rr = stretches[3::2] - a * (sums + r)
+    rxy = stretches[4] - a[0] * sums[1] - a[1] * r[0]
+    t = _total(d * r) / squared
+    tt_pair = dd * rr
+    tt = (tt_pair[0] + 2 * d[0] * d[1] * rxy + tt_pair[1]) / (squared * squared)
+    pull_pair = n * d * rr
+    pull_t = (pull_pair[0] + _total(n * d[::-1]) * rxy + pull_pair[1]) / squared
     vertex = np.concatenate((starts, ends))
     weight = np.concatenate((length - 2 * t + tt, tt))
-    force = np.concatenate((pull - pull_t, pull_t))
-    nx, ny = np.concatenate((nx, nx)), np.concatenate((ny, ny))
+    force = np.concatenate((_total(n * r) - pull_t, pull_t))
+    n = np.concatenate((n, n), axis=1)
 
     def summed(values: FloatArray) -> FloatArray:
-        return np.bincount(vertex, values, len(vertices)).astype(np.float64, copy=False)
+        return np.bincount(vertex, values, vertices.shape[1]).astype(np.float64, copy=False)
 
-    hxx, hxy, hyy = summed(weight * nx * nx), summed(weight * nx * ny), summed(weight * ny * ny)
-    fx, fy = summed(force * nx), summed(force * ny)
+    weighted, forces = weight * n, force * n
+    hxy = summed(weighted[0] * n[1])
+    weighted *= n
+    h = np.stack((summed(weighted[0]), summed(weighted[1])))
+    f = np.stack((summed(forces[0]), summed(forces[1])))
     # Along a straight outline the position of a vertex is undetermined; damping holds it still.
-    damping = _DAMPING * (hxx + hyy) + 1e-9
-    hxx, hyy = hxx + damping, hyy + damping
-    step = np.stack((hyy * fx - hxy * fy, hxx * fy - hxy * fx), axis=1)
-    step /= (hxx * hyy - hxy * hxy)[:, None]
-    far = np.hypot(step[:, 0], step[:, 1])
-    step *= (_LONGEST_STEP / np.maximum(far, _LONGEST_STEP))[:, None]
+    h += _DAMPING * _total(h) + 1e-9
+    step: FloatArray = h[::-1] * f - hxy * f[::-1]
+    step /= h[0] * h[1] - hxy * hxy
+    step *= _LONGEST_STEP / np.maximum(np.hypot(step[0], step[1]), _LONGEST_STEP)
     return step
+
+
+def _total(pair: FloatArray) -> FloatArray:
+    """Return the sum (E,) of a pair (2, E)."""
+    total: FloatArray = pair[0] + pair[1]
+    return total
 
 
 def _moved(moments: FloatArray, breaks: Breaks, points: FloatArray, held: BoolArray) -> Breaks:
@@ -275,16 +287,16 @@ def _moved(moments: FloatArray, breaks: Breaks, points: FloatArray, held: BoolAr
     Args:
         moments: (6, M) integrals up to each corner.
         breaks: the K breaks.
-        points: (K, 2) vertex of each break.
+        points: (2, K) vertex of each break.
         held: (K,) True for breaks that must not move.
     """
     inner = np.flatnonzero(~(breaks.is_end | held))
     if not len(inner):
         return breaks
-    ahead = points[1:] - points[:-1]
-    root = np.hypot(ahead[:, 0], ahead[:, 1]) + 1e-12
-    nx, ny = -ahead[:, 1] / root, ahead[:, 0] / root
-    offset = nx * points[:-1, 0] + ny * points[:-1, 1]
+    ahead = points[:, 1:] - points[:, :-1]
+    root = np.hypot(ahead[0], ahead[1]) + 1e-12
+    nx, ny = -ahead[1] / root, ahead[0] / root
+    offset = nx * points[0, :-1] + ny * points[1, :-1]
     # squared distance to the line of each edge, as weights of the moments
     terms = (offset * offset, -2 * offset * nx, -2 * offset * ny, nx * nx, 2 * nx * ny, ny * ny)
     weights = np.stack(terms)
