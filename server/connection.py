@@ -51,13 +51,23 @@ class RequestTimeoutError(Error):
 
 
 class _Task(WSGITask):
-    """A task that reports to the app why a request body was not kept."""
+    """A task that reports to the app why a request body was not kept, and keeps connections."""
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
         if self.request.refused in ("busy", "full"):
             environ[BODY_REFUSED] = self.request.refused
         return environ
+
+    def set_close_on_finish(self) -> None:
+        """Close the connection after the answer, but not for want of a Content-Length.
+
+        In HTTP/1.1 the end of an answer without that header is clear: 204 and 304 have no body,
+        and other bodies are chunked (RFC 9112, section 6.3). Bodies that break off are closed.
+        """
+        is_asked = self.request.headers.get("CONNECTION", "").lower() == "close"
+        if self.version == "1.0" or is_asked or self.wrote_header:
+            super().set_close_on_finish()
 
 
 class _JsonErrorTask(ErrorTask):

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,45 @@ def test_two_lengths_close_connection(
     assert answer.split()[1] == status
     assert answer.count(b"HTTP/1.") == 1
     assert b"Connection: close" in answer
+
+
+def test_connection_stays_open_without_content_length(server: Server) -> None:
+    """204 and 304 have no body, and the end of a stream is clear."""
+    image_hash = server.post(encoded(noise(31, 40)))
+    server.wait(image_hash)
+    with closing(HTTPConnection(server.url.removeprefix("http://"), timeout=60)) as connection:
+        connection.connect()
+        connection.auto_open = 0  # a closed connection raises an error instead of being replaced
+        known: dict[str, str] = {}
+        for method, path, status in (
+            ("GET", f"/{image_hash}/segments", 200),
+            ("GET", f"/{image_hash}/segments", 304),
+            ("HEAD", f"/{image_hash}/segments", 304),
+            ("GET", f"/{image_hash}/events", 200),
+            ("DELETE", f"/{image_hash}", 204),
+            ("DELETE", f"/{image_hash}", 404),
+            ("GET", "/health", 200),
+        ):
+            connection.request(method, path, headers=known)
+            answer = connection.getresponse()
+            assert answer.status == status
+            assert answer.getheader("Connection") is None
+            assert bool(answer.read()) == (status in (200, 404))
+            known = {"If-None-Match": answer.getheader("ETag") or ""}
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["GET / HTTP/1.0\r\n", "DELETE /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"],
+)
+def test_connection_closes_on_demand(server: Server, start: str) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(f"{start}\r\n".encode())
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
