@@ -6,6 +6,8 @@ import csv
 from dataclasses import replace
 from io import StringIO
 
+import pytest
+
 from exports.annotation import ImageAnnotation
 from exports.csv_table import COLUMNS, merge, write
 
@@ -34,12 +36,31 @@ def test_photo_without_type(scene: ImageAnnotation) -> None:
     assert {row["type"] for row in rows(write(replace(scene, type=None)))} == {""}
 
 
-def test_photo_without_parts_has_no_row(empty: ImageAnnotation) -> None:
-    assert rows(write(empty)) == []
+def test_photo_without_parts(empty: ImageAnnotation) -> None:
+    (row,) = rows(write(empty))
+    assert row == dict.fromkeys(COLUMNS, "") | {"file": empty.file_name}
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ('=HYPERLINK("http://example.org").png', '\'=HYPERLINK("http://example.org").png'),
+        ("+1.png", "'+1.png"),
+        ("-1.png", "'-1.png"),
+        ("@SUM(A1).png", "'@SUM(A1).png"),
+        ("\tcar.png", "'\tcar.png"),
+        ("\rcar.png", "'\rcar.png"),
+        ("a=1.png", "a=1.png"),
+        ("'car.png", "'car.png"),
+    ],
+)
+def test_name_like_formula(scene: ImageAnnotation, name: str, cell: str) -> None:
+    read = rows(write(replace(scene, file_name=name)))
+    assert {row["file"] for row in read} == {cell}
 
 
 def test_merge(scene: ImageAnnotation, empty: ImageAnnotation) -> None:
     other = replace(scene, file_name="other.png")
     merged = merge([write(scene), write(empty), write(other)])
-    assert rows(merged) == rows(write(scene)) + rows(write(other))
-    assert merge([]) == write(empty)
+    assert rows(merged) == rows(write(scene)) + rows(write(empty)) + rows(write(other))
+    assert rows(merge([])) == []
