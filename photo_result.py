@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Collection, Mapping
@@ -157,6 +158,17 @@ class Result:
             other_cars=analysis.other_cars,
             car_seen=analysis.car_seen,
         )
+
+    def digest(self) -> str:
+        """Return a digest of all from which answers are made, in hex.
+
+        Polygons follow from the label map, so they are left out.
+        """
+        confidences = {part.name: part.confidence for part in self.parts}
+        left_out = ("parts", "packed_labels")
+        fields = {name: value for name, value in vars(self).items() if name not in left_out}
+        text = repr((confidences, fields))
+        return hashlib.blake2b(text.encode() + self.packed_labels, digest_size=12).hexdigest()
 
     def labels(self) -> NDArray[np.uint8]:
         """Return the label map, (H, W) uint8, read-only."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from flask import Response, request
 from werkzeug.datastructures import MIMEAccept
 
 from api import schema
-from api.conditional import conditional_answer
+from api.conditional import conditional_answer, result_tag
 from api.errors import ApiError, unknown_photo
 from api.keys import current_owner
 from api.openapi import ApiBlueprint
@@ -51,10 +51,8 @@ def get_segments(path: ImagePath) -> Response:
     """
     result = _result(path.image_hash)
     form = named_form(path.image_hash, asked_form())
-    choice = (form.format.name, form.options)
-    return conditional_answer(
-        path.image_hash, result, choice, lambda: result_answer(path.image_hash, result, form)
-    )
+    tag = segments_tag(path.image_hash, result, form)
+    return conditional_answer(tag, lambda: result_answer(path.image_hash, result, form))
 
 
 @blueprint.get(
@@ -68,13 +66,11 @@ def get_mask(path: ImagePath) -> Response:
 
     The basic parts are 1 to 18, the body panels 19 to 25.
     """
-    result = _result(path.image_hash)
-    options = query_options(OF_MASKS)
-    return conditional_answer(
+    return _picture(
         path.image_hash,
-        result,
-        options,
-        lambda: _png(label_map_png(kept_labels(result, options))),
+        "mask.png",
+        OF_MASKS,
+        lambda result, options: label_map_png(kept_labels(result, options)),
     )
 
 
@@ -89,21 +85,22 @@ def get_part_mask(path: MaskPath) -> Response:
 
     The answer is 404 if the part was not found or is left out.
     """
-    result = _result(path.image_hash)
-    options = query_options(OF_MASKS)
-    if path.segment not in PART_NAMES:
-        raise ApiError(404, f"There is no such part; the parts are {', '.join(PART_NAMES)}.")
-    return conditional_answer(
-        path.image_hash, result, options, lambda: _part_mask(result, options, path.segment)
+    return _picture(
+        path.image_hash,
+        f"masks/{path.segment}.png",
+        OF_MASKS,
+        lambda result, options: _part_mask(result, options, path.segment),
     )
 
 
-def _part_mask(result: Result, options: Options, name: str) -> Response:
+def _part_mask(result: Result, options: Options, name: str) -> bytes:
     """Return the mask of a part. Raises ApiError if it was not found or is left out."""
+    if name not in PART_NAMES:
+        raise ApiError(404, f"There is no such part; the parts are {', '.join(PART_NAMES)}.")
     mask = kept_labels(result, options) == label_of(name)
     if not mask.any():
         raise ApiError(404, f"No {name} was found in this photo.")
-    return _png(mask_png(mask))
+    return mask_png(mask)
 
 
 @blueprint.get(
@@ -117,13 +114,37 @@ def get_overlay(path: ImagePath) -> Response:
 
     The service does not keep the photo.
     """
-    result = _result(path.image_hash)
-    options = query_options(OF_OVERLAYS)
-    return conditional_answer(
+    return _picture(
         path.image_hash,
-        result,
-        options,
-        lambda: _png(overlay_png(annotate(path.image_hash, result, options))),
+        "overlay.png",
+        OF_OVERLAYS,
+        lambda result, options: overlay_png(annotate(path.image_hash, result, options)),
+    )
+
+
+def _picture(
+    image_hash: str,
+    name: str,
+    option_names: Collection[str],
+    write: Callable[[Result, Options], bytes],
+) -> Response:
+    """Return a PNG made from a result, or 304 if the client has it already.
+
+    Args:
+        image_hash: hash of the photo.
+        name: last part of the picture's address.
+        option_names: names of the options that are allowed.
+        write: makes the PNG.
+
+    Raises:
+        ApiError: the photo is not Ready.
+        OptionError: an option can't be used.
+    """
+    result = _result(image_hash)
+    options = query_options(option_names)
+    tag = result_tag(image_hash, name, result, options)
+    return conditional_answer(
+        tag, lambda: Response(write(result, options), content_type="image/png")
     )
 
 
@@ -156,6 +177,11 @@ def result_answer(image_hash: str, result: Result, form: ResultForm) -> Response
     answer = Response(document, content_type=form.format.media_type)
     answer.vary.add("Accept")
     return answer
+
+
+def segments_tag(image_hash: str, result: Result, form: ResultForm) -> str:
+    """Return the ETag of a result in a form."""
+    return result_tag(image_hash, "segments", result, (form.format.name, form.options))
 
 
 def _result(image_hash: str) -> Result:
@@ -212,7 +238,3 @@ def _negotiated(accept: MIMEAccept) -> Format:
     choice = [entry for entry in FORMATS.values() if entry.negotiable]
     best = max(choice, key=lambda entry: accept.quality(entry.media_type.partition(";")[0]))
     return best if accept.quality(best.media_type.partition(";")[0]) > 0 else plain
-
-
-def _png(data: bytes) -> Response:
-    return Response(data, content_type="image/png")
