@@ -103,7 +103,10 @@ FEEDBACK_BODY: dict[str, Any] = {
                 "description": "at least one of these; the others are empty",
                 "properties": {
                     "wrong": {**_PARTS, "description": "parts that are drawn wrongly"},
-                    "missing": {**_PARTS, "description": "parts that were not found"},
+                    "missing": {
+                        **_PARTS,
+                        "description": "parts that were not found; none of them is in wrong",
+                    },
                     "type": {
                         "anyOf": [{"type": "string", "enum": [*TYPE_NAMES]}, {"type": "null"}],
                         "description": "the right body type; null to name none",
@@ -111,6 +114,7 @@ FEEDBACK_BODY: dict[str, Any] = {
                     "comment": {"type": "string", "maxLength": LONGEST_COMMENT},
                 },
                 "minProperties": 1,
+                "additionalProperties": False,
             }
         }
     },

@@ -150,7 +150,7 @@ def _from_http(error: HTTPException) -> ApiError:
 
 def _is_unknown_name() -> bool:
     """Return whether the address is a single name that is neither a route nor a photo's hash."""
-    if not _ONE_NAME.fullmatch(request.path) or HASH.fullmatch(request.path[1:]):
+    if not _ONE_NAME.fullmatch(request.path) or HASH.fullmatch(request.path[1:].lower()):
         return False
     return all(rule.rule != request.path for rule in current_app.url_map.iter_rules())
 

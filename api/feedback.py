@@ -77,17 +77,25 @@ def list_feedback() -> Response:
 
 def _to_feedback(document: dict[str, Any], model_version: str) -> Feedback:
     """Return the marks in a request. Raises ApiError."""
-    if not any(name in document for name in _FIELDS):
+    if not document:
         raise ApiError(400, f"There is no feedback; send {_EXAMPLE}.")
+    for name in document:
+        if name not in _FIELDS:
+            known = ", ".join(_FIELDS)
+            raise ApiError(400, f"Feedback has no {name[:40]!r}; its fields are {known}.")
     comment = document.get("comment", "")
     if not isinstance(comment, str) or len(comment) > LONGEST_COMMENT:
         raise ApiError(400, f"comment must be text of at most {LONGEST_COMMENT} characters.")
     car_type = document.get("type")
     if car_type is not None:
         _check_name("type", car_type, TYPE_NAMES)
+    wrong, missing = _parts(document, "wrong"), _parts(document, "missing")
+    for part in wrong:
+        if part in missing:
+            raise ApiError(400, f"{part} is in wrong and in missing; a part is in one of them.")
     return Feedback(
-        wrong=_parts(document, "wrong"),
-        missing=_parts(document, "missing"),
+        wrong=wrong,
+        missing=missing,
         type=car_type,
         comment=comment,
         time=time.time(),

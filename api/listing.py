@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from flask import request
@@ -15,6 +17,8 @@ from api.service import service
 from jobs.catalog import PhotoEntry, PhotoPage
 
 _DIGITS = re.compile(r"[0-9]{1,4}")
+_NEAR = 0.75  # likeness of a misspelt parameter to the right one, as difflib measures it
+_MOST_CHECKED = 20  # parameters, which each take a moment
 _SWITCH = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -33,7 +37,12 @@ class AskedPage(NamedTuple):
 
 
 def asked_page() -> AskedPage | None:
-    """Return the page in the query; None if all photos are asked for. Raises ApiError."""
+    """Return the page in the query; None if all photos are asked for. Raises ApiError.
+
+    Other parameters are ignored, because front-ends add some against caches (`?_=123`), unless one
+    is nearly the name of a parameter.
+    """
+    _refuse_misspelt()
     given = {name: _only(name) for name in AskedPage._fields if name in request.args}
     if not given:
         return None
@@ -42,7 +51,7 @@ def asked_page() -> AskedPage | None:
         raise ApiError(400, f"limit must be a whole number from 1 to {MOST_LISTED}.")
     after = given.get("after")
     if after is not None and not HASH.fullmatch(after):
-        raise ApiError(400, "after must be the hash of a photo.")
+        raise ApiError(400, "after must be the hash of a photo, as the service wrote it.")
     details = _SWITCH.get(given.get("details", "0").lower())
     if details is None:
         raise ApiError(400, "details must be true or false.")
@@ -93,6 +102,14 @@ def entry_json(entry: PhotoEntry) -> dict[str, Any]:
         "height": summary.height,
         "file_names": entry.file_names,
     }
+
+
+def _refuse_misspelt() -> None:
+    """Refuse a parameter that is nearly the name of one of a page. Raises ApiError."""
+    for name in islice(request.args, _MOST_CHECKED):
+        if name not in AskedPage._fields:
+            for near in difflib.get_close_matches(name.lower(), AskedPage._fields, 1, _NEAR):
+                raise ApiError(400, f"There is no parameter {name[:40]!r}; the nearest is {near}.")
 
 
 def _only(name: str) -> str:

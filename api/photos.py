@@ -22,8 +22,15 @@ from api.listing import asked_page, listed
 from api.openapi import ApiBlueprint
 from api.rate_limits import count_photo
 from api.request_files import Posted, is_form, posted_files, posted_photo
-from api.request_json import check_texts, posted_object
-from api.results import ResultForm, asked_form, ended_result, named_form, result_answer
+from api.request_json import check_list, not_a_string, posted_object
+from api.results import (
+    ResultForm,
+    asked_form,
+    ended_result,
+    named_form,
+    result_answer,
+    segments_tag,
+)
 from api.schema import ImagePath
 from api.service import service
 from api.status import status_json, wait_seconds, waiters
@@ -116,7 +123,9 @@ def _wait_for_result(image_hash: str, asked: _Wait) -> Response:
         answer.headers["Location"] = f"{image_hash}/status"
         return answer
     form = named_form(image_hash, asked.form)
-    answer = result_answer(image_hash, ended_result(status), form)
+    result = ended_result(status)
+    answer = result_answer(image_hash, result, form)
+    answer.set_etag(segments_tag(image_hash, result, form), weak=True)
     answer.headers["Content-Location"] = f"{image_hash}/segments"
     return answer
 
@@ -130,6 +139,8 @@ def _posted_image() -> Posted:
         raise _too_large() from None
     image = document.get("image")
     if not isinstance(image, str | bytes) or not image:
+        if "images" in document:
+            raise ApiError(400, "POST / takes one image; send several images to POST /batch.")
         raise ApiError(400, 'There is no image; send {"image": "<base64>"}.')
     return Posted(image, _file_name(document.get("file_name"), "file_name"))
 
@@ -197,8 +208,12 @@ def _batch_slot() -> Iterator[None]:
         slots.release()
 
 
-def _accept_batch(photos: list[Posted]) -> dict[str, Any]:
-    """Accept photos, and return the answer for all. Empties the list. Raises ApiError."""
+def _accept_batch(photos: list[Posted] | list[Posted | ApiError]) -> dict[str, Any]:
+    """Accept photos, and return the answer for all. Empties the list. Raises ApiError.
+
+    Args:
+        photos: the photos; the error of each one that can't be read.
+    """
     entries: list[dict[str, Any]] = []
     photos.reverse()
     while photos:  # frees each photo once it is accepted
@@ -267,33 +282,52 @@ def _accept_photo(posted: Posted) -> dict[str, Any]:
     return {"message": message, "image_hash": image_hash}
 
 
-def _posted_batch() -> list[Posted]:
-    """Return the images of the posted batch with their file names. Raises ApiError."""
+def _posted_batch() -> list[Posted | ApiError]:
+    """Return the images of the posted batch with their names, or their errors. Raises ApiError."""
     settings = service().settings
     request.max_content_length = settings.batch_body_bytes
+    if not request.is_json:
+        raise ApiError(
+            415,
+            "Send JSON with the header Content-Type: application/json; files, several as well, "
+            "go to POST /.",
+        )
     try:
         document = posted_object()
     except RequestEntityTooLarge:
         raise _batch_too_large() from None
-    images = check_texts(document, "images", settings.batch_photos, "<base64>")
-    if sum(map(len, images)) * 3 // 4 > settings.batch_bytes + 3 * len(images):
+    images = check_list(document, "images", settings.batch_photos, "<base64>")
+    size = sum(len(image) for image in images if isinstance(image, str))
+    if size * 3 // 4 > settings.batch_bytes + 3 * len(images):
         raise _batch_too_large()
     names = document.get("file_names")
     if names is None:
-        return [Posted(image) for image in images]
+        names = [None] * len(images)
     if not isinstance(names, list) or len(names) != len(images):
         raise ApiError(400, "file_names must be a list with one name or null for each image.")
     return [
-        Posted(image, _file_name(name, f"Item {number} of file_names"))
+        _item(number, image, name)
         for number, (image, name) in enumerate(zip(images, names, strict=True), start=1)
     ]
 
 
-def _batch_entry(posted: Posted, *, is_first: bool) -> dict[str, Any]:
+def _item(number: int, image: object, name: object) -> Posted | ApiError:
+    """Return one image of a posted batch with its name, or the error if one is not a string."""
+    if not isinstance(image, str):
+        return not_a_string(number, "images")
+    try:
+        return Posted(image, _file_name(name, f"Item {number} of file_names"))
+    except ApiError as error:
+        return error
+
+
+def _batch_entry(posted: Posted | ApiError, *, is_first: bool) -> dict[str, Any]:
     """Return the answer for one photo of a batch."""
     try:
         if not is_first:  # the request itself is counted as the first
             count_photo()
+        if isinstance(posted, ApiError):
+            raise posted
         return _accept_photo(posted)
     except Exception as error:
         failure = to_api_error(error)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _CHEAP_ROUTES = frozenset(f"/<image_hash>/{name}" for name in ("status", "events", "feedback"))
 _RESULTS_PER_PHOTO = 10
 _PHOTOS = "photos"  # scope of the limit of photos
-_TOO_MANY = "Too many requests; the limit is {}."
 MEMORY: Mapping[str, Any] = MappingProxyType({"storage_uri": "memory://"})
 _COUNTER = "carseg-photos"  # key in `app.extensions`: counts a photo or raises ApiError
 
@@ -91,7 +90,7 @@ def register_limits(app: OpenApiApp, rate: str, storage: Mapping[str, Any] = MEM
     def exceeded(error: RateLimitExceeded) -> Response:
         current = limiter.current_limit
         left = 0.0 if current is None else current.reset_at - time.time()
-        message = _TOO_MANY.format(error.description)
+        message = _too_many(error.description)
         return error_response(429, message, retry_after=max(1, math.ceil(left)))
 
 
@@ -119,9 +118,14 @@ def _hit_photo_limit(limiter: Limiter, rate: str) -> None:
     try:
         if not limiter.limiter.hit(photos, *who):
             left = limiter.limiter.get_window_stats(photos, *who).reset_time - time.time()
-            raise ApiError(429, _TOO_MANY.format(photos), max(1, math.ceil(left)))
+            raise ApiError(429, _too_many(str(photos)), max(1, math.ceil(left)))
     except StorageError:
         raise ApiError(503, REDIS_AWAY, AWAY_SECONDS) from None
+
+
+def _too_many(limit: str) -> str:
+    """Return the message for a client beyond a limit, such as `6 per 1 minute`."""
+    return f"Too many requests; the limit is {limit.replace(' per 1 ', ' per ')}."
 
 
 def describe_limits(document: dict[str, Any]) -> None:

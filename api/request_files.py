@@ -15,7 +15,7 @@ from werkzeug.formparser import FormDataParser
 
 from api.errors import ApiError
 from api.keys import refuse_foreign_page
-from api.request_json import refuse_compressed
+from api.request_json import is_text, refuse_compressed, refuse_stripped
 from jobs.catalog import plain_file_name
 
 _FORM = "multipart/form-data"
@@ -26,8 +26,6 @@ _WRONG_TYPE = (
     "Send JSON with the header Content-Type: application/json, or a file as "
     "curl -F file=@photo.jpg does."
 )
-_TEXT = frozenset(b"\t\n\r") | frozenset(range(32, 127))
-_START = 256  # bytes; at least one of these is no text if the body is a photo
 _MOST_FIELDS = 100  # parts of a form that are not files
 _LARGEST_FIELD = 256 * 1024  # bytes of such a part; the parser's own buffer needs half of them
 
@@ -48,7 +46,8 @@ def posted_photo() -> bytes | None:
     """Return the request body if it is a photo; None if it is JSON.
 
     Raises:
-        ApiError: 403 from a foreign page, 415 if the body is compressed or of another type.
+        ApiError: 400 for a file that `curl -d` changed, 403 from a foreign page, 415 if the body
+            is compressed or of another type.
         RequestEntityTooLarge: the body has more bytes than `request.max_content_length`.
     """
     if request.is_json:
@@ -59,8 +58,9 @@ def posted_photo() -> bytes | None:
         raise ApiError(415, _WRONG_TYPE)
     refuse_foreign_page()
     data = request.get_data(cache=False)
-    if kind in _UNCLEAR and _TEXT.issuperset(data[:_START]):
+    if kind in _UNCLEAR and is_text(data):
         raise ApiError(415, _WRONG_TYPE)
+    refuse_stripped(data)
     return data
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, Field, RootModel, field_validator
 
 from exports import FORMATS
 from jobs.store import State
@@ -24,6 +24,11 @@ class ImagePath(BaseModel):
     """The path parameter that names a photo."""
 
     image_hash: str = Field(description="SHA-256 of the photo in hex, as returned by POST /")
+
+    @field_validator("image_hash")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        return value.lower()  # some programs write hex in capitals
 
 
 class MaskPath(ImagePath):

@@ -187,10 +187,10 @@ def get_status(path: ImagePath) -> Response:
 def post_status() -> Response:
     """Return one entry for each hash, in order, as from `/<image_hash>/status` without `wait`."""
     hashes = posted_texts("image_hashes", _MOST_ASKED, "<hash>")
-    asked = [name for name in hashes if HASH.fullmatch(name)]
+    asked = [name.lower() for name in hashes if HASH.fullmatch(name.lower())]
     statuses = service().engine.find_many(asked, current_owner())
     found = dict(zip(asked, statuses, strict=True))
-    return jsonify(photos=[_entry(name, found.get(name)) for name in hashes])
+    return jsonify(photos=[_entry(name, found.get(name.lower())) for name in hashes])
 
 
 @blueprint.get(

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +207,7 @@ def test_each_photo_counts_for_rate_limit(make_app: Make, settings: Settings) ->
     answer = send(client, images)
     found = entries(answer)
     assert [entry.get("code") for entry in found] == [None, None, None, 429, 429]
-    assert found[4]["error"] == "Too many requests; the limit is 4 per 1 hour."
+    assert found[4]["error"] == "Too many requests; the limit is 4 per hour."
     assert 1 <= found[4]["retry_after"] <= 3601
     assert int(answer.headers["Retry-After"]) in (found[3]["retry_after"], found[4]["retry_after"])
     for answer in (send(client, images), client.post("/", json={"image": images[0]})):
@@ -296,11 +297,11 @@ def test_decoded_photos_in_memory_are_limited(
         ({"json": {"images": []}}, 400, "There are no images"),
         ({"json": {"images": text(GOOD[0])}}, 400, "There are no images"),
         ({"json": {"images": {"0": text(GOOD[0])}}}, 400, "There are no images"),
-        ({"json": {"images": [text(GOOD[0]), 5]}}, 400, "Item 2 of images is not a string"),
-        ({"json": {"images": [None]}}, 400, "Item 1 of images is not a string"),
-        ({"json": {"images": [[text(GOOD[0])]]}}, 400, "Item 1 of images is not a string"),
         ({"data": b"{", "content_type": "application/json"}, 400, "not valid JSON"),
         ({"data": b'{"images": []}'}, 415, "application/json"),
+        ({"data": {"file": (BytesIO(GOOD[0]), "car.png")}}, 415, "go to POST /."),
+        ({"data": GOOD[0], "content_type": "image/png"}, 415, "go to POST /."),
+        ({"data": GOOD[0], "content_type": "application/json"}, 400, "a file, not JSON"),
         ({"json": {"images": ["a"]}, "headers": {"Content-Encoding": "gzip"}}, 415, "Compressed"),
         ({"json": {"images": ["a"] * 11}}, 413, "There are 11 images; the limit is 10."),
         ({"json": {"images": ["A" * 1_500_000]}}, 413, "The batch is too large; the limit is 1 MB"),
@@ -319,6 +320,23 @@ def test_bad_batches(
     assert set(answer.get_json()) == {"error"}
     assert words in answer.get_json()["error"]
     assert client.get("/").get_json() == []
+
+
+def test_items_that_are_not_strings(make_app: Make) -> None:
+    client = make_app(stages=FakePipeline(paint=paint_nothing)).test_client()
+    images = [5, text(GOOD[0]), None, [text(GOOD[1])], text(GOOD[1]), text(GOOD[2])]
+    names = ["a.png", 5, None, "b.png", None, "c.png"]
+    answer = client.post("/batch", json={"images": images, "file_names": names})
+    found = entries(answer)
+    for number in (1, 3, 4):
+        message = f"Item {number} of images is not a string."
+        assert found[number - 1] == {"error": message, "code": 400}
+    assert found[1] == {"error": "Item 2 of file_names is not a string.", "code": 400}
+    hashes = [hashlib.sha256(data).hexdigest() for data in GOOD[1:3]]
+    assert [entry["image_hash"] for entry in found[4:]] == hashes
+    for image_hash in hashes:
+        wait(client, image_hash)
+    assert client.get("/").get_json() == hashes
 
 
 def test_batch_of_exactly_the_limit(make_app: Make, settings: Settings) -> None:
@@ -373,7 +391,7 @@ def test_status_of_many_photos(make_app: Make, settings: Settings, gate: Gate) -
             assert entry["code"] == alone.status_code == 404
             assert entry["error"] == alone.get_json()["error"]
     assert [entry.get("status") for entry in found] == [
-        "Uploaded", None, "Processing", None, "Uploaded", None
+        "Uploaded", None, "Processing", None, "Uploaded", "Processing"
     ]  # fmt: skip
     assert [entry.get("position") for entry in found] == [2, None, None, None, 1, None]
     gate.error = RuntimeError("broken")

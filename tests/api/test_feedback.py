@@ -107,7 +107,15 @@ def test_marked_photos_are_listed(fake: FlaskClient) -> None:
         ({"comment": "x" * 2001}, "comment must be text of at most 2000 characters."),
         ({"comment": None}, "comment must be text of at most 2000 characters."),
         ({}, "There is no feedback; send "),
-        ({"wrnog": ["hood"]}, "There is no feedback; send "),
+        (
+            {"wrnog": ["hood"]},
+            "Feedback has no 'wrnog'; its fields are wrong, missing, type, comment.",
+        ),
+        ({"comment": "x", "wrnog": []}, "Feedback has no 'wrnog'; "),
+        (
+            {"wrong": ["roof", "hood"], "missing": ["hood"]},
+            "hood is in wrong and in missing; a part is in one of them.",
+        ),
         (["hood"], "There is no feedback; send "),
     ],
 )

@@ -36,7 +36,27 @@ def test_list_without_parameters_stays(filled: tuple[FlaskClient, list[str]]) ->
     client, hashes = filled
     plain = "[" + ",".join(f'"{image_hash}"' for image_hash in hashes) + "]\n"
     assert client.get("/").get_data(as_text=True) == plain
-    assert client.get("/?other=1").get_data(as_text=True) == plain
+    for query in ("other=1", "_=1700000000", "t=1", "ts=1", "page=2", "filter=x", "version=3"):
+        assert client.get(f"/?{query}").get_data(as_text=True) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("lmit", "limit"),
+        ("Limit", "limit"),
+        ("limits", "limit"),
+        ("afer", "after"),
+        ("detail", "details"),
+    ],
+)
+def test_misspelt_parameter_is_named(
+    filled: tuple[FlaskClient, list[str]], name: str, near: str
+) -> None:
+    for query in (f"{name}=1", f"limit=2&{name}=1"):
+        answer = filled[0].get(f"/?{query}")
+        message = f"There is no parameter '{name}'; the nearest is {near}."
+        assert (answer.status_code, answer.get_json()) == (400, {"error": message})
 
 
 def test_pages_of_hashes(filled: tuple[FlaskClient, list[str]]) -> None:

@@ -66,7 +66,9 @@ def test_parts_unknown_name(client: FlaskClient, sample: bytes, address: str) ->
     wait(client, photo)
     answer = client.get(f"/{photo}/{address}?parts=hood,sunroof")
     assert answer.status_code == 400
-    assert answer.get_json()["error"].startswith("There is no part 'sunroof'; there are all, basic")
+    assert answer.get_json()["error"].startswith(
+        "There is no part 'sunroof'; the nearest is roof. The names are all, basic"
+    )
 
 
 def test_parts_unknown_name_before_upload(client: FlaskClient, sample: bytes) -> None:

@@ -235,6 +235,7 @@ def strict(make_app: Callable[..., OpenApiApp], settings: Settings) -> FlaskClie
 
 
 PNG = base64.b64encode(encoded(noise(20, 20))).decode()
+STRIPPED = encoded(noise(20, 20)).translate(None, b"\0\r\n")  # as by `curl -d @photo.png`
 BAD_POSTS: list[tuple[dict[str, Any], int, str]] = [
     ({"json": {}}, 400, "no image"),
     ({"json": {"image": ""}}, 400, "no image"),
@@ -242,6 +243,7 @@ BAD_POSTS: list[tuple[dict[str, Any], int, str]] = [
     ({"json": {"image": 5}}, 400, "no image"),
     ({"json": {"image": [PNG]}}, 400, "no image"),
     ({"json": {"picture": PNG}}, 400, "no image"),
+    ({"json": {"images": [PNG]}}, 400, "POST /batch"),
     ({"json": [PNG]}, 400, "no image"),
     ({"data": b"null", "content_type": "application/json"}, 400, "no image"),
     ({"json": {"image": "   "}}, 400, "empty"),
@@ -253,6 +255,11 @@ BAD_POSTS: list[tuple[dict[str, Any], int, str]] = [
     ({"data": b"\xff\xfe\xfa", "content_type": "application/json"}, 400, "not valid JSON"),
     ({"data": b"[" * 100_000, "content_type": "application/json"}, 400, "too many values"),
     ({"data": b'{"image":' * 9999, "content_type": "application/json"}, 400, "not valid JSON"),
+    *(
+        ({"data": data, "content_type": "application/json"}, 400, "The body is a file, not JSON")
+        for data in (LARGE, *(encoded(noise(9, 9), kind) for kind in ("JPEG", "GIF", "TIFF")))
+    ),
+    ({"data": STRIPPED, "content_type": "application/json"}, 400, "curl -d"),
     ({"data": json.dumps({"image": PNG})}, 415, "application/json"),
     ({"data": {"image": PNG}}, 415, "application/json"),
     ({"json": {"image": PNG}, "headers": {"Content-Encoding": "gzip"}}, 415, "Content-Encoding"),
@@ -293,6 +300,18 @@ def test_bare_line_breaks_in_json(client: FlaskClient) -> None:
     """Return base64 with line breaks, as the shell's `base64` prints it."""
     text = '{"image": "' + base64.encodebytes(base64.b64decode(PNG)).decode() + '"}'
     assert client.post("/", data=text, content_type="application/json").status_code == 200
+
+
+def test_hash_in_capitals(client: FlaskClient) -> None:
+    image_hash = post(client, encoded(noise(21, 20)))
+    for name in ("", "/segments", "/mask.png", "/feedback", "/status"):
+        wait(client, image_hash)
+        answers = [client.get(f"/{text}{name}") for text in (image_hash, image_hash.upper())]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert answers[0].data == answers[1].data
+        assert answers[0].headers.get("ETag") == answers[1].headers.get("ETag")
+    assert client.post(f"/{image_hash.upper()}").status_code == 405
+    assert client.delete(f"/{image_hash.upper()}").status_code == 204
 
 
 @pytest.mark.parametrize("route", ["status", "segments"])

@@ -40,7 +40,7 @@ def test_photos_are_limited(make_app: Callable[..., OpenApiApp], limited: Settin
     assert posts(client, "127.0.0.1") == [415, 415, 429]
     answer = client.post("/", headers={"Origin": "http://localhost:3000"})
     assert answer.status_code == 429
-    assert answer.get_json() == {"error": "Too many requests; the limit is 2 per 1 minute."}
+    assert answer.get_json() == {"error": "Too many requests; the limit is 2 per minute."}
     assert 1 <= int(answer.headers["Retry-After"]) <= 61
     assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
 

@@ -112,6 +112,14 @@ def test_curl(server: Server, arguments: list[str]) -> None:
     assert curl(*arguments, server.url)["image_hash"] == SAMPLE_HASH
 
 
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "image/png", "application/json"]
+)
+def test_curl_that_changes_file(server: Server, kind: str) -> None:
+    refusal = curl("-d", f"@{SAMPLE}", "-H", f"Content-Type: {kind}", server.url)
+    assert "curl --data-binary @photo.jpg" in refusal["error"]
+
+
 def test_curl_with_several_files(server: Server) -> None:
     entries = curl("-F", f"file=@{SAMPLE}", "-F", f"file=@{SAMPLE}", server.url)["photos"]
     assert [entry["image_hash"] for entry in entries] == [SAMPLE_HASH] * 2
@@ -162,6 +170,8 @@ def strict(make_app: Callable[..., OpenApiApp], settings: Settings) -> FlaskClie
         (bare(b"image=AAAA", URLENCODED), 415, "curl -F"),
         (bare(b"", URLENCODED), 415, "application/json"),
         (bare(PHOTO, "text/plain"), 415, "application/json"),
+        (bare(PHOTO.translate(None, b"\0\r\n"), URLENCODED), 400, "--data-binary"),
+        (bare(encoded(noise(9, 9), "JPEG").translate(None, b"\0\r\n"), ""), 400, "--data-binary"),
         (bare(PHOTO, "image/png") | {"headers": {"Content-Encoding": "br"}}, 415, "Encoding"),
     ],
 )  # fmt: skip
