@@ -16,7 +16,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import requests
@@ -199,13 +198,14 @@ class CarSeg:
         """Set the address and the limits; no connection is opened yet.
 
         Args:
-            url: address of the service, such as `http://127.0.0.1:5000`.
+            url: address of the service, such as `http://127.0.0.1:5000`; `http://` may be left
+                out.
             api_key: key to send with each request, if the service requires one.
             retries: largest number of retries of a request.
             timeout: seconds without any answer after which a request fails.
             headers: more headers to send with each request.
         """
-        self._url = url.rstrip("/")
+        self._url = (url if "://" in url else f"http://{url}").rstrip("/")
         self._timeout = timeout
         self._headers = dict(headers or {})
         self._auth = None if api_key is None else _Bearer(api_key)
@@ -376,7 +376,8 @@ class CarSeg:
             if now.status == "Error":
                 raise CarSegError(now.message)
             if timeout is not None and time.monotonic() - start + pause > timeout:
-                raise TimeoutError(f"The photo is not ready after {timeout:g} seconds.")
+                unit = "second" if timeout == 1 else "seconds"
+                raise TimeoutError(f"The photo is not ready after {timeout:g} {unit}.")
             time.sleep(pause)
             pause = min(pause * 1.5, _LAST_POLL)
 
@@ -418,12 +419,7 @@ class CarSeg:
     def __enter__(self) -> CarSeg:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
@@ -432,7 +428,7 @@ class CarSeg:
                 method, self._url + path, timeout=self._timeout, **arguments
             )
         except requests.RequestException as error:
-            raise CarSegError(f"The service at {self._url} does not answer: {error}") from error
+            raise CarSegError(_reason(error, self._url)) from error
         if answer.ok:
             return answer
         try:
@@ -562,6 +558,20 @@ class _Bearer(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._key}"
         return request
+
+
+def _reason(error: requests.RequestException, url: str) -> str:
+    """Return in one sentence why there is no answer from an address."""
+    match error:
+        case requests.exceptions.SSLError():
+            return (
+                f"The service at {url} does not answer over HTTPS; check address and certificate."
+            )
+        case requests.ConnectionError() | requests.Timeout():
+            return f"The service at {url} does not answer; check that it runs there."
+        case requests.exceptions.InvalidURL() | requests.exceptions.InvalidSchema():
+            return f"{url} is not an address such as http://127.0.0.1:5000."
+    return f"The answer from {url} can't be read."
 
 
 def _bytes(photo: Photo) -> bytes:

@@ -15,6 +15,7 @@ from cli.output_formats import OUTPUT_FORMATS, OutputFormat
 from cli.plan import Plan, Task, name_with_prefix, plan
 from cli.run_log import FolderInUseError, RunLog
 from cli.segmenters import LocalSegmenter, Segmenter, ServiceError
+from exports.annotation import part_names
 from options import OPTION_SPECS, OptionError, Options, parse
 
 _STOPPED = 130  # exit status after Ctrl-C, as in shells
@@ -172,7 +173,8 @@ def _open_segmenter(
 def _run(run: FolderRun, open_segmenter: Callable[[], Segmenter], *, quiet: bool) -> None:
     """Process the remaining photos, and report failures. Exit if the run is stopped."""
     if run.done and not quiet:
-        click.echo(f"{run.done} of {run.total} were done before.", err=True)
+        verb = "was" if run.done == 1 else "were"
+        click.echo(f"{run.done} of {run.total} {verb} done before.", err=True)
     status: int | None = None
     if run.todo:
         with open_segmenter() as segmenter:
@@ -187,8 +189,10 @@ def _run(run: FolderRun, open_segmenter: Callable[[], Segmenter], *, quiet: bool
     for path, reason in run.failures.items():
         click.echo(f"{click.format_filename(path)}: {reason}", err=True)
     if status is not None:
+        verb = "is" if run.done == 1 else "are"
         click.echo(
-            f"{run.done} of {run.total} are done. Run the same command again to continue.", err=True
+            f"{run.done} of {run.total} {verb} done. Run the same command again to continue.",
+            err=True,
         )
         sys.exit(status)
     run.finish()
@@ -204,11 +208,9 @@ def _report_plan(planned: Plan, chosen: OutputFormat) -> None:
             err=True,
         )
     if len(planned.same_stems) > _PAIRS_SHOWN:
-        click.echo(
-            f"Warning: {len(planned.same_stems) - _PAIRS_SHOWN} more pairs differ only in their "
-            "ending.",
-            err=True,
-        )
+        more = len(planned.same_stems) - _PAIRS_SHOWN
+        pairs = "1 more pair differs" if more == 1 else f"{more} more pairs differ"
+        click.echo(f"Warning: {pairs} only in their ending.", err=True)
     if planned.left_out:
         counts = (f"{count} {kind}" for kind, count in planned.left_out.most_common())
         click.echo(f"Left out: {', '.join(counts)}.", err=True)
@@ -233,6 +235,7 @@ def _options(values: dict[str, str | None], chosen: OutputFormat) -> Options:
     try:
         options = parse({name: [text] for name, text in values.items() if text is not None})
         chosen.check(options)
+        part_names(options)  # a service would refuse a wrong name for each photo
     except OptionError as error:
         raise click.UsageError(str(error)) from None
     return options

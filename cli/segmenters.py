@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
-from types import TracebackType
-from typing import Protocol, Self, TypeVar
-
-import click
+from typing import Self, TypeVar
 
 from cli.output_formats import OutputFormat
 from cli.plan import Task
@@ -26,7 +24,7 @@ from options import OptionError, Options
 from photo_result import Result
 from pipeline import ModelsNotLoadedError, open_pipeline
 from segment_interface import ImageError, decode_photo
-from settings import SettingsError, load_settings
+from settings import load_settings
 
 log = logging.getLogger("carseg.cli")
 
@@ -63,44 +61,38 @@ class TaskResult:
 TaskResults = Generator[TaskResult, None, None]  # in order of completion
 
 
-class Segmenter(Protocol):
+class Segmenter(ABC):
     """A way to segment photos, as a context manager."""
 
+    @abstractmethod
     def segment(self, tasks: Sequence[Task]) -> TaskResults:
         """Segment the photos of all tasks, and yield the results in order of completion.
 
         Raises:
             ServiceError: the service stops answering.
         """
-        ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None:  # noqa: B027 (a hook)
+        """Release what the segmenter holds, by default nothing."""
 
 
-class LocalSegmenter:
-    """A `Segmenter` in this process, with the stages and the number of threads of the service."""
+class LocalSegmenter(Segmenter):
+    """A segmenter in this process, with the stages and the number of threads of the service."""
 
     def __init__(self, chosen: OutputFormat, options: Options) -> None:
         """Start to load the models.
 
         Raises:
-            ClickException: the runtime of the settings is not installed.
+            SettingsError: a setting can't be used, or its runtime is not installed.
         """
         self._chosen, self._options = chosen, options
         settings = load_settings()
         self._max_pixels = settings.max_pixels
         self._workers = settings.worker_count
-        try:
-            self._pipeline = open_pipeline(settings, calls=self._workers)
-        except SettingsError as error:
-            raise click.ClickException(error.message) from None
+        self._pipeline = open_pipeline(settings, calls=self._workers)
 
     def segment(self, tasks: Sequence[Task]) -> TaskResults:
         """See `Segmenter`."""
@@ -121,17 +113,6 @@ class LocalSegmenter:
         document = export(image_hash, Result.of(analysis, self._pipeline.version), source, options)
         result = TaskResult(task, image_hash, document)
         return with_photo(result, self._chosen, data, self._max_pixels)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Do nothing: the models need no end."""
 
 
 def with_photo(

@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 import click
 
@@ -15,6 +13,7 @@ from cli.output_formats import OutputFormat
 from cli.plan import Task
 from cli.segmenters import (
     PhotoError,
+    Segmenter,
     ServiceError,
     TaskResult,
     TaskResults,
@@ -29,8 +28,8 @@ from settings import MOST_PIXELS
 FETCHES = 4  # results that are fetched concurrently
 
 
-class ServiceSegmenter:
-    """A `cli.segmenters.Segmenter` that sends the photos to a service."""
+class ServiceSegmenter(Segmenter):
+    """A segmenter that sends the photos to a service."""
 
     def __init__(self, url: str, chosen: OutputFormat, options: Options, at_once: int) -> None:
         """Check that the service answers.
@@ -83,13 +82,5 @@ class ServiceSegmenter:
             return result
         return with_photo(result, self._chosen, task.photo.read_bytes(), MOST_PIXELS)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._service.close()

@@ -546,6 +546,34 @@ def test_unreachable_service() -> None:
     ):
         client.ready()
     assert caught.value.status is None
+    assert caught.value.message == (
+        "The service at http://127.0.0.1:9 does not answer; check that it runs there."
+    )
+
+
+def test_address_without_scheme(server: Server) -> None:
+    with CarSeg(server.url.removeprefix("http://")) as client:
+        assert isinstance(client.ready(), list)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ftp://127.0.0.1:5000", "ftp://127.0.0.1:5000 is not an address such as http://"),
+        ("http://127.0.0.1:port", "http://127.0.0.1:port is not an address such as http://"),
+        ("", "http: is not an address such as http://"),
+    ],
+)
+def test_unusable_address(url: str, words: str) -> None:
+    with CarSeg(url, retries=0) as client, pytest.raises(CarSegError) as caught:
+        client.ready()
+    assert caught.value.message.startswith(words)
+
+
+def test_plain_service_by_https(server: Server) -> None:
+    address = server.url.replace("http://", "https://")
+    with CarSeg(address, retries=0) as client, pytest.raises(CarSegError, match="over HTTPS"):
+        client.ready()
 
 
 def test_address_of_another_service(busy: Busy) -> None:

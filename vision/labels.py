@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 BASIC_PARTS = (
@@ -64,19 +65,22 @@ _GROUPS = {"all": PART_NAMES, "basic": BASIC_PARTS, "panels": PANELS}
 
 
 def parts_named(names: Iterable[str]) -> frozenset[str]:
-    """Return the parts that names stand for.
+    """Return the parts that names of parts and groups mean.
 
     Args:
         names: names of parts, or of the groups `all`, `basic` and `panels`.
 
     Raises:
-        ValueError: a name is unknown. The message is a sentence without its full stop, which may
-            be shown to clients.
+        ValueError: a name is unknown. The message may be shown to clients; its last full stop is
+            left out.
     """
     parts: set[str] = set()
     for name in names:
         if name not in _GROUPS and name not in PART_NAMES:
-            known = ", ".join((*_GROUPS, *PART_NAMES))
-            raise ValueError(f"There is no part {name[:40]!r}; there are {known}")
+            names_known = (*_GROUPS, *PART_NAMES)
+            near = difflib.get_close_matches(name[:40], names_known, n=1)
+            nearest = f"; the nearest is {near[0]}" if near else ""
+            known = ", ".join(names_known)
+            raise ValueError(f"There is no part {name[:40]!r}{nearest}. The names are {known}")
         parts.update(_GROUPS.get(name, (name,)))
     return frozenset(parts)

@@ -202,7 +202,7 @@ def test_left_out_files_are_named(sample: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize("out", [".", "results", "results/json"])
 def test_results_in_folder_of_photos(out: str, sample: bytes, tmp_path: Path) -> None:
     (tmp_path / "car.png").write_bytes(sample)
-    for done in ("", "1 of 1 were done before.\n"):
+    for done in ("", "1 of 1 was done before.\n"):
         ended = run(tmp_path, "--format", "yolo", "--out", tmp_path / out)
         assert ended.stderr == f"{done}1 done, 0 failed.\n"
 
@@ -248,6 +248,8 @@ def test_results_with_equal_names(tmp_path: Path, sample: bytes) -> None:
         (["a.png", "--format", "gif"], "is not one of"),
         (["a.png", "--tolerance", "-1"], "tolerance must be a number of pixels"),
         (["a.png", "--topology", "x"], "is not one of"),
+        (["a.png", "--parts", "roff"], "There is no part 'roff'; the nearest is roof."),
+        ([".", "--parts", "hood,roff", "--out", "x", "--server", "nowhere:1"], "nearest is roof."),
         (
             ["a.png", "--format", "svg", "--normalized"],
             "normalized works only with json and geojson",
@@ -261,10 +263,30 @@ def test_usage_errors(arguments: list[str], words: str) -> None:
 
 
 def test_unreachable_service() -> None:
-    ended = run(SAMPLE, "--server", "http://127.0.0.1:9")
-    assert ended.exit_code == 1
-    assert "does not answer" in ended.stderr
-    assert ended.stdout_bytes == b""
+    for address in ("http://127.0.0.1:9", "127.0.0.1:9"):
+        ended = run(SAMPLE, "--server", address)
+        assert ended.exit_code == 1
+        assert ended.stderr == (
+            "Error: The service at http://127.0.0.1:9 does not answer; check that it runs there.\n"
+        )
+        assert ended.stdout_bytes == b""
+
+
+def test_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARSEG_MAX_PIXELS", "many")
+    ended = run(SAMPLE)
+    assert ended.exit_code == 2
+    assert ended.stderr == "Error: CARSEG_MAX_PIXELS=many: it must be a whole number.\n"
+
+
+def test_name_like_formula(tmp_path: Path) -> None:
+    photo = tmp_path / "=1+1.png"
+    photo.write_bytes(encoded(noise(20, 30)))
+    for arguments in ([photo], [tmp_path, "--out", tmp_path / "out"]):
+        ended = run(*arguments, "--format", "csv")
+        assert ended.exit_code == 0
+    merged = (tmp_path / "out" / "csv.csv").read_bytes()
+    assert merged.splitlines()[1] == b"'=1+1.png,,,,,,,,,"
 
 
 def test_run_as_program(server: Server) -> None:

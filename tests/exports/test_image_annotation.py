@@ -68,7 +68,10 @@ def test_parts_by_group() -> None:
 
 
 def test_parts_unknown_name(result: Result) -> None:
-    with pytest.raises(OptionError, match="There is no part 'sunroof'; there are all, basic"):
+    with pytest.raises(
+        OptionError,
+        match=r"There is no part 'sunroof'; the nearest is roof\. The names are all, basic",
+    ):
         annotate(HASH, result, Options(parts=("hood", "sunroof")))
 
 
