@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vision.decoding import SIDEWAYS, decode_file
 from vision.image_file import read_file
-from vision.image_parts import BrokenFileError, UnknownFormatError
+from vision.image_parts import BrokenFileError, ImageFile, UnknownFormatError
 
 log = logging.getLogger("carseg.pipeline")
 
@@ -191,7 +191,7 @@ def _decode(data: bytes, max_pixels: int, enough: float) -> Photo:
     try:
         file = read_file(data)
         if math.prod(file.decoded_size) > max_pixels or max(file.decoded_size) > MAX_SIDE:
-            raise _too_large(max_pixels)
+            raise _too_large(file, max_pixels)
         pixels = decode_file(file, enough)
     except UnknownFormatError as error:
         raise _not_taken(error) from None
@@ -216,9 +216,16 @@ def _not_taken(error: UnknownFormatError) -> ImageError:
     return ImageError(400, f"This is not an image; {_TAKEN}")
 
 
-def _too_large(max_pixels: int) -> ImageError:
+def _too_large(file: ImageFile, max_pixels: int) -> ImageError:
     return ImageError(
         413,
-        f"The image has too many pixels; the limit is {max_pixels / 1e6:g} megapixels "
-        f"and {MAX_SIDE} pixels on a side.",
+        f"The image has too many pixels: {_megapixels(file.width * file.height)} "
+        f"({file.width} x {file.height}); the limit is {_megapixels(max_pixels)}, and {MAX_SIDE} "
+        "pixels on a side.",
     )
+
+
+def _megapixels(pixels: int) -> str:
+    """Return a number of pixels in millions, rounded to three digits."""
+    rounded = f"{pixels / 1e6:.3g}" if pixels < 1e9 else f"{pixels / 1e6:.0f}"
+    return f"{rounded} megapixel{'' if rounded == '1' else 's'}"

@@ -30,6 +30,18 @@ _SHORTEST_KEY = 16  # characters; a random key this long can't be guessed
 _SECRET = (f"{PREFIX}API_KEYS", f"{PREFIX}BROKER_URL")  # their values are never shown
 _RATE = re.compile(r"[1-9]\d{0,6}/(second|minute|hour|day)")
 _DEFAULT_RATE = "60/minute"
+# What is wrong with a value, by the type of pydantic's error.
+_REASONS = {
+    "int_parsing": "it must be a whole number",
+    "int_parsing_size": "it must be a smaller number",
+    "float_parsing": "it must be a number",
+    "bool_parsing": "it must be true or false",
+    "literal_error": "it must be {expected}",
+    "greater_than_equal": "it must be at least {ge}",
+    "greater_than": "it must be more than {gt}",
+    "less_than_equal": "it must be at most {le}",
+    "string_too_short": "it is empty",
+}
 
 
 class SettingsError(click.ClickException):
@@ -155,7 +167,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("localhost",),
         description="front-ends that browsers let call the service: origins separated by commas; "
-        "`localhost` stands for this machine on any port, `*` for all, empty for none",
+        "`localhost` is this machine on any port, `*` for all, empty for none",
     )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(),
@@ -267,7 +279,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def part_names(self) -> frozenset[str]:
-        """Names of the parts that `parts` stands for."""
+        """Names of the parts in `parts`, with groups replaced by their parts."""
         return parts_named(self.parts)
 
     @property
@@ -385,11 +397,21 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         variable = PREFIX + str(first["loc"][0]).upper()
-        reason = first["msg"].removeprefix("Value error, ")
+        reason = _reason(first["type"], first["msg"], first.get("ctx", {}))
         if variable in _SECRET:
             raise SettingsError(f"{variable}: {reason}.") from None
         value = os.environ.get(variable, "")
         raise SettingsError(f"{variable}={value}: {reason}.") from None
+
+
+def _reason(kind: str, message: str, limits: dict[str, Any]) -> str:
+    """Return in plain words why a value was refused, from the fields of pydantic's error."""
+    if kind not in _REASONS:
+        return message.removeprefix("Value error, ")
+    plain = {
+        name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in limits.items()
+    }
+    return _REASONS[kind].format(**plain)
 
 
 def unknown_variables() -> dict[str, str | None]:

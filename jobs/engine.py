@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from jobs.catalog import Catalog
-from jobs.messages import QUEUE_FULL
+from jobs.messages import queue_full
 from jobs.store import State
 from photo_result import Result, Stage
 
@@ -29,7 +29,7 @@ class QueueFullError(Exception):
     """
 
     def __init__(self, limit: int, retry_after: int) -> None:
-        super().__init__(QUEUE_FULL.format(limit, retry_after))
+        super().__init__(queue_full(limit, retry_after))
         self.retry_after = retry_after
 
     @classmethod

@@ -9,7 +9,7 @@ from jobs.counts import JobCounts
 from jobs.folders import Masks, Uploads
 from jobs.job import Job, Outcome, log_job
 from jobs.job_table import JobTable
-from jobs.messages import TIMED_OUT
+from jobs.messages import timed_out
 from jobs.outcome import CancelledError, run_guarded, to_store
 from jobs.store import Store, StoreError
 from photo_result import Result, Stage
@@ -68,7 +68,7 @@ class JobRunner:
 
     def expire(self, job: Job) -> None:
         """End a job that exceeded its timeout."""
-        self._end(job, "timeout", TIMED_OUT.format(self._settings.job_seconds), None)
+        self._end(job, "timeout", timed_out(self._settings.job_seconds), None)
 
     def save_unsaved(self) -> None:
         """Store the outcomes that an earlier call could not store."""

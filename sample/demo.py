@@ -98,7 +98,7 @@ def report(result: dict[str, Any]) -> None:
         vertices = sum(len(polygon["exterior"]) for polygon in part["polygons"])
         print(
             f"  {part['name']:18} {part['confidence']:5.0%} {part['area']:9,} px"
-            f" {len(part['polygons']):3} polygon(s) {vertices:4} vertices"
+            f"   polygons: {len(part['polygons'])}, vertices: {vertices}"
         )
 
 
@@ -113,15 +113,21 @@ def main() -> int:
         rgb = decode_image(photo, Settings().max_pixels)
         with service() as address:
             result = segment(address, photo)
-    except (DemoError, ImageError, OSError) as error:
+        report(result)
+        parts = [
+            (
+                part["name"],
+                [[polygon["exterior"], *polygon["holes"]] for polygon in part["polygons"]],
+            )
+            for part in result["parts"]
+        ]
+        Image.fromarray(draw_parts(rgb, parts)).save(arguments.out)
+    except (DemoError, ImageError) as error:
         print(error, file=sys.stderr)
         return 1
-    report(result)
-    parts = [
-        (part["name"], [[polygon["exterior"], *polygon["holes"]] for polygon in part["polygons"]])
-        for part in result["parts"]
-    ]
-    Image.fromarray(draw_parts(rgb, parts)).save(arguments.out)
+    except OSError as error:
+        print(f"{error.filename or 'The demo failed'}: {error.strerror or error}.", file=sys.stderr)
+        return 1
     print(f"Overlay: {arguments.out}")
     return 0
 

@@ -92,33 +92,38 @@ def test_frozen() -> None:
 
 
 BAD = [
-    ("PORT", "abc"),
-    ("PORT", "70000"),
-    ("HOST", ""),
-    ("WORKERS", "0"),
-    ("LEASE_SECONDS", "0"),
-    ("HTTP_THREADS", "-1"),
-    ("MAX_UPLOAD_MB", "0"),
-    ("MAX_UPLOAD_MB", "nan"),
-    ("MAX_PIXELS", "1e99"),
-    ("CORS_ORIGINS", "example.org"),
-    ("CORS_ORIGINS", "http://.*"),
-    ("RATE_LIMIT", "much"),
-    ("RATE_LIMIT", "0/minute"),
-    ("TRUSTED_PROXIES", "-1"),
-    ("RUNTIME", "abacus"),
-    ("WRITE_MASKS", "maybe"),
-    ("LOG_LEVEL", "loud"),
-    ("LOG_FORMAT", "xml"),
+    ("PORT", "abc", "it must be a whole number."),
+    ("PORT", "70000", "it must be at most 65535."),
+    ("PORT", "9" * 5000, "it must be a smaller number."),
+    ("HOST", "", "it is empty."),
+    ("WORKERS", "0", "it must be at least 1."),
+    ("LEASE_SECONDS", "0", "it must be at least 0.5."),
+    ("HTTP_THREADS", "-1", "it must be at least 1."),
+    ("MAX_UPLOAD_MB", "0", "it must be more than 0."),
+    ("MAX_UPLOAD_MB", "nan", "it must be at most 1024."),
+    ("MAX_UPLOAD_MB", "large", "it must be a number."),
+    ("MAX_PIXELS", "1e99", "it must be a whole number."),
+    ("CORS_ORIGINS", "example.org", "'example.org' is no origin such as https://example.org."),
+    ("CORS_ORIGINS", "http://.*", "'http://.*' is no origin such as https://example.org."),
+    ("PARTS", "roff", "There is no part 'roff'; the nearest is roof. The names are all, "),
+    ("RATE_LIMIT", "much", "it must be auto, off, or a number per time such as 60/minute."),
+    ("RATE_LIMIT", "0/minute", "it must be auto, off, or a number per time such as 60/minute."),
+    ("TRUSTED_PROXIES", "-1", "it must be at least 0."),
+    ("RUNTIME", "abacus", "it must be 'auto', 'onnx', 'torch' or 'openvino'."),
+    ("WRITE_MASKS", "maybe", "it must be true or false."),
+    ("LOG_LEVEL", "loud", "it must be 'debug', 'info', 'warning' or 'error'."),
+    ("LOG_FORMAT", "xml", "it must be 'text' or 'json'."),
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), BAD)
-def test_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+@pytest.mark.parametrize(("name", "value", "reason"), BAD)
+def test_bad_value_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, reason: str
+) -> None:
     monkeypatch.setenv(f"CARSEG_{name}", value)
     with pytest.raises(SettingsError) as caught:
         load_settings()
-    assert f"CARSEG_{name}={value}:" in caught.value.message
+    assert caught.value.message.startswith(f"CARSEG_{name}={value}: {reason}")
     assert "\n" not in caught.value.message
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from pi_heif import register_heif_opener
 from PIL import AvifImagePlugin, Image
 
 from settings import MOST_PIXELS
 from vision.image_parts import BrokenFileError, ImageFile
 from vision.jpeg_file import is_whole
+
+try:
+    from pi_heif import register_heif_opener
+except ImportError:  # an environment from before it was needed
+    sys.exit("The package pi-heif is not installed; install what is new with: make install")
 
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations: stored with rows and columns exchanged
 

@@ -12,7 +12,7 @@ from jobs.cluster.queue import Claim, RedisQueue
 from jobs.cluster.result_store import RedisResultStore
 from jobs.counts import counted
 from jobs.job import Job, JobReport, Outcome, log_job
-from jobs.messages import LOST, STOPPED_TWICE, TIMED_OUT
+from jobs.messages import LOST, STOPPED_TWICE, timed_out
 from jobs.outcome import CancelledError, run_guarded, to_store
 from jobs.store import StoredOutcome, StoreError
 from photo_result import Result, Stage
@@ -163,7 +163,7 @@ class ParentMonitor:
         claim = self._queue.find_claim(name)
         if claim is None:
             return
-        message = TIMED_OUT.format(self._settings.job_seconds)
+        message = timed_out(self._settings.job_seconds)
         job = Job(claim.digest, claim.number)
         job.started = time.monotonic() - self._settings.job_seconds
         job.accepted = job.started - claim.waited

@@ -90,7 +90,7 @@ local function share(digest, owner)
   return call('SADD', P .. 'owners:' .. digest, owner)
 end
 
--- What is kept about a photo for its owners is kept as long as the photo.
+-- Keep the notes of a photo's owners as long as the photo.
 local function keep_notes(digest)
   local left = call('TTL', P .. 'photo:' .. digest)
   for _, kind in ipairs({'owners:', 'names:', 'feedback:'}) do

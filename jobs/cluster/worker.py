@@ -86,9 +86,9 @@ class ChildState:
         _, store, queue = open_redis(self._settings)
         try:
             self.runner = RedisJobRunner(load(self._settings), store, queue, self._settings)
-        except (ModelsNotLoadedError, SettingsError):
+        except (ModelsNotLoadedError, SettingsError) as error:
             # Leave the photos to other workers, without Error.
-            log.exception("This worker stops: it has no models")
+            log.error("This worker stops: it has no models. %s", error)
             os.kill(os.getppid(), signal.SIGTERM)
 
     def stop(self) -> None:

@@ -163,6 +163,20 @@ def test_make_demo(tmp_path: Path) -> None:
     assert (tmp_path / "demo.png").stat().st_size > SAMPLE.stat().st_size // 10
 
 
+def test_demo_without_photo(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "sample.demo", tmp_path / "nope.jpg"],
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == f"{tmp_path / 'nope.jpg'}: No such file or directory.\n"
+
+
 def test_readme_is_short() -> None:
     assert len(DOCUMENTS[README].splitlines()) <= 150
 

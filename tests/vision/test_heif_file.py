@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from segment_interface import DAMAGED, ImageError, decode_image, decode_photo
+from settings import REPOSITORY
 from tests.support import heif
 from tests.support.pictures import SAMPLE, encoded
 from vision.heif_boxes import NewItem, Property, box, write_file
@@ -27,6 +30,17 @@ def difference(pixels: NDArray[np.uint8], picture: Image.Image | NDArray[np.uint
     expected = np.asarray(picture).astype(int)
     assert pixels.shape == expected.shape
     return float(np.abs(pixels - expected).mean())
+
+
+def test_missing_package_is_named() -> None:
+    program = "import sys; sys.modules['pi_heif'] = None; import vision.decoding"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "The package pi-heif is not installed; install what is new with: make install\n"
+    )
 
 
 def test_heic() -> None:

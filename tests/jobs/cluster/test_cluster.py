@@ -421,6 +421,7 @@ def test_worker_without_models_takes_no_photos(cluster: Cluster) -> None:
     image_hash = cluster.post(30)
     bad.process.wait(60)
     assert "it has no models" in bad.log.read_text()
+    assert "Traceback" not in bad.log.read_text()
     assert cluster.status(image_hash)["status"] == "Uploaded"
     cluster.worker()
     cluster.server.wait(image_hash)
