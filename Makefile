@@ -12,7 +12,7 @@
 # make train       makes the files in models/ from DATA=folder; goes on after any stop
 # make panels      teaches the part network START=weights further parts from DATA=folder
 # make evaluate    measures models/ on the validation photos of DATA=folder, into runs/report/
-# make bench       measures the speed, beside bare networks (benchmarks/README.md)
+# make bench       measures the speed, against bare networks (benchmarks/README.md)
 # make readers     reads exports with the programs that they are made for (in .venv/readers, 2 GB)
 # make client      builds the Python and JavaScript clients as packages, into dist/
 # make screenshot  takes the picture of the page in docs/clients.md

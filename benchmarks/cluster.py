@@ -164,7 +164,7 @@ def throughput(folder: Path, rounds: int, number: int) -> None:
 
 def overhead(folder: Path, number: int) -> None:
     """Print the milliseconds per job that a cluster adds, with an almost idle worker."""
-    print("overhead per job in ms, beside what the same does without a cluster")
+    print("overhead per job in ms, compared with the same work without a cluster")
     _tell("many wait", _overhead(folder, number, 0.0))
     _tell(f"of {LASTS} s", _overhead(folder, round(10 / LASTS), LASTS))
     _tell("one by one", _overhead_alone(folder))

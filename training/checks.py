@@ -79,9 +79,9 @@ def check_types(
         scores = type_scores(chances[held, :NO_CAR].argmax(1), cars.labels[held])
         figures |= {f"{name}{key}": value for key, value in scores.items()}
     empty = cars.labels == NO_CAR
-    told = chances[:, NO_CAR] > 0.5
-    figures["cars_missed"] = _share(told[cars.labels < NO_CAR])
-    figures["empty_told"] = _share(told[empty])
+    is_called_empty = chances[:, NO_CAR] > 0.5
+    figures["cars_missed"] = _share(is_called_empty[cars.labels < NO_CAR])
+    figures["empty_told"] = _share(is_called_empty[empty])
     known = cars.doors != UNKNOWN
     two = logits[:, NO_CAR + 1].numpy() > 0
     figures["doors_right"] = _share((two == (cars.doors == 1))[known])

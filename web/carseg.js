@@ -78,7 +78,7 @@ export class CarSeg {
     return (await this.post("/", await named(photo, file_name), { signal, onRetry })).image_hash;
   }
 
-  /** Where a photo stands: `{status, message, position?, stage?}`; `wait`: seconds until it is done. */
+  /** The status of a photo: `{status, message, position?, stage?}`; `wait`: seconds until it is done. */
   async status(hash, { wait = 0, signal } = {}) {
     return (await this.#ask(`/${hash}/status${wait ? `?wait=${wait}` : ""}`, { signal })).json();
   }

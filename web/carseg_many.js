@@ -61,7 +61,7 @@ export class CarSegMany extends CarSeg {
     );
   }
 
-  /** Where up to 1000 photos stand: a list of `{image_hash, status, message}`, null where unknown. */
+  /** The statuses of up to 1000 photos: a list of `{image_hash, status, message}`, null where unknown. */
   async statuses(hashes, { signal } = {}) {
     const answer = await this.post("/status", { image_hashes: hashes }, { signal });
     return answer.photos.map((entry) => (entry.error === undefined ? entry : null));

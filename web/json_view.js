@@ -1,4 +1,4 @@
-// The result as JSON, beside the picture.
+// The result as JSON, next to the picture.
 
 import { byId } from "./dom.js";
 import { service } from "./service.js";

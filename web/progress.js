@@ -1,4 +1,4 @@
-// Where a photo stands, as a row of steps and a line of words.
+// The status of a photo, as a row of steps and a line of words.
 
 import { el } from "./dom.js";
 import { t } from "./texts.js";
