@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +58,7 @@ class Options:
         report: folder for tables, plots and worst cases, or None.
         cache: folder of the label maps.
         rounds: of the bootstrap for parts and types.
+        photos: maximum number of photos of each kind, to try it; None for all.
     """
 
     groups: Collection[str] = GROUPS
@@ -65,6 +66,7 @@ class Options:
     report: Path | None = None
     cache: Path = Path("runs/cache")
     rounds: int = 300
+    photos: int | None = None
 
 
 class Evaluation:
@@ -78,11 +80,15 @@ class Evaluation:
 
     def __init__(self, service: Service, data: Path, options: Options) -> None:
         self._service, self._data, self._options = service, data, options
-        half = options.half
-        self.annotated = in_half(list_annotated_photos(data, options.cache), half)
-        self.cars = in_half(list_car_photos(data), half)
-        self.street = in_half(list_street_photos(data), half)
-        self.empty = in_half(list_empty_photos(data), half)
+        self.annotated = self._some(list_annotated_photos(data, options.cache))
+        self.cars = self._some(list_car_photos(data))
+        self.street = self._some(list_street_photos(data))
+        self.empty = self._some(list_empty_photos(data))
+
+    def _some(self, photos: Sequence[ValidationPhoto]) -> list[ValidationPhoto]:
+        """Return the photos that the options ask for."""
+        held = in_half(photos, self._options.half)
+        return held if self._options.photos is None else some_of(held, self._options.photos)
 
     @cached_property
     def parts_answers(self) -> list[PartsAnswer]:

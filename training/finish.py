@@ -41,12 +41,14 @@ class Finish:
         out: folder of all stages; the new models are made in its `models`.
         target: folder to which they are copied.
         threads: cores to use.
+        photos: maximum number of photos of each kind that are measured; None for all.
     """
 
     data: Path
     out: Path
     target: Path
     threads: int = 2
+    photos: int | None = None
 
     @property
     def models(self) -> Path:
@@ -82,7 +84,7 @@ class Finish:
     def measure(self) -> None:
         """Measure the new models on the validation photos, through the service."""
         service = Service(Pipeline(1, self.models, calls=self.threads), self.threads)
-        options = Options(report=self.out / "report", cache=self.cache)
+        options = Options(report=self.out / "report", cache=self.cache, photos=self.photos)
         measured = evaluate(service, self.data, options).figures()
         looks = Evidence(self.data, self.models, self.cache, self.threads, "val").car_looks
         measured |= type_accuracies(looks, read_fields("types", self.models)["thresholds"])

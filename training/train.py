@@ -80,7 +80,8 @@ def train(options: TrainOptions, plan: Sequence[Stage] = PLAN) -> None:
     if options.data is not None:
         from training.finish import Finish  # needs packages that a machine with a GPU may lack
 
-        Finish(options.data, options.out, options.models, options.threads).run()
+        photos = options.scale.photos
+        Finish(options.data, options.out, options.models, options.threads, photos).run()
 
 
 def _remember(options: TrainOptions) -> None:
@@ -117,11 +118,11 @@ def read_command_line(words: Sequence[str] | None = None) -> TrainOptions:
     return TrainOptions(given.data, given.packs, given.out, given.models, scale, given.threads)
 
 
-def main() -> None:
+def main(plan: Sequence[Stage] = PLAN) -> None:
     """Read the command line and train."""
     options = read_command_line()
     try:
-        train(options)
+        train(options, plan)
     except (OtherOptionsError, DataError) as error:
         sys.exit(str(error))
     if options.data is not None:

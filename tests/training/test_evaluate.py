@@ -63,6 +63,12 @@ def test_halves_share_no_photo(pipeline: Pipeline, tmp_path: Path) -> None:
         assert set(halves[0].sized()).isdisjoint(halves[1].sized())
 
 
+def test_trial_takes_few_photos(pipeline: Pipeline, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    tried = Evaluation(Service(pipeline), data, Options(photos=1, cache=tmp_path / "cache"))
+    assert len(tried.annotated) == len(tried.cars) == len(tried.street) == len(tried.empty) == 1
+
+
 @pytest.mark.timeout(600)
 def test_unusable_folder_is_named(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")

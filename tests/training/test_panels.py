@@ -29,7 +29,7 @@ from vision.model_files import MODELS
 from vision.networks import PartNetwork
 
 KNOWN = len(BASIC_PARTS) + 1
-SCALE = 0.005
+SCALE = 0.001
 
 
 def old_weights(folder: Path) -> Path:
