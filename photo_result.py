@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import zlib
@@ -13,26 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import CarType
+from damage_segments import DamageMap
 from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE, Topology
+from photo_damage import Damage, count_damages, damages_of, outline_damage, polygons_of
 from poligons_from_seg import (
     DEFAULT_TOLERANCE,
     Outline,
     Polygon,
-    Ring,
     label_map_to_outlines,
 )
 from vision.labels import TYPES_WITH_TRUNK, label_of
 
 FIRST_VERSION = "1"  # model version of all results that were stored without one
 
-Stage = Literal["parts", "type", "polygons"]  # in the order in which they run
+Stage = Literal["parts", "type", "damage", "polygons"]  # in the order in which they run
 
 NO_CAR = "No car was found in this photo."
 
 Segments = dict[str, list[list[list[float]]]]  # part -> polygons -> points [x, y]
 
 _LIDS = ("tailgate", "trunk")
+_APART = ("packed_labels", "damages", "packed_damage", "damage_version")  # see `Result.pack`
 _LENGTH = 4  # bytes that hold the length of the text before the label map
 _RUNS = b"R"  # first byte of a run-length label map; a zlib stream of all pixels begins with "x"
 
@@ -49,6 +52,7 @@ class Analysis:
         rotation: degrees clockwise, 0, 90, 180 or 270, that turn the photo upright.
         other_cars: True if there are other cars of similar size. Their parts are left out.
         car_seen: True if the photo shows a car, or a piece of one, though no part was found.
+        damage: the damage in the photo; None if it was not examined for damage.
     """
 
     type: CarType | None
@@ -58,6 +62,7 @@ class Analysis:
     rotation: int = 0
     other_cars: bool = False
     car_seen: bool = False
+    damage: DamageMap | None = None
 
     def parts(self) -> list[Part]:
         """Return the parts with the polygons that `outline` makes by default."""
@@ -131,6 +136,10 @@ class Result:
         parts: all parts of any confidence, with the polygons that `outline` makes by default.
         packed_labels: the label map, compressed; see `labels`.
         model_version: of the models that made it, see `vision.model_files.models_version`.
+        damages: the damage, with the parts on which it lies; None if the photo was not examined for
+            damage.
+        packed_damage: the map of damage, compressed; see `damage_labels`.
+        damage_version: of the damage network, see `vision.model_files.damage_version`.
     """
 
     width: int
@@ -142,12 +151,21 @@ class Result:
     rotation: int = 0
     other_cars: bool = False
     car_seen: bool = False
+    damages: list[Damage] | None = None
+    packed_damage: bytes = b""
+    damage_version: str = ""
 
     @classmethod
-    def of(cls, analysis: Analysis, model_version: str) -> Result:
-        """Build a result from an analysis, with a compressed label map."""
+    def of(cls, analysis: Analysis, model_version: str, damage_version: str = "") -> Result:
+        """Build a result from an analysis, with compressed label maps.
+
+        Args:
+            analysis: output of the networks.
+            model_version: see `Result`.
+            damage_version: see `Result`; without effect if the analysis has no damage.
+        """
         height, width = analysis.labels.shape
-        return cls(
+        result = cls(
             width=width,
             height=height,
             type=analysis.type,
@@ -158,6 +176,26 @@ class Result:
             other_cars=analysis.other_cars,
             car_seen=analysis.car_seen,
         )
+        found = analysis.damage
+        if found is None:
+            return result
+        areas = {label_of(part.name): part.area for part in result.parts}
+        return replace(
+            result,
+            damages=outline_damage(found, analysis.labels, areas),
+            packed_damage=_packed(found.labels),
+            damage_version=damage_version,
+        )
+
+    def damage_labels(self) -> NDArray[np.uint8]:
+        """Return the map of damage, (H, W) uint8, read-only: 0 for none, else `Damage.number`."""
+        if not self.damages:
+            return np.zeros((self.height, self.width), np.uint8)
+        return _unpacked(self.packed_damage, self.height, self.width)
+
+    def sure_damages(self, min_confidence: float = DEFAULT_CONFIDENCE) -> list[Damage]:
+        """Return the damages with at least this confidence."""
+        return [damage for damage in self.damages or () if damage.confidence >= min_confidence]
 
     def digest(self) -> str:
         """Return a digest of all from which answers are made, in hex.
@@ -165,9 +203,10 @@ class Result:
         Polygons follow from the label map, so they are left out.
         """
         confidences = {part.name: part.confidence for part in self.parts}
-        left_out = ("parts", "packed_labels")
+        left_out = ("parts", "packed_labels", "damages")
         fields = {name: value for name, value in vars(self).items() if name not in left_out}
-        text = repr((confidences, fields))
+        damages = self.damages and [replace(damage, polygons=[]) for damage in self.damages]
+        text = repr((confidences, fields, damages))
         return hashlib.blake2b(text.encode() + self.packed_labels, digest_size=12).hexdigest()
 
     def labels(self) -> NDArray[np.uint8]:
@@ -203,11 +242,13 @@ class Result:
             part for part in self.parts if part.confidence >= min_confidence and part.name in names
         ]
 
-    def message(self, count: int | None = None) -> str:
-        """Describe the result in one or two sentences.
+    def message(self, count: int | None = None, damages: int | None = None) -> str:
+        """Describe the result in a few sentences.
 
         Args:
             count: number of parts that are delivered; None for the default confidence limit.
+            damages: number of damages that are delivered; None for the default confidence limit.
+                It is mentioned only if the photo was examined for damage.
         """
         if self.type is None and not self.parts and not self.car_seen:
             return NO_CAR
@@ -224,6 +265,9 @@ class Result:
             )
         if self.other_cars and count:
             sentences.append("There are other cars of similar size in the photo.")
+        if self.damages is not None:
+            found = len(self.sure_damages()) if damages is None else damages
+            sentences.append(count_damages(found))
         return " ".join(sentences)
 
     def exteriors(self, names: Collection[str] = PART_NAMES) -> Segments:
@@ -235,7 +279,14 @@ class Result:
 
     def pack(self) -> bytes:
         """Serialise the result to bytes for `unpack`."""
-        fields = {name: value for name, value in vars(self).items() if name != "packed_labels"}
+        fields = {name: value for name, value in vars(self).items() if name not in _APART}
+        if self.damages is not None:
+            packed = base64.b64encode(self.packed_damage).decode()
+            fields |= {
+                "damages": self.damages,
+                "packed_damage": packed,
+                "damage_version": self.damage_version,
+            }
         text = json.dumps(fields, separators=(",", ":"), default=vars)  # parts and polygons, too
         head = zlib.compress(text.encode(), level=1)
         return len(head).to_bytes(_LENGTH, "big") + head + self.packed_labels
@@ -255,6 +306,9 @@ class Result:
             rotation=fields.get("rotation", 0),
             other_cars=fields.get("other_cars", False),
             car_seen=fields.get("car_seen", False),
+            damages=damages_of(fields.get("damages")),
+            packed_damage=base64.b64decode(fields.get("packed_damage", "")),
+            damage_version=fields.get("damage_version", ""),
         )
         if "model_version" in fields or not _has_lid(result.parts):
             return result
@@ -289,17 +343,10 @@ def _unpacked(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
 
 def _part(fields: dict[str, Any]) -> Part:
     x, y, width, height = fields["bbox"]
-    polygons = [
-        Polygon(_ring(polygon["exterior"]), [_ring(hole) for hole in polygon["holes"]])
-        for polygon in fields["polygons"]
-    ]
+    polygons = polygons_of(fields["polygons"])
     return Part(
         fields["name"], fields["confidence"], fields["area"], (x, y, width, height), polygons
     )
-
-
-def _ring(points: list[list[float]]) -> Ring:
-    return [(x, y) for x, y in points]
 
 
 def _has_lid(parts: list[Part]) -> bool:

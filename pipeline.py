@@ -1,6 +1,7 @@
 """Run the stages on a photo: find the parts, then the car type, then the polygons.
 
-The type comes after the parts because the classifier needs the box around the parts. All threads
+The type comes after the parts because the classifier needs the box around the parts. Damage is
+found only if it is asked for, in the photo that was turned upright by the parts. All threads
 share one `Pipeline`. This module does not depend on Flask, and reads only the model files.
 """
 
@@ -10,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from car_classification import TypeClassifier
+from damage_segments import DamageMap, DamageSegmenter
 from img_to_segments import CoarseSegmentation, PartSegmenter, Segmentation
 from photo_result import Analysis, Stage
 from photo_turn import Orientation, classify, turn_upright
@@ -27,14 +29,15 @@ from poligons_from_seg import Outline, label_map_to_outlines
 from segment_interface import Photo
 from settings import PREFIX, Settings, SettingsError, network_threads, usable_cores
 from vision.labels import name_of
-from vision.model_files import MODELS, ModelFileError, models_version
+from vision.model_files import MODELS, ModelFileError, damage_version, models_version
 from vision.part_rules import has_trunk, label_changes
-from vision.runtimes.choose import RuntimeMissingError, RuntimeSetting, choose
+from vision.runtimes.choose import RuntimeConfig, RuntimeMissingError, RuntimeSetting, choose
 from vision.specks import remove_specks
 
 log = logging.getLogger("carseg.pipeline")
 
 MODELS_FAILED = "The service could not load its models; its log says why."
+DAMAGE_FAILED = "The service could not load its damage network; its log says why."
 MODELS_LOADING = "The models are still being loaded."
 
 
@@ -48,15 +51,20 @@ class Analyser(Protocol):
     Attributes:
         version: of the models and the code that make results, see
             `vision.model_files.models_version`; "" if it can't be read.
+        damage_version: of the damage network, see `vision.model_files.damage_version`; "" if it
+            can't be read.
         problem: one sentence on why no photo can be analysed now; None if one can.
     """
 
     version: str
+    damage_version: str
 
     @property
     def problem(self) -> str | None: ...
 
-    def analyse(self, photo: Photo, on_stage: Callable[[Stage], None] = ...) -> Analysis:
+    def analyse(
+        self, photo: Photo, on_stage: Callable[[Stage], None] = ..., *, damage: bool = False
+    ) -> Analysis:
         """See `Pipeline.analyse`."""
         ...
 
@@ -66,7 +74,7 @@ class Pipeline:
 
     Attributes:
         runtime: the runtime of the networks.
-        version: see `Analyser`.
+        version, damage_version: see `Analyser`.
     """
 
     def __init__(
@@ -75,6 +83,8 @@ class Pipeline:
         folder: Path = MODELS,
         runtime: RuntimeSetting = "auto",
         calls: int = 1,
+        *,
+        damage: bool = False,
     ) -> None:
         """Start to load the models in the background.
 
@@ -83,21 +93,23 @@ class Pipeline:
             folder: holds the models.
             runtime: name of the runtime, or `auto`.
             calls: most photos that are analysed concurrently.
+            damage: load the damage network now, too, not only when a photo needs it.
 
         Raises:
             RuntimeMissingError: the runtime is not installed.
         """
         cv2.setNumThreads(threads)
         self.runtime = choose(runtime, threads, calls)
-        try:
-            self.version = models_version(folder)
-        except ModelFileError:  # loading the models fails, too, and logs the reason
-            self.version = ""
+        self.version = _version_or_none(models_version, folder)
+        self.damage_version = _version_or_none(damage_version, folder)
+        self._damage = _DamageNetwork(folder, self.runtime)
         self._models: Future[tuple[PartSegmenter, TypeClassifier]] = Future()
-        threading.Thread(target=self._load, args=(folder,), name="load-models").start()
+        threading.Thread(target=self._load, args=(folder, damage), name="load-models").start()
 
-    def _load(self, folder: Path) -> None:
+    def _load(self, folder: Path, damage: bool) -> None:
         try:
+            if damage:
+                self._damage.load()
             models = (
                 PartSegmenter(folder=folder, runtime=self.runtime),
                 TypeClassifier(folder=folder, runtime=self.runtime),
@@ -131,14 +143,17 @@ class Pipeline:
         self,
         photo: Photo | NDArray[np.uint8],
         on_stage: Callable[[Stage], None] = lambda stage: None,
+        *,
+        damage: bool = False,
     ) -> Analysis:
-        """Find the parts and the type of the car.
+        """Find the parts and the type of the car, and its damage if asked.
 
         The call waits for the models if they are still loading.
 
         Args:
             photo: a photo, or all its pixels, (H, W, 3) uint8, upright by its EXIF orientation.
             on_stage: called with each stage when it begins.
+            damage: examine the photo for damage, too.
 
         Raises:
             ModelsNotLoadedError: the models could not be loaded.
@@ -156,15 +171,21 @@ class Pipeline:
             else:
                 posted, outlined = self._analyse_shared(classifier, photo, cells)
             upright = turn_upright(segmenter, classifier, photo, posted)
-            if not classifier.sees_car(upright.view, upright.cells.basic):
-                car_seen = classifier.sees_close_up(photo.pixels)
+            sees_car = classifier.sees_car(upright.view, upright.cells.basic)
+            car_seen = sees_car or classifier.sees_close_up(photo.pixels)
+            found = None
+            if damage:
+                on_stage("damage")
+                found = self._damage.find(photo, upright.quarters, car_seen=car_seen)
+                car_seen = car_seen or bool(found.pieces)
+            if not sees_car:
                 nothing = np.zeros(photo.size, np.uint8)
-                return Analysis(None, nothing, {}, {}, car_seen=car_seen)
+                return Analysis(None, nothing, {}, {}, car_seen=car_seen, damage=found)
             on_stage("polygons")
             if outlined is None or upright is not posted:
                 cells = upright.cells.turned(upright.quarters)
                 outlined = _outline(segmenter, cells, photo.size)
-            return _finish(outlined, upright, classifier)
+            return replace(_finish(outlined, upright, classifier), damage=found)
 
     def _analyse_alone(
         self,
@@ -204,9 +225,63 @@ def open_pipeline(settings: Settings, *, calls: int = 1, processes: int = 1) -> 
     try:
         if processes > 1 and choose(settings.runtime).name == "onnx":
             threads = min(threads, usable_cores() // processes)
-        return Pipeline(threads, runtime=settings.runtime, calls=calls)
+        always = settings.damage == "always"
+        return Pipeline(threads, runtime=settings.runtime, calls=calls, damage=always)
     except RuntimeMissingError as error:
         raise SettingsError(f"{PREFIX}RUNTIME={settings.runtime}: {error}.") from None
+
+
+class _DamageNetwork:
+    """The damage network, which is loaded when it is first needed. Thread-safe.
+
+    Args:
+        folder: holds the models.
+        runtime: of the network.
+    """
+
+    def __init__(self, folder: Path, runtime: RuntimeConfig) -> None:
+        self._folder, self._runtime = folder, runtime
+        self._lock = threading.Lock()
+        self._segmenter: DamageSegmenter | None = None
+
+    def load(self) -> DamageSegmenter:
+        """Return the network. Raises ModelsNotLoadedError."""
+        with self._lock:
+            if self._segmenter is None:
+                try:
+                    self._segmenter = DamageSegmenter(folder=self._folder, runtime=self._runtime)
+                except Exception:
+                    log.exception("The damage network could not be loaded")
+                    raise ModelsNotLoadedError(DAMAGE_FAILED) from None
+            return self._segmenter
+
+    def find(self, photo: Photo, quarters: int, *, car_seen: bool) -> DamageMap:
+        """Find the damage in a photo.
+
+        Args:
+            photo: the photo as it was posted.
+            quarters: quarter turns clockwise that turn it upright.
+            car_seen: True if it shows a car or a piece of one. Without one, damage must be surer.
+
+        Raises:
+            ModelsNotLoadedError: the network could not be loaded.
+        """
+        segmenter = self.load()
+        cells = segmenter.cells(np.ascontiguousarray(np.rot90(photo.pixels, -quarters)))
+        if not car_seen:
+            cells = cells.surer(segmenter.description.thresholds.get("no_car_confidence", 0.0))
+        return cells.turned(quarters).enlarge(*photo.size)
+
+
+def _version_or_none(version: Callable[[Path], str], folder: Path) -> str:
+    """Return a version of the models in a folder; "" if it can't be read.
+
+    Then loading the models fails, too, and logs the reason.
+    """
+    try:
+        return version(folder)
+    except ModelFileError:
+        return ""
 
 
 @dataclass(frozen=True)

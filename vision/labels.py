@@ -1,4 +1,4 @@
-"""Define the names of the parts and body types, in the order of the networks' outputs."""
+"""Define the names of parts, body types and damage, in the order of the networks' outputs."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ PANELS = (
 )
 PART_NAMES = (*BASIC_PARTS, *PANELS)
 TYPE_NAMES = ("convertible", "coupe", "hatchback", "pickup", "sedan", "suv", "van", "wagon")
+
+DAMAGE_KINDS = (
+    "scratch",
+    "dent",
+    "broken",
+    "cracked_glass",
+    "broken_light",
+    "primer",
+    "bent_hood",
+    "airbag",
+)
 
 
 def label_of(name: str) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 MANIFEST = "manifest.json"
-DESCRIPTIONS = ("parts", "shapes", "types")
+DESCRIPTIONS = ("parts", "shapes", "types")  # of the networks that run for each photo
+DAMAGE = "damage"  # description of the network that runs only for photos posted for it
 
 # Increment with each code change that changes results.
 RESULTS = 2
@@ -81,20 +83,50 @@ def read_description(name: str, folder: Path = MODELS) -> ModelDescription:
 def models_version(folder: Path = MODELS) -> str:
     """Return the version of the models and of the code that makes results: 12 hex digits.
 
-    It changes with the weights, the descriptions (except their names) and `RESULTS`.
+    It changes with the weights, the descriptions (except their names) and `RESULTS`. The damage
+    network does not count, see `damage_version`.
 
     Raises:
         ModelFileError: a description or the manifest can't be read.
     """
+    sums = {file: value for file, value in _sums(folder).items() if not _is_of_damage(file)}
+    return _version(DESCRIPTIONS, sums, folder)
+
+
+def damage_version(folder: Path = MODELS) -> str:
+    """Return the version of the damage network and of the code that makes results: 12 hex digits.
+
+    It changes like `models_version`, but only with the damage network. So other results stay valid
+    when that network changes.
+
+    Raises:
+        ModelFileError: the description or the manifest can't be read.
+    """
+    sums = {file: value for file, value in _sums(folder).items() if _is_of_damage(file)}
+    return _version((DAMAGE,), sums, folder)
+
+
+def _is_of_damage(file: str) -> bool:
+    return Path(file).stem == DAMAGE
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """Return the manifest. Raises ModelFileError."""
+    try:
+        sums: dict[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"models/{MANIFEST} can't be read: {error!r}") from error
+    return sums
+
+
+def _version(names: Iterable[str], sums: Mapping[str, str], folder: Path) -> str:
+    """Return a hash of descriptions and of a part of the manifest. Raises ModelFileError."""
     digest = hashlib.sha256(f"{RESULTS}".encode())
-    for name in DESCRIPTIONS:
+    for name in names:
         fields = vars(read_description(name, folder))
         fields.pop("name")
         digest.update(json.dumps(fields, sort_keys=True).encode())
-    try:
-        digest.update((folder / MANIFEST).read_bytes())
-    except OSError as error:
-        raise ModelFileError(f"models/{MANIFEST} can't be read: {error!r}") from error
+    digest.update((json.dumps(sums, indent=2) + "\n").encode())
     return digest.hexdigest()[:12]
 
 

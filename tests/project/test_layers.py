@@ -15,7 +15,8 @@ from settings import REPOSITORY
 LAYERS = (
     ("vision", "geometry", "options", "settings"),
     ("segment_interface", "img_to_segments", "car_classification", "poligons_from_seg", "logs"),
-    ("photo_result", "photo_turn"),
+    ("damage_segments",),
+    ("photo_result", "photo_damage", "photo_turn"),
     ("pipeline", "exports"),
     ("jobs",),
     ("api", "cli"),
