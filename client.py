@@ -29,9 +29,11 @@ __all__ = [
     "CarSeg",
     "CarSegError",
     "CarType",
+    "Damage",
     "Options",
     "Outcome",
     "Part",
+    "PartShare",
     "Polygon",
     "Result",
     "Status",
@@ -82,13 +84,52 @@ class Polygon:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the car: `area` in pixels, `bbox` as (x, y, width, height)."""
+    """One part of the car.
+
+    Attributes:
+        name: of the part.
+        confidence: 0..1.
+        area: pixels of its mask.
+        bbox: (x, y, width, height).
+        polygons: its visible pieces.
+        damaged: kinds of damage on it; None if the photo was not examined for damage.
+    """
 
     name: str
     confidence: float
     area: int
     bbox: tuple[float, float, float, float]
     polygons: list[Polygon]
+    damaged: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class PartShare:
+    """The name of a part on which a damage lies, and the share of its area that is damaged."""
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One connected damage.
+
+    Attributes:
+        kind: such as `dent`.
+        confidence: 0..1.
+        area: pixels of its mask.
+        bbox: (x, y, width, height).
+        polygons: its visible pieces.
+        parts: the parts on which it lies, the one with most of it first.
+    """
+
+    kind: str
+    confidence: float
+    area: int
+    bbox: tuple[float, float, float, float]
+    polygons: list[Polygon]
+    parts: list[PartShare]
 
 
 @dataclass(frozen=True)
@@ -115,6 +156,8 @@ class Result:
         other_cars: True if there are more cars of similar size; their parts are not included.
         model_version: version of the models that made the result; "" from older services.
         service_version: version of the service; "" from older services.
+        damages: its damage; None if the photo was not examined for damage.
+        damage_version: version of the network that found the damage; "" without damage.
     """
 
     image_hash: str
@@ -127,6 +170,8 @@ class Result:
     other_cars: bool = False
     model_version: str = ""
     service_version: str = ""
+    damages: list[Damage] | None = None
+    damage_version: str = ""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Result:
@@ -148,15 +193,28 @@ class Result:
             other_cars=document.get("other_cars", False),
             model_version=document.get("model_version", ""),
             service_version=document.get("service_version", ""),
+            damages=[_damage(damage) for damage in document["damages"]]
+            if "damages" in document
+            else None,
+            damage_version=document.get("damage_version", ""),
         )
 
 
 @dataclass(frozen=True)
 class Status:
-    """The status of a photo: Uploaded, Processing, Ready or Error."""
+    """The status of a photo: Uploaded, Processing, Ready or Error.
+
+    While Ready, `damage_pending` is True as long as the photo is examined for damage.
+    """
 
     status: str
     message: str
+    damage_pending: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """True if the photo is Ready or Error, and no damage is pending."""
+        return self.status in ("Ready", "Error") and not self.damage_pending
 
 
 @dataclass(frozen=True)
@@ -231,7 +289,7 @@ class CarSeg:
 
         Args:
             photo: path of a file, or its bytes.
-            options: options of the result.
+            options: options of the result; with `damage=True` the photo is examined for damage.
             timeout: seconds to wait at most; None to wait without limit.
 
         Raises:
@@ -266,12 +324,24 @@ class CarSeg:
         document: dict[str, Any] = _json(answer)
         return document
 
-    def submit(self, photo: Photo, *, file_name: str | None = None) -> str:
-        """Post a photo, and return its hash at once. Raises CarSegError, OSError.
+    def submit(
+        self, photo: Photo, *, file_name: str | None = None, damage: bool | None = None
+    ) -> str:
+        """Post a photo, and return its hash at once.
 
         The service keeps the name of the file for its formats; bytes have none but `file_name`.
+
+        Args:
+            photo: path of a file, or its bytes.
+            file_name: name of the file; by default that of the path.
+            damage: examine it for damage; None for the default of the service.
+
+        Raises:
+            CarSegError: the service refused the photo, or could not be reached.
+            OSError: the file can't be read.
         """
-        answer = self._request("POST", "/", json=_document(photo, file_name))
+        document = _document(photo, file_name)
+        answer = self._request("POST", "/", params=_of_damage(damage), json=document)
         image_hash: str = _json(answer)["image_hash"]
         return image_hash
 
@@ -286,7 +356,7 @@ class CarSeg:
 
         Args:
             photos: paths of files, or their bytes; taken as they are needed.
-            options: options of the results.
+            options: options of the results; with `damage=True` the photos are examined for damage.
             at_once: largest number of photos in the service concurrently.
 
         Yields:
@@ -295,7 +365,7 @@ class CarSeg:
         Raises:
             CarSegError: the service does not answer, or accepts no more photos.
         """
-        for outcome in self.finish_many(photos, at_once=at_once):
+        for outcome in self.finish_many(photos, at_once=at_once, damage=options.damage):
             if outcome.error is not None or outcome.image_hash is None:
                 yield outcome
                 continue
@@ -306,9 +376,11 @@ class CarSeg:
             else:
                 yield replace(outcome, result=result)
 
-    def finish_many(self, photos: Iterable[Photo], *, at_once: int = _AT_ONCE) -> Iterator[Outcome]:
+    def finish_many(
+        self, photos: Iterable[Photo], *, at_once: int = _AT_ONCE, damage: bool | None = None
+    ) -> Iterator[Outcome]:
         """Do the same as `segment_many`, but fetch no results."""
-        transfer = _Transfer(self, photos, at_once)
+        transfer = _Transfer(self, photos, at_once, damage)
         while True:
             yield from transfer.send()
             yield from transfer.finished()
@@ -317,7 +389,11 @@ class CarSeg:
             transfer.pause()
 
     def submit_many(
-        self, photos: Sequence[Photo], *, file_names: Sequence[str | None] | None = None
+        self,
+        photos: Sequence[Photo],
+        *,
+        file_names: Sequence[str | None] | None = None,
+        damage: bool | None = None,
     ) -> list[str | CarSegError]:
         """Post photos in one request, and return a hash or an error for each.
 
@@ -327,6 +403,7 @@ class CarSeg:
         Args:
             photos: paths of files, or their bytes.
             file_names: a name or None for each photo; by default those of the files.
+            damage: examine them for damage; None for the default of the service.
 
         Raises:
             CarSegError: all photos were refused; with 413 they are too many, or too large together.
@@ -335,7 +412,8 @@ class CarSeg:
         images = [_base64(_bytes(photo)) for photo in photos]
         names = [_name(photo) for photo in photos] if file_names is None else list(file_names)
         document = {"images": images, "file_names": names}
-        answer = _json(self._request("POST", "/batch", json=document))
+        query = _of_damage(damage)
+        answer = _json(self._request("POST", "/batch", params=query, json=document))
         return [
             CarSegError(entry["error"], entry["code"], entry.get("retry_after"))
             if "error" in entry
@@ -352,18 +430,19 @@ class CarSeg:
             CarSegError: the request failed.
         """
         answer = _json(self._request("POST", "/status", json={"image_hashes": list(image_hashes)}))
-        return [
-            None if "error" in entry else Status(entry["status"], entry["message"])
-            for entry in answer["photos"]
-        ]
+        return [None if "error" in entry else _status(entry) for entry in answer["photos"]]
 
     def status(self, image_hash: str) -> Status:
         """Return the status of a photo. Raises CarSegError."""
-        document = _json(self._request("GET", f"/{image_hash}/status"))
-        return Status(document["status"], document["message"])
+        return _status(_json(self._request("GET", f"/{image_hash}/status")))
 
     def wait(self, image_hash: str, *, timeout: float | None = None) -> None:
-        """Wait until a photo is Ready. Raises TimeoutError, and CarSegError if it ends in Error."""
+        """Wait until a photo is Ready, and no damage is pending.
+
+        Raises:
+            CarSegError: the photo ended in Error, or the service could not be reached.
+            TimeoutError: the photo was not ready in time.
+        """
         self._poll(image_hash, timeout, time.monotonic())
 
     def _poll(self, image_hash: str, timeout: float | None, start: float) -> None:
@@ -371,7 +450,7 @@ class CarSeg:
         pause = _FIRST_POLL
         while True:
             now = self.status(image_hash)
-            if now.status == "Ready":
+            if now.status == "Ready" and now.is_final:
                 return
             if now.status == "Error":
                 raise CarSegError(now.message)
@@ -396,9 +475,9 @@ class CarSeg:
 
         Args:
             image_hash: hash of a photo that is Ready.
-            name: `mask`, `overlay`, or `masks/<part>`.
-            options: a mask takes min_area and min_confidence; the overlay also takes tolerance,
-                max_vertices and topology.
+            name: `mask`, `damage`, `overlay`, or `masks/<part>`.
+            options: a mask and damage take min_area and min_confidence; the overlay also takes
+                tolerance, max_vertices, topology and damage.
 
         Raises:
             CarSegError: there is no such picture, or it does not take the option.
@@ -454,8 +533,10 @@ class CarSeg:
 class _Transfer:
     """The photos of one call: those to be sent, to be sent again, and in the service."""
 
-    def __init__(self, service: CarSeg, photos: Iterable[Photo], at_once: int) -> None:
-        self._service, self._at_once = service, at_once
+    def __init__(
+        self, service: CarSeg, photos: Iterable[Photo], at_once: int, damage: bool | None
+    ) -> None:
+        self._service, self._at_once, self._damage = service, at_once, damage
         self._new = (Outcome(number, photo) for number, photo in enumerate(photos))
         self._retries: deque[Outcome] = deque()  # refused for now; sent before new ones
         self._in_service: dict[str, list[Outcome]] = {}  # in the service, by hash, oldest first
@@ -501,7 +582,8 @@ class _Transfer:
     def _send_batch(self, batch: list[tuple[Outcome, bytes]]) -> Iterator[Outcome]:
         try:
             names = [_name(outcome.photo) for outcome, _ in batch]
-            answers = self._service.submit_many([data for _, data in batch], file_names=names)
+            photos = [data for _, data in batch]
+            answers = self._service.submit_many(photos, file_names=names, damage=self._damage)
         except CarSegError as error:
             if error.status != 413:
                 raise
@@ -511,7 +593,8 @@ class _Transfer:
                 yield from self._send_batch(batch[middle:])
                 return
             try:  # a photo may be larger than a batch
-                answers = [self._service.submit(batch[0][1], file_name=names[0])]
+                photo, name = batch[0][1], names[0]
+                answers = [self._service.submit(photo, file_name=name, damage=self._damage)]
             except CarSegError as alone:
                 if alone.status in (None, 429, 503):
                     raise
@@ -532,7 +615,7 @@ class _Transfer:
         for start in range(0, len(hashes), _STATUSES):
             asked = hashes[start : start + _STATUSES]
             for image_hash, now in zip(asked, self._service.statuses(asked), strict=True):
-                if now is not None and now.status not in ("Ready", "Error"):
+                if now is not None and not now.is_final:
                     continue
                 self._next_pause = _BUSY_POLL
                 for outcome in self._in_service.pop(image_hash):
@@ -601,6 +684,15 @@ def _json(answer: requests.Response) -> Any:
         ) from None
 
 
+def _of_damage(damage: bool | None) -> dict[str, str]:
+    """Return the query that asks for damage, or not; {} for the default of the service."""
+    return {} if damage is None else {"damage": str(damage).lower()}
+
+
+def _status(document: Mapping[str, Any]) -> Status:
+    return Status(document["status"], document["message"], "damage" in document)
+
+
 def _part(document: Mapping[str, Any]) -> Part:
     x, y, width, height = document["bbox"]
     return Part(
@@ -608,11 +700,28 @@ def _part(document: Mapping[str, Any]) -> Part:
         confidence=document["confidence"],
         area=document["area"],
         bbox=(x, y, width, height),
-        polygons=[
-            Polygon(_ring(polygon["exterior"]), [_ring(hole) for hole in polygon["holes"]])
-            for polygon in document["polygons"]
-        ],
+        polygons=_polygons(document["polygons"]),
+        damaged=document.get("damaged"),
     )
+
+
+def _damage(document: Mapping[str, Any]) -> Damage:
+    x, y, width, height = document["bbox"]
+    return Damage(
+        kind=document["kind"],
+        confidence=document["confidence"],
+        area=document["area"],
+        bbox=(x, y, width, height),
+        polygons=_polygons(document["polygons"]),
+        parts=[PartShare(part["name"], part["share"]) for part in document["parts"]],
+    )
+
+
+def _polygons(found: Iterable[Mapping[str, Any]]) -> list[Polygon]:
+    return [
+        Polygon(_ring(polygon["exterior"]), [_ring(hole) for hole in polygon["holes"]])
+        for polygon in found
+    ]
 
 
 def _ring(points: list[list[float]]) -> list[Point]:

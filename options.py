@@ -53,8 +53,8 @@ class Options:
         tolerance: largest distance of an outline from its mask in pixels; 0 is exact, None is the
             default.
         max_vertices: largest number of vertices of each ring; None for no limit.
-        min_area: pieces of a part with fewer pixels are left out.
-        min_confidence: parts with less confidence are left out; 0 keeps all parts.
+        min_area: pieces of a part or damage with fewer pixels are left out.
+        min_confidence: parts and damage with less confidence are left out; 0 keeps all.
         parts: names of parts or of groups of parts that are kept; None for the service's default.
             `vision.labels.parts_named` knows the names.
         normalized: coordinates are fractions (0 to 1) of the photo's width and height, not pixels.
@@ -62,6 +62,8 @@ class Options:
             their border, without gaps or overlaps.
         file_name: name of the photo in formats that point to it; None for the name under which
             it was posted to the service last, else `<hash>.png`.
+        damage: True to examine the photo for damage, and to demand damage of a result; False for
+            neither; None for the service's default, and for damage if the result has it.
 
     Raises:
         OptionError: a value is out of its range.
@@ -75,6 +77,7 @@ class Options:
     normalized: bool = False
     topology: Topology = "independent"
     file_name: str | None = None
+    damage: bool | None = None
 
     def __post_init__(self) -> None:
         name = self.file_name
@@ -251,12 +254,21 @@ OPTION_SPECS: dict[str, OptionSpec] = {
             "file, else <hash>.png",
             {"type": "string", "minLength": 1, "maxLength": _LONGEST_NAME},
         ),
+        OptionSpec(
+            "damage",
+            _read_switch,
+            "true or false",
+            "true examines a posted photo for damage, and demands damage of a result; false leaves "
+            "it out",
+            {"type": "boolean"},
+        ),
     )
 }
 
 PLAIN = Options()
 
 OF_MASKS = ("min_area", "min_confidence", "parts")  # options of the PNGs of masks
-OF_OVERLAYS = ("tolerance", "max_vertices", *OF_MASKS, "topology")  # options of the overlay
+OF_DAMAGE = ("min_area", "min_confidence")  # options of the PNG of damage
+OF_OVERLAYS = ("tolerance", "max_vertices", *OF_MASKS, "topology", "damage")  # of the overlay
 
 _OUTLINES = ("tolerance", "max_vertices", "min_area", "topology")

@@ -192,6 +192,11 @@ class Settings(BaseSettings):
         description="parts in answers that do not ask for others: `all`, `basic` (without the body "
         "panels), `panels`, or names, separated by commas",
     )
+    damage: Literal["asked", "always"] = Field(
+        default="asked",
+        description="which photos are examined for damage: `asked`, those posted with "
+        "`damage=true`, or `always`, all but those posted with `damage=false`",
+    )
     write_masks: bool = Field(
         default=False, description="also write one PNG mask per part to `seg_img/<hash>/<part>.png`"
     )

@@ -20,7 +20,10 @@ from settings import REPOSITORY, VERSION
 
 # Kept by the client alone, and used again only after the service said that it still holds.
 _CACHING = "private, no-cache"
-_WRITERS = ("options.py", "photo_result.py", "poligons_from_seg.py", "exports", "geometry")
+_WRITERS = (
+    *("options.py", "photo_result.py", "photo_damage.py", "poligons_from_seg.py"),
+    *("exports", "geometry"),
+)
 
 
 def conditional_answer(tag: str, write: Callable[[], Response]) -> Response:

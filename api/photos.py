@@ -35,6 +35,7 @@ from api.schema import ImagePath
 from api.service import service
 from api.status import status_json, wait_seconds, waiters
 from jobs.catalog import plain_file_name
+from options import parse
 from segment_interface import ImageError, decode_base64
 
 blueprint = ApiBlueprint("photos", __name__, "post, list and delete photos")
@@ -84,14 +85,17 @@ def post_photo() -> Response:
     With `wait`, the answer comes when the photo is Ready or Error, and is that of
     `/<image_hash>/segments` with its options. It is 202 with the status if the photo has not ended
     after that many seconds, and at once while too many other requests wait.
+
+    With `damage=true` the photo is also examined for damage. A photo that is Ready without damage
+    stays Ready with its result until the new one is there.
     """
-    asked = _asked_wait()
+    asked, damage = _asked_wait(), _asked_damage()
     if is_form():
-        answer = _post_form(is_single=asked is not None)
+        answer = _post_form(is_single=asked is not None, damage=damage)
     else:
-        answer = _accept_photo(_posted_image())
+        answer = _accept_photo(_posted_image(), damage=damage)
     if asked is not None:  # by now the photo is no longer in memory
-        return _wait_for_result(answer["image_hash"], asked)
+        return _wait_for_result(answer["image_hash"], asked, damage=damage)
     return _to_response(answer)
 
 
@@ -109,21 +113,33 @@ def _asked_wait() -> _Wait | None:
     return _Wait(wait_seconds(request.args.getlist("wait")), asked_form(others=["wait"]))
 
 
-def _wait_for_result(image_hash: str, asked: _Wait) -> Response:
+def _asked_damage() -> bool:
+    """Return whether to examine the posted photos for damage. Raises OptionError."""
+    given = request.args.getlist("damage")
+    damage = parse({"damage": given} if given else {}, ["damage"]).damage
+    return service().settings.damage == "always" if damage is None else damage
+
+
+def _wait_for_result(image_hash: str, asked: _Wait, *, damage: bool) -> Response:
     """Wait for a photo, and return its result, or its status if it has not ended.
 
+    Args:
+        image_hash: hash of the photo.
+        asked: the wait.
+        damage: wait for its damage, too.
+
     Raises:
-        ApiError: the photo ended in Error, or was deleted meanwhile.
+        ApiError: the photo ended in Error, or was deleted meanwhile, or its damage is missing.
     """
-    status = waiters().wait(image_hash, asked.seconds, current_owner())
+    status = waiters().wait(image_hash, asked.seconds, current_owner(), damage=damage)
     # Addresses are relative, so that a proxy may add a path prefix.
-    if status is not None and not status.has_ended:
+    if status is not None and not (status.is_final if damage else status.has_ended):
         answer = jsonify({"image_hash": image_hash} | status_json(status))
         answer.status_code = 202
         answer.headers["Location"] = f"{image_hash}/status"
         return answer
     form = named_form(image_hash, asked.form)
-    result = ended_result(status)
+    result = ended_result(status, form.options)
     answer = result_answer(image_hash, result, form)
     answer.set_etag(segments_tag(image_hash, result, form), weak=True)
     answer.headers["Content-Location"] = f"{image_hash}/segments"
@@ -149,24 +165,26 @@ def _posted_image() -> Posted:
     "/batch",
     summary="Post many photos",
     responses={200: schema.BatchAnswer, **_POST_ERRORS},
-    openapi_extensions={"requestBody": schema.BATCH_BODY},
+    openapi_extensions={"requestBody": schema.BATCH_BODY, **schema.BATCH_QUERY},
 )
 def post_batch() -> Response:
     """Queue photos, and return one entry for each, in order, as from `POST /`.
 
     A photo that is refused has an `error`, and in `code` the status that `POST /` would have. Send
     photos with the code 429 or 503 again after the seconds in Retry-After. If all photos have the
-    code 503, so does the answer.
+    code 503, so does the answer. `damage` is as for `POST /`.
     """
+    damage = _asked_damage()
     with _batch_slot():
-        return _to_response(_accept_batch(_posted_batch()))
+        return _to_response(_accept_batch(_posted_batch(), damage=damage))
 
 
-def _post_form(*, is_single: bool) -> dict[str, Any]:
+def _post_form(*, is_single: bool, damage: bool) -> dict[str, Any]:
     """Accept the files of the posted form, and return the answer.
 
     Args:
         is_single: only one file is allowed.
+        damage: examine the photos for damage.
 
     Raises:
         ApiError: the form was refused, or its only file.
@@ -184,14 +202,14 @@ def _post_form(*, is_single: bool) -> dict[str, Any]:
             limits = f"{settings.max_upload_mb:g} MB for a photo, {settings.batch_mb:g} MB for all"
             raise ApiError(413, f"The form is too large; the limits are {limits}.") from None
         if len(files) == 1:
-            return _accept_photo(files.pop())
+            return _accept_photo(files.pop(), damage=damage)
         if is_single:
             raise ApiError(400, "wait is for one photo; post several without it.")
         if not is_large:
             held.enter_context(_batch_slot())
         if sum(len(file.image) for file in files) > settings.batch_bytes:
             raise _batch_too_large()
-        return _accept_batch(files)
+        return _accept_batch(files, damage=damage)
 
 
 @contextmanager
@@ -208,16 +226,17 @@ def _batch_slot() -> Iterator[None]:
         slots.release()
 
 
-def _accept_batch(photos: list[Posted] | list[Posted | ApiError]) -> dict[str, Any]:
+def _accept_batch(photos: list[Posted] | list[Posted | ApiError], *, damage: bool) -> dict[str, Any]:
     """Accept photos, and return the answer for all. Empties the list. Raises ApiError.
 
     Args:
         photos: the photos; the error of each one that can't be read.
+        damage: examine them for damage.
     """
     entries: list[dict[str, Any]] = []
     photos.reverse()
     while photos:  # frees each photo once it is accepted
-        entries.append(_batch_entry(photos.pop(), is_first=not entries))
+        entries.append(_batch_entry(photos.pop(), is_first=not entries, damage=damage))
     if all(entry.get("code") == 503 for entry in entries):
         waits = [entry["retry_after"] for entry in entries if "retry_after" in entry]
         raise ApiError(503, entries[0]["error"], max(waits, default=_RETRY_AFTER))
@@ -266,7 +285,7 @@ def _file_name(value: object, where: str) -> str | None:
     return plain_file_name(value)
 
 
-def _accept_photo(posted: Posted) -> dict[str, Any]:
+def _accept_photo(posted: Posted, *, damage: bool) -> dict[str, Any]:
     """Accept one photo and return its answer.
 
     All its exceptions are in the table of `api.errors.to_api_error`.
@@ -277,7 +296,8 @@ def _accept_photo(posted: Posted) -> dict[str, Any]:
         raise ImageError(400, "The image is empty.")
     if len(data) > service().settings.max_upload_bytes:
         raise _too_large()
-    image_hash, is_new = service().engine.accept(data, current_owner(), posted.file_name)
+    owner = current_owner()
+    image_hash, is_new = service().engine.accept(data, owner, posted.file_name, damage=damage)
     message = "The photo was accepted." if is_new else "The photo is already known."
     return {"message": message, "image_hash": image_hash}
 
@@ -321,14 +341,14 @@ def _item(number: int, image: object, name: object) -> Posted | ApiError:
         return error
 
 
-def _batch_entry(posted: Posted | ApiError, *, is_first: bool) -> dict[str, Any]:
+def _batch_entry(posted: Posted | ApiError, *, is_first: bool, damage: bool) -> dict[str, Any]:
     """Return the answer for one photo of a batch."""
     try:
         if not is_first:  # the request itself is counted as the first
             count_photo()
         if isinstance(posted, ApiError):
             raise posted
-        return _accept_photo(posted)
+        return _accept_photo(posted, damage=damage)
     except Exception as error:
         failure = to_api_error(error)
     entry: dict[str, Any] = {"error": failure.message, "code": failure.status}

@@ -17,15 +17,30 @@ from api.openapi import ApiBlueprint
 from api.schema import ImagePath, MaskPath
 from api.service import service
 from exports import FORMATS, Format, export, find_format
-from exports.annotation import annotate, kept_labels, part_names
-from exports.pictures import label_map_png, mask_png, overlay_png
+from exports.annotation import annotate, kept_damage_kinds, kept_labels, part_names
+from exports.pictures import damage_png, label_map_png, mask_png, overlay_png
 from img_to_segments import PART_NAMES
 from jobs.engine import PhotoStatus
-from options import OF_MASKS, OF_OVERLAYS, OPTION_SPECS, OptionError, Options, parse
+from options import (
+    OF_DAMAGE,
+    OF_MASKS,
+    OF_OVERLAYS,
+    OPTION_SPECS,
+    PLAIN,
+    OptionError,
+    Options,
+    parse,
+)
 from photo_result import Result
 from vision.labels import label_of
 
 blueprint = ApiBlueprint("results", __name__, "type and parts of the car in a photo")
+
+NOT_EXAMINED = (
+    404,
+    "This photo was not examined for damage; post it again with damage=true.",
+)
+EXAMINING = (400, "The photo is still being examined for damage.")
 
 _ERRORS = schema.errors(400, 404)
 _PICTURE: schema.Responses = {200: schema.PNG, **_ERRORS}
@@ -45,12 +60,13 @@ class ResultForm(NamedTuple):
     openapi_extensions=schema.SEGMENTS_QUERY,
 )
 def get_segments(path: ImagePath) -> Response:
-    """Return the body type and the parts.
+    """Return the body type and the parts, and the damage if the photo was examined for it.
 
     The answer is 400 while the photo is Uploaded or Processing, 404 if it ended in Error.
     """
-    result = _result(path.image_hash)
+    status = _status(path.image_hash)
     form = named_form(path.image_hash, asked_form())
+    result = ended_result(status, form.options)
     tag = segments_tag(path.image_hash, result, form)
     return conditional_answer(tag, lambda: result_answer(path.image_hash, result, form))
 
@@ -104,6 +120,26 @@ def _part_mask(result: Result, options: Options, name: str) -> bytes:
 
 
 @blueprint.get(
+    "/<image_hash>/damage.png",
+    summary="Get all damage in one picture",
+    responses=_PICTURE,
+    openapi_extensions=schema.DAMAGE_QUERY,
+)
+def get_damage(path: ImagePath) -> Response:
+    """Return a palette PNG: 0 for no damage, else the number of its kind from 1 to 8.
+
+    The answer is 404 if the photo was not examined for damage.
+    """
+    return _picture(
+        path.image_hash,
+        "damage.png",
+        OF_DAMAGE,
+        lambda result, options: damage_png(kept_damage_kinds(result, options)),
+        shows_damage=True,
+    )
+
+
+@blueprint.get(
     "/<image_hash>/overlay.png",
     summary="Get a drawing of the parts",
     responses=_PICTURE,
@@ -112,7 +148,7 @@ def _part_mask(result: Result, options: Options, name: str) -> bytes:
 def get_overlay(path: ImagePath) -> Response:
     """Return a PNG with a transparent background, to show on top of the photo.
 
-    The service does not keep the photo.
+    The service does not keep the photo. Damage is hatched, if the photo was examined for it.
     """
     return _picture(
         path.image_hash,
@@ -127,6 +163,8 @@ def _picture(
     name: str,
     option_names: Collection[str],
     write: Callable[[Result, Options], bytes],
+    *,
+    shows_damage: bool = False,
 ) -> Response:
     """Return a PNG made from a result, or 304 if the client has it already.
 
@@ -135,13 +173,17 @@ def _picture(
         name: last part of the picture's address.
         option_names: names of the options that are allowed.
         write: makes the PNG.
+        shows_damage: the picture is one of damage.
 
     Raises:
-        ApiError: the photo is not Ready.
+        ApiError: the photo is not Ready, or lacks damage that is demanded.
         OptionError: an option can't be used.
     """
-    result = _result(image_hash)
+    status = _status(image_hash)
     options = query_options(option_names)
+    if shows_damage:
+        options = replace(options, damage=True)
+    result = ended_result(status, options)
     tag = result_tag(image_hash, name, result, options)
     return conditional_answer(
         tag, lambda: Response(write(result, options), content_type="image/png")
@@ -186,17 +228,30 @@ def segments_tag(image_hash: str, result: Result, form: ResultForm) -> str:
 
 def _result(image_hash: str) -> Result:
     """Return the result of a photo that is Ready. Raises ApiError."""
-    return ended_result(service().engine.find(image_hash, current_owner()))
+    return ended_result(_status(image_hash))
 
 
-def ended_result(status: PhotoStatus | None) -> Result:
-    """Return the result of a photo with a status. Raises ApiError if it is not Ready."""
+def _status(image_hash: str) -> PhotoStatus | None:
+    """Return the status of a photo that is Ready. Raises ApiError."""
+    status = service().engine.find(image_hash, current_owner())
+    ended_result(status)
+    return status
+
+
+def ended_result(status: PhotoStatus | None, options: Options = PLAIN) -> Result:
+    """Return the result of a photo with a status.
+
+    Raises:
+        ApiError: the photo is not Ready, or the options demand damage that its result lacks.
+    """
     if status is None:
         raise unknown_photo()
     if status.state == "Error":
         raise ApiError(404, status.message)
     if status.result is None:
         raise ApiError(400, f"The photo is not ready yet; its status is {status.state}.")
+    if options.damage and status.result.damages is None:
+        raise ApiError(*(EXAMINING if status.damage_pending else NOT_EXAMINED))
     return status.result
 
 

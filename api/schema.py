@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field, RootModel, field_validator
 
 from exports import FORMATS
 from jobs.store import State
-from options import OF_MASKS, OF_OVERLAYS, OPTION_SPECS
+from options import OF_DAMAGE, OF_MASKS, OF_OVERLAYS, OPTION_SPECS
 from photo_result import Stage
+from vision.labels import DAMAGE_KINDS
 
 Point = tuple[float, float]
 Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
@@ -84,6 +85,11 @@ class Status(BaseModel):
         default=None, ge=1, description="place in the queue, only while Uploaded; 1 is next"
     )
     stage: Stage | None = Field(default=None, description="current stage, only while Processing")
+    damage: Literal["pending"] | None = Field(
+        default=None,
+        description="only while Ready: the photo is being examined for damage, and has its earlier "
+        "result until then",
+    )
 
 
 class StatusOf(Status):
@@ -97,7 +103,7 @@ class PhotoAnswer(StatusOf):
 
     links: dict[str, str] = Field(
         description="name -> address, relative to that of the service; with segments, mask and "
-        "overlay once it is Ready"
+        "overlay once it is Ready, and with damage if it was examined for damage"
     )
 
 
@@ -138,6 +144,31 @@ class PartAnswer(BaseModel):
     area: int = Field(description="pixels of its mask")
     bbox: tuple[float, float, float, float] = Field(description="x, y, width, height in pixels")
     polygons: list[PolygonAnswer]
+    damaged: list[str] | None = Field(
+        default=None,
+        description="kinds of damage on the part; only if the photo was examined for damage",
+    )
+
+
+class PartShareAnswer(BaseModel):
+    """A part on which a damage lies."""
+
+    name: str
+    share: float = Field(ge=0, le=1, description="share of the part's area that the damage covers")
+
+
+class DamageAnswer(BaseModel):
+    """One connected damage."""
+
+    kind: str = Field(json_schema_extra={"enum": list(DAMAGE_KINDS)})
+    confidence: float = Field(ge=0, le=1)
+    area: int = Field(description="pixels of its mask")
+    bbox: tuple[float, float, float, float] = Field(description="x, y, width, height in pixels")
+    polygons: list[PolygonAnswer]
+    parts: list[PartShareAnswer] = Field(
+        description="the parts on which it lies, the one with most of it first; empty for damage "
+        "on no part of the answer"
+    )
 
 
 def _result_content(model: str) -> dict[str, Any]:
@@ -182,6 +213,13 @@ class ResultAnswer(BaseModel):
         "photo; (0, 0) is the outer corner of the top left pixel"
     )
     parts: list[PartAnswer]
+    damages: list[DamageAnswer] | None = Field(
+        default=None, description="only if the photo was examined for damage"
+    )
+    damage_version: str | None = Field(
+        default=None,
+        description="version of the network that found the damage; only with damages",
+    )
 
 
 class UploadAnswer(RootModel[Accepted | BatchAnswer | ResultAnswer]):
@@ -241,10 +279,13 @@ UPLOAD_QUERY = query(
     _WAIT,
     *(
         {**parameter, "description": f"{parameter['description']} (only with wait)"}
-        for parameter in (_FORMAT, *_options(OPTION_SPECS))
+        for parameter in (_FORMAT, *_options(name for name in OPTION_SPECS if name != "damage"))
     ),
+    *_options(["damage"]),
 )
+BATCH_QUERY = query(*_options(["damage"]))
 MASK_QUERY = query(*_options(OF_MASKS))
+DAMAGE_QUERY = query(*_options(OF_DAMAGE))
 OVERLAY_QUERY = query(*_options(OF_OVERLAYS))
 
 _FILE = {"type": "string", "format": "binary"}

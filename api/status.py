@@ -68,8 +68,10 @@ class StatusWaiters:
         self._heartbeat = heartbeat
         self._longest_stream = longest_stream
 
-    def wait(self, digest: str, seconds: float, owner: str = "") -> PhotoStatus | None:
-        """Return the status of a photo once it is Ready or Error, or after a timeout.
+    def wait(
+        self, digest: str, seconds: float, owner: str = "", *, damage: bool = True
+    ) -> PhotoStatus | None:
+        """Return the status of a photo once it is final, or after a timeout.
 
         Returns at once if no slot is free.
 
@@ -77,12 +79,15 @@ class StatusWaiters:
             digest: the photo's hash.
             seconds: longest wait.
             owner: owner that asks, as in `jobs.engine.Engine.find`.
+            damage: False if it is enough that the photo is Ready, with or without its damage.
 
         Returns:
             The status, or None if the photo is unknown to this owner.
         """
         status = self._engine.find(digest, owner)
-        if status is None or status.has_ended or seconds <= 0:
+        if status is None or seconds <= 0:
+            return status
+        if status.is_final if damage else status.has_ended:
             return status
         if not self._slots.acquire(blocking=False):
             return status
@@ -96,7 +101,7 @@ class StatusWaiters:
     ) -> tuple[Iterator[str], Callable[[], None]]:
         """Open a stream of server-sent events: one for the current status, one for each change.
 
-        It ends when the photo is Ready or Error, or after `longest_stream` seconds.
+        It ends when the status is final, or after `longest_stream` seconds.
 
         Args:
             digest: hash of a known photo.
@@ -136,7 +141,7 @@ class StatusWaiters:
                 yield f"event: status\ndata: {encode(now)}\n\n"
             else:
                 yield ": still there\n\n"
-            if now.has_ended or self._engine.is_closing or time.monotonic() > deadline:
+            if now.is_final or self._engine.is_closing or time.monotonic() > deadline:
                 return
             seen = now
 
@@ -153,7 +158,9 @@ def get_photo(path: ImagePath) -> Response:
     status = service().engine.find(path.image_hash, current_owner())
     if status is None:
         raise unknown_photo()
-    names = [*_LINKS, *_RESULT_LINKS] if status.state == "Ready" else _LINKS
+    names = [*_LINKS, *_RESULT_LINKS] if status.state == "Ready" else [*_LINKS]
+    if status.result is not None and status.result.damages is not None:
+        names.append("damage.png")
     # Relative, so that a proxy may add a path prefix.
     links = {name.partition(".")[0]: f"{path.image_hash}/{name}" for name in names}
     return jsonify({"image_hash": path.image_hash} | status_json(status) | {"links": links})
@@ -168,8 +175,8 @@ def get_photo(path: ImagePath) -> Response:
 def get_status(path: ImagePath) -> Response:
     """Return Uploaded, Processing, Ready, or Error with the reason.
 
-    With `wait`, the answer comes when the photo is Ready or Error, or after that many seconds.
-    It comes at once while too many other requests wait.
+    With `wait`, the answer comes when the photo is Ready or Error and no examination for damage is
+    pending, or after that many seconds. It comes at once while too many other requests wait.
     """
     seconds = wait_seconds(request.args.getlist("wait"))
     status = waiters().wait(path.image_hash, seconds, current_owner())
@@ -201,8 +208,9 @@ def post_status() -> Response:
 def get_events(path: ImagePath) -> Response:
     """Send server-sent events named `status`: one at once, then one for each change.
 
-    Their data is the JSON of `/<image_hash>/status`. The stream ends with Ready or Error. The
-    answer is 503 while too many clients listen; then poll the status.
+    Their data is the JSON of `/<image_hash>/status`. The stream ends with Ready or Error, but not
+    while an examination for damage is pending. The answer is 503 while too many clients listen;
+    then poll the status.
     """
     owner = current_owner()
     if service().engine.find(path.image_hash, owner) is None:
@@ -238,6 +246,8 @@ def status_json(status: PhotoStatus) -> dict[str, str | int]:
         answer["position"] = status.position
     if status.stage is not None:
         answer["stage"] = status.stage
+    if status.state == "Ready" and status.damage_pending:
+        answer["damage"] = "pending"
     return answer
 
 

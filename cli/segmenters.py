@@ -92,6 +92,8 @@ class LocalSegmenter(Segmenter):
         settings = load_settings()
         self._max_pixels = settings.max_pixels
         self._workers = settings.worker_count
+        always = settings.damage == "always"
+        self._damage = always if options.damage is None else options.damage
         self._pipeline = open_pipeline(settings, calls=self._workers)
 
     def segment(self, tasks: Sequence[Task]) -> TaskResults:
@@ -104,13 +106,15 @@ class LocalSegmenter(Segmenter):
     def _result(self, task: Task) -> TaskResult:
         data = task.photo.read_bytes()
         try:
-            analysis = self._pipeline.analyse(decode_photo(data, self._max_pixels))
+            photo = decode_photo(data, self._max_pixels)
+            analysis = self._pipeline.analyse(photo, damage=self._damage)
         except ModelsNotLoadedError as error:
             raise PhotoError(str(error)) from None
         image_hash = hashlib.sha256(data).hexdigest()
         options = replace(self._options, file_name=task.name)
         source = FORMATS[self._chosen.source]
-        document = export(image_hash, Result.of(analysis, self._pipeline.version), source, options)
+        found = Result.of(analysis, self._pipeline.version, self._pipeline.damage_version)
+        document = export(image_hash, found, source, options)
         result = TaskResult(task, image_hash, document)
         return with_photo(result, self._chosen, data, self._max_pixels)
 

@@ -57,7 +57,9 @@ class ServiceSegmenter(Segmenter):
         photos = (task.photo for task in tasks)
         ended = (
             (tasks[outcome.number], outcome)
-            for outcome in self._service.finish_many(photos, at_once=self._at_once)
+            for outcome in self._service.finish_many(
+                photos, at_once=self._at_once, damage=self._options.damage
+            )
         )
         try:
             yield from run_in_threads(self._fetch, ended, FETCHES)

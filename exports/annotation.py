@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from car_classification import CarType
 from options import OptionError, Options
+from photo_damage import Damage
 from photo_result import Part, Result, outline
-from vision.labels import label_of, parts_named
+from poligons_from_seg import DEFAULT_TOLERANCE, label_map_to_outlines
+from vision.labels import DAMAGE_KINDS, label_of, parts_named
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,11 @@ class ImageAnnotation:
         parts: the parts that are shown, with their polygons in pixels.
         labels: returns the (H, W) uint8 label map of these parts, which may be read-only.
         normalized: true if coordinates are written from 0 to 1.
-        rotation, other_cars, model_version: as in `photo_result.Result`.
+        rotation, other_cars, model_version, damage_version: as in `photo_result.Result`.
+        damages: the damages that are shown, with the shown parts on which they lie; None if the
+            photo was not examined for damage, or if damage is left out.
+        damage_labels: returns the (H, W) uint8 map of these damages: 0 for none, else the damage's
+            number. It may be read-only.
     """
 
     image_hash: str
@@ -44,6 +50,14 @@ class ImageAnnotation:
     rotation: int = 0
     other_cars: bool = False
     model_version: str = ""
+    damages: list[Damage] | None = None
+    damage_labels: Callable[[], NDArray[np.uint8]] | None = None
+    damage_version: str = ""
+
+    def damage_on(self, part: str) -> list[str]:
+        """Return the kinds of damage on a part, in the order of DAMAGE_KINDS."""
+        on = [d.kind for d in self.damages or () if part in (share.name for share in d.parts)]
+        return [kind for kind in DAMAGE_KINDS if kind in on]
 
 
 def annotate(image_hash: str, result: Result, options: Options) -> ImageAnnotation:
@@ -60,12 +74,13 @@ def annotate(image_hash: str, result: Result, options: Options) -> ImageAnnotati
     if options.changes_outlines:
         kept = labels()
         parts, labels = _outlined(kept, parts, options), lambda: kept
+    damages = _damages(result, options, {part.name for part in parts})
     return ImageAnnotation(
         image_hash=image_hash,
         file_name=options.file_name or f"{image_hash}.png",
         width=result.width,
         height=result.height,
-        message=result.message(len(parts)),
+        message=_message(result, len(parts), damages),
         rotation=result.rotation,
         other_cars=result.other_cars,
         model_version=result.model_version,
@@ -73,7 +88,40 @@ def annotate(image_hash: str, result: Result, options: Options) -> ImageAnnotati
         parts=parts,
         labels=labels,
         normalized=options.normalized,
+        damages=damages,
+        damage_labels=partial(kept_damage, result, options),
+        damage_version=result.damage_version,
     )
+
+
+def _message(result: Result, parts: int, damages: list[Damage] | None) -> str:
+    """Return the message on the number of parts and on the damages that are shown, if any are."""
+    if damages is None:
+        return replace(result, damages=None).message(parts)
+    return result.message(parts, len(damages))
+
+
+def _damages(result: Result, options: Options, parts: Collection[str]) -> list[Damage] | None:
+    """Return the damages that the options keep, with those parts on which they lie."""
+    if result.damages is None or options.damage is False:
+        return None
+    damages = result.sure_damages(options.min_confidence)
+    if options.changes_outlines:
+        outlines = label_map_to_outlines(
+            kept_damage(result, options),
+            tolerance=DEFAULT_TOLERANCE if options.tolerance is None else options.tolerance,
+            max_vertices=options.max_vertices,
+            topology=options.topology,
+        )
+        damages = [
+            replace(damage, area=found.area, bbox=found.bbox, polygons=found.polygons)
+            for damage in damages
+            if (found := outlines.get(damage.number)) is not None
+        ]
+    return [
+        replace(damage, parts=[share for share in damage.parts if share.name in parts])
+        for damage in damages
+    ]
 
 
 def _outlined(labels: NDArray[np.uint8], parts: list[Part], options: Options) -> list[Part]:
@@ -104,6 +152,38 @@ def kept_labels(result: Result, options: Options) -> NDArray[np.uint8]:
             window = labels[y : y + height, x : x + width]
             _drop_small(window, label_of(part.name), options.min_area)
     return labels
+
+
+def kept_damage(result: Result, options: Options) -> NDArray[np.uint8]:
+    """Return the map of damage without the damages and pieces that the options exclude.
+
+    Returns:
+        (H, W) uint8, may be read-only; 0 for none, else the damage's number.
+    """
+    labels = result.damage_labels()
+    sure = result.sure_damages(options.min_confidence)
+    if len(sure) < len(result.damages or ()):
+        kept = np.zeros(1 + len(result.damages or ()), np.uint8)
+        numbers = [damage.number for damage in sure]
+        kept[numbers] = numbers
+        labels = kept[labels]
+    if options.min_area > 1:
+        labels = labels.copy()
+        for damage in sure:
+            x, y, width, height = damage.bbox
+            window = labels[y : y + height, x : x + width]
+            _drop_small(window, damage.number, options.min_area)
+    return labels
+
+
+def kept_damage_kinds(result: Result, options: Options) -> NDArray[np.uint8]:
+    """Return the map of the kinds of damage that the options keep.
+
+    Returns:
+        (H, W) uint8: 0 for none, i for the kind DAMAGE_KINDS[i - 1].
+    """
+    kinds = [0, *(1 + DAMAGE_KINDS.index(damage.kind) for damage in result.damages or ())]
+    return np.array(kinds, np.uint8)[kept_damage(result, options)]
 
 
 def part_names(options: Options) -> frozenset[str]:

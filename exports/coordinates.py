@@ -7,6 +7,7 @@ import shapely
 from numpy.typing import NDArray
 
 from exports.annotation import ImageAnnotation
+from photo_damage import Damage
 from photo_result import Part
 from poligons_from_seg import Polygon, Ring
 
@@ -30,9 +31,9 @@ def points(ring: Ring, annotation: ImageAnnotation) -> Ring | list[list[float]]:
     return ring  # has at most two decimals, see `poligons_from_seg`
 
 
-def box(part: Part, annotation: ImageAnnotation) -> list[float]:
-    """Return a part's [x, y, width, height], in the unit of `points`."""
-    x, y, width, height = part.bbox
+def box(shown: Part | Damage, annotation: ImageAnnotation) -> list[float]:
+    """Return the [x, y, width, height] of a part or damage, in the unit of `points`."""
+    x, y, width, height = shown.bbox
     if annotation.normalized:
         return [
             round(value, 6)

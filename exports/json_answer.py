@@ -8,6 +8,7 @@ from typing import Any
 from car_classification import CarType
 from exports.annotation import ImageAnnotation
 from exports.coordinates import box, points
+from photo_damage import Damage
 from photo_result import Part
 from settings import VERSION
 
@@ -20,6 +21,12 @@ def to_json_bytes(document: Any) -> bytes:
 def write(annotation: ImageAnnotation) -> bytes:
     """Return the document that `schema.ResultAnswer` describes."""
     parts = [_part(part, annotation) for part in annotation.parts]
+    damage: dict[str, Any] = {}
+    if annotation.damages is not None:
+        for part in parts:
+            part["damaged"] = annotation.damage_on(part["name"])
+        damages = [_damage(damage, annotation) for damage in annotation.damages]
+        damage = {"damages": damages, "damage_version": annotation.damage_version}
     return to_json_bytes(
         {
             "image_hash": annotation.image_hash,
@@ -36,6 +43,7 @@ def write(annotation: ImageAnnotation) -> bytes:
                 for part in parts
             },
             "parts": parts,
+            **damage,
         }
     )
 
@@ -46,14 +54,29 @@ def _part(part: Part, annotation: ImageAnnotation) -> dict[str, Any]:
         "confidence": part.confidence,
         "area": part.area,
         "bbox": box(part, annotation),
-        "polygons": [
-            {
-                "exterior": points(polygon.exterior, annotation),
-                "holes": [points(hole, annotation) for hole in polygon.holes],
-            }
-            for polygon in part.polygons
-        ],
+        "polygons": _polygons(part, annotation),
     }
+
+
+def _damage(damage: Damage, annotation: ImageAnnotation) -> dict[str, Any]:
+    return {
+        "kind": damage.kind,
+        "confidence": damage.confidence,
+        "area": damage.area,
+        "bbox": box(damage, annotation),
+        "polygons": _polygons(damage, annotation),
+        "parts": [{"name": part.name, "share": part.share} for part in damage.parts],
+    }
+
+
+def _polygons(shown: Part | Damage, annotation: ImageAnnotation) -> list[dict[str, Any]]:
+    return [
+        {
+            "exterior": points(polygon.exterior, annotation),
+            "holes": [points(hole, annotation) for hole in polygon.holes],
+        }
+        for polygon in shown.polygons
+    ]
 
 
 def _type(car_type: CarType) -> dict[str, Any]:

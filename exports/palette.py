@@ -1,4 +1,4 @@
-"""Assign one colour to each part, the same in every picture and on every screen.
+"""Assign one colour to each part and kind of damage, the same in every picture and on every screen.
 
 So many colours cannot all be far apart for everyone. Simulated annealing found these, under limits
 on the CIEDE2000 distance. Parts that touch each other on a car, and the left and right variant of a
@@ -7,6 +7,10 @@ from the background by at least BACKGROUND_APART. The body panels came later, an
 kept their colours, so the limits of the panels are lower. All limits hold for normal colour vision
 and for protanopia, deuteranopia and tritanopia. A distance of 2 is just visible side by side.
 `tests/exports/test_palette.py` measures it.
+
+Damage is hatched, so that the part's colour shows between the lines, and outlined in its colour
+over black. Its colours are those of Okabe and Ito (Color Universal Design, 2008) and white. The
+direction of the lines and the gap between them differ from kind to kind, too.
 """
 
 from __future__ import annotations
@@ -55,6 +59,41 @@ PART_COLOURS: dict[str, Colour] = {
     "right_quarter_panel": (170, 145, 220),
     "left_rocker_panel": (170, 195, 170),
     "right_rocker_panel": (170, 0, 95),
+}
+
+DAMAGE_COLOURS: dict[str, Colour] = {
+    "scratch": (240, 228, 66),
+    "dent": (86, 180, 233),
+    "broken": (213, 94, 0),
+    "cracked_glass": (255, 255, 255),
+    "broken_light": (230, 159, 0),
+    "primer": (0, 158, 115),
+    "bent_hood": (204, 121, 167),
+    "airbag": (0, 114, 178),
+}
+
+
+class Hatching(NamedTuple):
+    """Parallel lines.
+
+    Attributes:
+        degrees: clockwise turn of the lines from vertical.
+        gap: distance from line to line, in widths of a line.
+    """
+
+    degrees: int
+    gap: int
+
+
+HATCHINGS: dict[str, Hatching] = {
+    "scratch": Hatching(45, 4),
+    "dent": Hatching(135, 4),
+    "broken": Hatching(0, 4),
+    "cracked_glass": Hatching(90, 4),
+    "broken_light": Hatching(45, 7),
+    "primer": Hatching(135, 7),
+    "bent_hood": Hatching(0, 7),
+    "airbag": Hatching(90, 7),
 }
 
 

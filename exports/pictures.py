@@ -1,4 +1,4 @@
-"""Draw a result as pictures: the label map, the mask of a part, the overlay of all parts.
+"""Draw a result as pictures: label maps, the mask of a part, the overlay of parts and damage.
 
 Names are placed with the pole of inaccessibility, the point of a polygon that is farthest from its
 outline: Garcia-Castellanos and Lombardo, Poles of inaccessibility, Scottish Geographical Journal
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from exports.annotation import ImageAnnotation
-from exports.palette import BACKGROUND, PART_COLOURS, Colour
+from exports.palette import BACKGROUND, DAMAGE_COLOURS, HATCHINGS, PART_COLOURS, Colour
+from photo_damage import Damage
 
 Rings = list[list[tuple[float, float]]]
 
@@ -29,9 +30,17 @@ _LEAST_TEXT = 12  # pixels; smaller names are hard to read
 
 def label_map_png(labels: NDArray[np.uint8]) -> bytes:
     """Return a palette PNG: a pixel's value is its label, its colour that of the part."""
+    return _palette_png(labels, PART_COLOURS.values())
+
+
+def damage_png(kinds: NDArray[np.uint8]) -> bytes:
+    """Return a palette PNG: a pixel's value is the number of its kind of damage, or 0."""
+    return _palette_png(kinds, DAMAGE_COLOURS.values())
+
+
+def _palette_png(labels: NDArray[np.uint8], colours: Iterable[Colour]) -> bytes:
     picture = Image.fromarray(labels)
-    colours = (BACKGROUND, *PART_COLOURS.values())
-    picture.putpalette([channel for colour in colours for channel in colour])
+    picture.putpalette([channel for colour in (BACKGROUND, *colours) for channel in colour])
     return _png(picture)
 
 
@@ -46,7 +55,57 @@ def overlay_png(annotation: ImageAnnotation) -> bytes:
         (part.name, [[polygon.exterior, *polygon.holes] for polygon in part.polygons])
         for part in annotation.parts
     ]
-    return _png(Image.fromarray(draw_parts_alone(annotation.height, annotation.width, parts)))
+    drawn = draw_parts_alone(annotation.height, annotation.width, parts)
+    hatch_damage(drawn, damage_shapes(annotation.damages or ()))
+    return _png(Image.fromarray(drawn))
+
+
+def damage_shapes(damages: Iterable[Damage]) -> list[tuple[str, list[Rings]]]:
+    """Return the kind of each damage and its polygons, each a list of rings."""
+    return [
+        (damage.kind, [[polygon.exterior, *polygon.holes] for polygon in damage.polygons])
+        for damage in damages
+    ]
+
+
+def hatch_damage(
+    picture: NDArray[np.uint8], damages: Iterable[tuple[str, Iterable[Rings]]]
+) -> None:
+    """Hatch and outline damage on a picture, in the colours of the palette.
+
+    Args:
+        picture: (H, W, 3) or (H, W, 4) uint8, changed in place; new pixels are opaque.
+        damages: kind of each damage and its polygons, as the parts of `draw_parts`.
+    """
+    width = _thickness(picture)
+    opaque = (255,) * (picture.shape[2] - 3)
+    for kind, polygons in damages:
+        colour = (*DAMAGE_COLOURS[kind], *opaque)
+        for rings in polygons:
+            fixed = [_fixed_point(ring) for ring in rings]
+            _hatch(picture, kind, fixed, colour)
+            for pen, wide in (((0, 0, 0, *opaque), 3 * width), (colour, width)):
+                cv2.polylines(picture, fixed, True, pen, wide, cv2.LINE_8, _SHIFT)
+
+
+def _hatch(
+    picture: NDArray[np.uint8], kind: str, rings: list[NDArray[np.int32]], colour: tuple[int, ...]
+) -> None:
+    """Draw the lines of a kind of damage inside rings, in OpenCV's coordinates."""
+    x, y, wide, high = cv2.boundingRect(np.concatenate(rings) >> _SHIFT)
+    left, top = max(x, 0), max(y, 0)
+    window = picture[top : y + high + 1, left : x + wide + 1]
+    inside = np.zeros(window.shape[:2], np.uint8)
+    corner = np.array((left << _SHIFT, top << _SHIFT), np.int32)
+    moved = [(ring - corner).astype(np.int32) for ring in rings]
+    cv2.fillPoly(inside, moved, 1, cv2.LINE_8, _SHIFT)
+    width = _thickness(picture)
+    degrees, gap = HATCHINGS[kind]
+    turn = np.deg2rad(degrees)
+    rows = (np.arange(top, top + window.shape[0]) * np.sin(turn))[:, None]
+    columns = np.arange(left, left + window.shape[1]) * np.cos(turn)
+    lines = (rows + columns) % ((gap + 1) * width) < width
+    window[lines & (inside > 0)] = colour
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -17,7 +17,7 @@ from jobs.job import JobReport
 
 OUTCOMES = ("ready", "error", "timeout", "cancelled")
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds
-STAGES = ("parts", "type", "polygons")
+STAGES = ("parts", "type", "damage", "polygons")
 
 _BOUNDS = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
 

@@ -49,18 +49,28 @@ class QueueFullError(Exception):
 
 
 class PhotoStatus(NamedTuple):
-    """Status of one photo at the time of the call."""
+    """Status of one photo at the time of the call.
+
+    A photo that is Ready and then posted for damage stays Ready, with its result, until the result
+    with damage is there. Until then `damage_pending` is True.
+    """
 
     state: State
     message: str
     result: Result | None  # None unless the state is Ready
     position: int | None = None  # in the queue, only while Uploaded; 1 is next
     stage: Stage | None = None  # current stage, only while Processing
+    damage_pending: bool = False  # only while Ready
 
     @property
     def has_ended(self) -> bool:
         """True if the photo is Ready or Error."""
         return self.state in ("Ready", "Error")
+
+    @property
+    def is_final(self) -> bool:
+        """True if the photo is Ready or Error, and no examination for damage is pending."""
+        return self.has_ended and not self.damage_pending
 
 
 @dataclass(frozen=True)
@@ -99,18 +109,28 @@ class Engine(Protocol):
         ...
 
     def accept(
-        self, data: bytes, owner: str = "", file_name: str | None = None
+        self,
+        data: bytes,
+        owner: str = "",
+        file_name: str | None = None,
+        *,
+        damage: bool = False,
     ) -> tuple[str, bool]:
         """Queue a photo, unless its job is pending or its result is still valid.
 
         A photo is queued again if it ended in Error, or if other models than the current ones
         made its result. This applies to all its owners, and deletes the earlier result.
 
+        With `damage` it is also queued again if its result lacks damage, or has that of another
+        damage network. Then it stays Ready with the earlier result until the new one is there, and
+        for good if there is none.
+
         Args:
             data: the image file.
             owner: owner that posts the photo.
             file_name: becomes its newest name for this owner, see
                 `jobs.catalog.plain_file_name`; None to add no name.
+            damage: examine the photo for damage. A pending photo is examined, too.
 
         Returns:
             The SHA-256 of the bytes in hex, and True if the photo is new to this owner or is

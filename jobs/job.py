@@ -46,6 +46,8 @@ class Job:
     Attributes:
         number: number of the job in the store.
         ticket: ticket of the job in the `jobs.worker_pool.WorkerPool`.
+        damage: True if the photo is to be examined for damage. It may become True at any time.
+        keeps_result: True if the photo is Ready, and keeps its result until this job has another.
         decoded: decoded photo until a worker takes it; None if the worker has to decode it.
         is_ending: True once the worker, the timeout or a cancellation has begun to end the job.
         unsaved: True if the job has ended but the store does not have its outcome yet.
@@ -61,6 +63,8 @@ class Job:
     message: str = WAITING
     stage: Stage | None = None
     result: Result | None = None
+    damage: bool = False
+    keeps_result: bool = False
     decoded: Photo | None = field(default=None, repr=False)
     is_ending: bool = False
     unsaved: bool = False

@@ -63,7 +63,9 @@ class JobTable:
         self._status, self._segments = status, segments
         self._recent_jobs, self._decoded_limit = recent_jobs, decoded_limit
         self._versions: dict[str, str] = {}  # hash -> version of the models, for all Ready photos
+        self._damage_versions: dict[str, str] = {}  # those with damage; of the damage network
         self._jobs: dict[str, Job] = {}
+        self._examinations: dict[str, Job] = {}  # pending jobs of photos that keep their results
         self._recent: deque[Job] = deque()
         self._decoded_bytes = 0
         self._waiters: set[_Waiter] = set()  # few; `Settings.waiting_slots` limits them
@@ -87,6 +89,30 @@ class JobTable:
                 return self._versions.get(digest) == model_version
             return state != "Error"
 
+    def has_damage(self, digest: str, damage_version: str) -> bool:
+        """Return True if a photo has a result with valid damage, or will have it.
+
+        Args:
+            digest: hash of the photo.
+            damage_version: as `model_version` of `is_current`, for the damage network.
+        """
+        with self.lock:
+            if self._status.get(digest) == "Ready" and digest not in self._examinations:
+                version = self._damage_versions.get(digest)
+                return version is not None and damage_version in ("", version)
+            job = self._examinations.get(digest) or self._jobs.get(digest)
+            return job is not None and job.damage
+
+    def examines(self, digest: str) -> bool:
+        """Return True if an examination for damage of a Ready photo is pending."""
+        with self.lock:
+            return digest in self._examinations
+
+    def holds(self, job: Job) -> bool:
+        """Return True if a job is still the one of its photo."""
+        with self.lock:
+            return job in (self._jobs.get(job.digest), self._examinations.get(job.digest))
+
     def ready(self) -> list[str]:
         """Return the hashes of the photos that are Ready, in the order of acceptance."""
         with self.lock:
@@ -103,7 +129,8 @@ class JobTable:
             job = self._jobs.get(digest)
             if job is None:
                 return None
-            return PhotoStatus(job.state, job.message, job.result, None, job.stage)
+            pending = digest in self._examinations
+            return PhotoStatus(job.state, job.message, job.result, None, job.stage, pending)
 
     @property
     def decoded_bytes(self) -> int:
@@ -119,6 +146,8 @@ class JobTable:
                 self._status[digest] = outcome.state
                 if outcome.state == "Ready":
                     self._versions[digest] = sys.intern(outcome.model_version)
+                if outcome.damage_version is not None:
+                    self._damage_versions[digest] = sys.intern(outcome.damage_version)
 
     def add(self, job: Job, photo: Photo | None) -> None:
         """Add a job that now waits in the queue.
@@ -131,6 +160,10 @@ class JobTable:
             if not self._decoded_bytes or self._decoded_bytes + size <= self._decoded_limit:
                 job.decoded = photo
                 self._decoded_bytes += size
+            if job.keeps_result:
+                self._examinations[job.digest] = job
+                self._wake_changed(job.digest)
+                return
             self._remove(job.digest)  # a photo that is queued again moves to the end
             self._jobs[job.digest] = job
             self._status[job.digest] = job.state
@@ -174,13 +207,25 @@ class JobTable:
         """Set the final state of a job: Ready if it has a result, else Error.
 
         The job stays in memory until `recent_jobs` later jobs have ended, and longer while the
-        store does not have its outcome.
+        store does not have its outcome. Without a result, a job that keeps the earlier one just
+        ends.
         """
         with self.lock:
+            if self._examinations.get(job.digest) is job:
+                del self._examinations[job.digest]
+                if result is None:
+                    self._wake(job.digest)
+                    return
+                earlier = self._jobs.get(job.digest)
+                if earlier is not None:
+                    earlier.unsaved = False  # its outcome must not replace this one in the store
+                self._jobs[job.digest] = job
             job.stage, job.result = None, result
             self._change(job, "Error" if result is None else "Ready", message)
             if result is not None:
                 self._versions[job.digest] = result.model_version
+                if result.damages is not None:
+                    self._damage_versions[job.digest] = result.damage_version
             if segments is not None:
                 self._segments[job.digest] = segments
             self._recent.append(job)
@@ -206,7 +251,7 @@ class JobTable:
             ended already.
         """
         with self.lock:
-            job = self._jobs.get(digest)
+            job = self._examinations.get(digest) or self._jobs.get(digest)
             self._remove(digest)
             self._wake(digest)
             if job is None or not self.begin_end(job):
@@ -251,12 +296,15 @@ class JobTable:
 
     def _change(self, job: Job, state: State, message: str) -> None:
         job.state, job.message = state, message
-        self._status[job.digest] = state
+        if not job.keeps_result:
+            self._status[job.digest] = state
 
     def _remove(self, digest: str) -> None:
         self._jobs.pop(digest, None)
+        self._examinations.pop(digest, None)
         self._status.pop(digest, None)
         self._versions.pop(digest, None)
+        self._damage_versions.pop(digest, None)
         self._segments.pop(digest, None)
 
     def _wake(self, digest: str | None) -> None:

@@ -23,7 +23,10 @@ def to_store(message: str, result: Result | None) -> StoredOutcome:
     if result is None:
         return StoredOutcome("Error", message)
     summary = Summary.of(result).pack()
-    return StoredOutcome("Ready", message, result.pack(), result.model_version, summary)
+    damage_version = None if result.damages is None else result.damage_version
+    return StoredOutcome(
+        "Ready", message, result.pack(), result.model_version, summary, damage_version
+    )
 
 
 class CancelledError(Exception):

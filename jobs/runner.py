@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 
 from jobs.counts import JobCounts
 from jobs.folders import Masks, Uploads
@@ -60,11 +61,12 @@ class JobRunner:
             self._store.count_attempt(job.number)
         except StoreError:  # for example a full disk; the job can still run
             log.exception("The attempt of job %s could not be counted", job.digest)
-        ended = run_guarded(
-            job.digest, lambda: self._process(job, photo), self._settings.part_names
-        )
-        if ended is not None:
-            self._end(job, *ended)
+        while True:
+            work = partial(self._process, job, photo, damage=job.damage)
+            ended = run_guarded(job.digest, work, self._settings.part_names)
+            if ended is None or self._end(job, *ended):
+                return
+            photo = None  # asked for damage meanwhile: the work begins again
 
     def expire(self, job: Job) -> None:
         """End a job that exceeded its timeout."""
@@ -77,7 +79,7 @@ class JobRunner:
                 return
             with self._table.lock:
                 job.unsaved = False
-                if self._table.job(job.digest) is job:
+                if self._table.holds(job):
                     self._uploads.remove(job.digest)
 
     def report(self, job: Job, outcome: Outcome, message: str) -> None:
@@ -86,42 +88,55 @@ class JobRunner:
         log_job(report)
         self._counts.add(report)
 
-    def _process(self, job: Job, photo: Photo | None) -> Result:
+    def _process(self, job: Job, photo: Photo | None, *, damage: bool) -> Result:
         def on_stage(stage: Stage) -> None:
             if not self._table.advance(job, stage):
                 raise CancelledError
 
         if photo is None:
             photo = decode_photo(self._uploads.read(job.digest), self._settings.max_pixels)
-        analysis = self._stages.analyse(photo, on_stage)
-        result = Result.of(analysis, self._stages.version)
+        analysis = self._stages.analyse(photo, on_stage, damage=damage)
+        result = Result.of(analysis, self._stages.version, self._stages.damage_version)
         if self._settings.write_masks:
             self._masks.write(job.digest, result.sure_labels(names=self._settings.part_names))
         return result
 
-    def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> None:
-        """End a job as Ready or Error, unless it is being ended already."""
+    def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> bool:
+        """End a job as Ready or Error, unless it is being ended already.
+
+        Returns:
+            False if the job goes on, because its result lacks damage that is asked for by now.
+        """
         with self._table.lock:
+            lacks_damage = job.damage and result is not None and result.damages is None
+            if lacks_damage and not job.is_ending:
+                return False
             if not self._table.begin_end(job):
-                if self._table.job(job.digest) in (job, None):  # no later job has written masks
+                later = self._table.job(job.digest)
+                if later in (job, None) and not job.keeps_result:  # no later one wrote masks
                     self._masks.remove(job.digest)
-                return
+                return True
         saved = self._save(job, message, result)
         segments = None if result is None else result.exteriors(self._settings.part_names)
         with self._table.lock:
-            if self._table.job(job.digest) is not job:
+            if not self._table.holds(job):
                 outcome = "cancelled"
             else:
                 job.unsaved = not saved
-                if saved:  # otherwise the next start needs the upload
+                # Otherwise the next start needs the upload, or an examination for damage does.
+                if saved and (job.keeps_result or not self._table.examines(job.digest)):
                     self._uploads.remove(job.digest)
                 self._table.finish(job, message, result, segments)
         self.report(job, outcome, message)
+        return True
 
     def _save(self, job: Job, message: str, result: Result | None) -> bool:
         """Store the outcome of a job; return False if the store fails."""
         try:
-            self._store.finish(job.number, to_store(message, result))
+            if job.keeps_result and result is None:
+                self._store.end_examination(job.number)
+            else:
+                self._store.finish(job.number, to_store(message, result))
         except StoreError:
             log.exception("The result of job %s could not be stored; it is tried again", job.digest)
             return False

@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.messages import CLOSING, DISK_FULL, STORE_FAILED
 from jobs.store import StoreError
 
-_VERSION = 5
+_VERSION = 6
 _NOTES = """
 CREATE TABLE notes (
     owner TEXT NOT NULL,
@@ -24,6 +24,11 @@ CREATE TABLE notes (
     names TEXT NOT NULL DEFAULT '[]',  -- JSON, newest first
     PRIMARY KEY (digest, owner)
 ) WITHOUT ROWID;
+"""
+# `examine` is 1 while damage is asked for and not in the result, `damage_version` NULL without it.
+_DAMAGE = """
+ALTER TABLE photos ADD COLUMN examine INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE photos ADD COLUMN damage_version TEXT;
 """
 _FEEDBACK = "ALTER TABLE notes ADD COLUMN feedback TEXT;  -- JSON, NULL for none\n"
 _SCHEMA = f"""
@@ -44,7 +49,7 @@ CREATE TABLE owners (
     digest TEXT NOT NULL REFERENCES photos (digest) ON DELETE CASCADE,
     PRIMARY KEY (digest, owner)
 ) WITHOUT ROWID;
-{_NOTES}{_FEEDBACK}
+{_NOTES}{_FEEDBACK}{_DAMAGE}
 CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), time REAL NOT NULL);
 """
 # SQL that migrates a file to the next version, by the version of the file.
@@ -53,6 +58,7 @@ _MIGRATIONS = {
     2: _NOTES,
     3: "ALTER TABLE photos ADD COLUMN summary TEXT;",
     4: _FEEDBACK,
+    5: _DAMAGE,
 }
 
 

@@ -27,14 +27,18 @@ class SqliteStore:
         self._file = SqliteFile(path)
         self.catalog = SqliteCatalog(self._file)
 
-    def add(self, digest: str, owner: str, file_name: str | None = None) -> int:
+    def add(
+        self, digest: str, owner: str, file_name: str | None = None, *, damage: bool = False
+    ) -> int:
         with self._file.transaction() as db:
             owners = db.execute("SELECT owner FROM owners WHERE digest = ?", (digest,)).fetchall()
             notes = db.execute(
                 "SELECT owner, digest, names, feedback FROM notes WHERE digest = ?", (digest,)
             ).fetchall()
             db.execute("DELETE FROM photos WHERE digest = ?", (digest,))
-            number = db.execute("INSERT INTO photos (digest) VALUES (?)", (digest,)).lastrowid
+            number = db.execute(
+                "INSERT INTO photos (digest, examine) VALUES (?, ?)", (digest, damage)
+            ).lastrowid
             db.executemany(
                 "INSERT INTO owners (digest, owner) VALUES (?, ?)",
                 [(digest, name) for name in {owner, *(row[0] for row in owners)}],
@@ -46,6 +50,24 @@ class SqliteStore:
                 add_name(db, digest, owner, file_name)
         assert number is not None  # noqa: S101 - an INSERT always has one
         return number
+
+    def examine(self, digest: str, owner: str, file_name: str | None = None) -> int | None:
+        with self._file.transaction() as db:
+            row = db.execute(
+                "UPDATE photos SET examine = 1, attempts = iif(state IS NULL, attempts, 0) "
+                "WHERE digest = ? RETURNING number",
+                (digest,),
+            ).fetchone()
+            if row is None:
+                return None
+            db.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (owner, digest))
+            if file_name is not None:
+                add_name(db, digest, owner, file_name)
+        return int(row[0])
+
+    def end_examination(self, number: int) -> None:
+        with self._file.transaction() as db:
+            db.execute("UPDATE photos SET examine = 0 WHERE number = ?", (number,))
 
     def add_owner(self, digest: str, owner: str) -> bool:
         with self._file.transaction() as db:
@@ -80,7 +102,7 @@ class SqliteStore:
         with self._file.transaction() as db:
             changed = db.execute(
                 "UPDATE photos SET state = ?, ended = ?, message = ?, result = ?, "
-                "model_version = ?, summary = ? WHERE number = ?",
+                "model_version = ?, summary = ?, damage_version = ?, examine = 0 WHERE number = ?",
                 (
                     outcome.state,
                     time.time(),
@@ -88,6 +110,7 @@ class SqliteStore:
                     outcome.result,
                     outcome.model_version,
                     outcome.summary or None,
+                    outcome.damage_version,
                     number,
                 ),
             )
@@ -96,7 +119,7 @@ class SqliteStore:
     def load(self, digest: str) -> StoredOutcome | None:
         with self._file.transaction() as db:
             row = db.execute(
-                "SELECT state, message, result, model_version FROM photos "
+                "SELECT state, message, result, model_version, '', damage_version FROM photos "
                 "WHERE digest = ? AND state NOT NULL",
                 (digest,),
             ).fetchone()
@@ -132,16 +155,21 @@ class SqliteStore:
     def final_states(self) -> dict[str, StoredOutcome]:
         with self._file.transaction() as db:
             rows = db.execute(
-                "SELECT digest, state, message, NULL, model_version FROM photos "
-                "WHERE state NOT NULL ORDER BY number"
+                "SELECT digest, state, message, NULL, model_version, '', damage_version "
+                "FROM photos WHERE state NOT NULL ORDER BY number"
             ).fetchall()
         return {row[0]: StoredOutcome(*row[1:]) for row in rows}
 
     def pending(self) -> list[PendingJob]:
         with self._file.transaction() as db:
-            query = "SELECT digest, number, attempts FROM photos WHERE state IS NULL"
-            rows = db.execute(f"{query} ORDER BY number").fetchall()
-        return [PendingJob(*row) for row in rows]
+            rows = db.execute(
+                "SELECT digest, number, attempts, examine, state NOT NULL FROM photos "
+                "WHERE state IS NULL OR examine ORDER BY number"
+            ).fetchall()
+        return [
+            PendingJob(digest, number, attempts, bool(examine), bool(has_ended))
+            for digest, number, attempts, examine, has_ended in rows
+        ]
 
     def expire(self, before: float, keep: int) -> list[str]:
         with self._file.transaction() as db:

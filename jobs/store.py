@@ -40,6 +40,8 @@ class StoredOutcome:
             results of releases that did not store a version.
         summary: packed `jobs.catalog.Summary` of the result; "" for an Error, and from methods
             that load outcomes.
+        damage_version: version of the damage network, "" if unknown; None if the result has no
+            damage.
     """
 
     state: FinalState
@@ -47,20 +49,25 @@ class StoredOutcome:
     result: bytes | None = field(default=None, repr=False)
     model_version: str = ""
     summary: str = ""
+    damage_version: str | None = None
 
 
 @dataclass(frozen=True)
 class PendingJob:
-    """Row of a photo that was accepted and has not ended.
+    """Row of a photo with a job that has not ended.
 
     Attributes:
         number: number of its job.
         attempts: number of times that the job was started.
+        damage: True if the photo is to be examined for damage.
+        keeps_result: True if the photo is Ready, and only waits for its damage.
     """
 
     digest: str
     number: int
     attempts: int
+    damage: bool = False
+    keeps_result: bool = False
 
 
 class Store(Protocol):
@@ -81,7 +88,9 @@ class Store(Protocol):
         """The catalogue of the photos in this store."""
         ...
 
-    def add(self, digest: str, owner: str, file_name: str | None = None) -> int:
+    def add(
+        self, digest: str, owner: str, file_name: str | None = None, *, damage: bool = False
+    ) -> int:
         """Add a photo as accepted, and return the number of its job.
 
         A known photo gets a new number: its earlier outcome is deleted, its owners, file names and
@@ -91,7 +100,27 @@ class Store(Protocol):
             digest: hash of the photo.
             owner: owner to add to it.
             file_name: name to add as by `add_name`, if any.
+            damage: examine it for damage.
         """
+        ...
+
+    def examine(self, digest: str, owner: str, file_name: str | None = None) -> int | None:
+        """Ask for damage of a known photo, and return the number of its job.
+
+        A photo that has ended keeps its outcome and its number, and is pending again.
+
+        Args:
+            digest: hash of the photo.
+            owner: owner to add to it.
+            file_name: name to add as by `add_name`, if any.
+
+        Returns:
+            The number; None if the photo is unknown.
+        """
+        ...
+
+    def end_examination(self, number: int) -> None:
+        """End a job without damage; the photo keeps its outcome."""
         ...
 
     def add_owner(self, digest: str, owner: str) -> bool:
@@ -166,7 +195,7 @@ class Store(Protocol):
         ...
 
     def pending(self) -> list[PendingJob]:
-        """Return the photos that have not ended, in the order of their numbers."""
+        """Return the photos with jobs that have not ended, in the order of their numbers."""
         ...
 
     def expire(self, before: float, keep: int) -> list[str]:

@@ -123,11 +123,16 @@ class ThreadEngine:
         return self._store.catalog
 
     def accept(
-        self, data: bytes, owner: str = "", file_name: str | None = None
+        self,
+        data: bytes,
+        owner: str = "",
+        file_name: str | None = None,
+        *,
+        damage: bool = False,
     ) -> tuple[str, bool]:
         """See `Engine.accept`."""
         digest = hashlib.sha256(data).hexdigest()
-        is_new = self._accept_known(digest, owner, file_name)
+        is_new = self._accept_known(digest, owner, file_name, damage=damage)
         if is_new is not None:
             return digest, is_new
         with self._decoding:
@@ -135,10 +140,12 @@ class ThreadEngine:
             try:
                 with self._uploads.write_temporary(data) as upload, self._table.lock:
                     # Another request may be faster.
-                    is_new = self._accept_known(digest, owner, file_name)
+                    is_new = self._accept_known(digest, owner, file_name, damage=damage)
                     if is_new is None:
-                        number = self._keep(upload, digest, owner, file_name)
-                        self._enqueue(digest, number, photo)
+                        keeps = self._table.is_current(digest, self._stages.version)
+                        job = Job(digest, 0, damage=damage, keeps_result=keeps)
+                        job.number = self._keep(upload, job, owner, file_name)
+                        self._enqueue(job, photo)
                         is_new = True
             except OSError as error:
                 if error.errno not in (ENOSPC, EDQUOT):
@@ -158,7 +165,8 @@ class ThreadEngine:
         if outcome is None:  # deleted or queued again since the check above
             return self._status(digest)
         result = None if outcome.result is None else Result.unpack(outcome.result)
-        return PhotoStatus(outcome.state, outcome.message, result)
+        pending = self._table.examines(digest)
+        return PhotoStatus(outcome.state, outcome.message, result, damage_pending=pending)
 
     def find_many(self, digests: Sequence[str], owner: str = "") -> list[PhotoStatus | None]:
         """See `Engine.find_many`."""
@@ -265,7 +273,9 @@ class ThreadEngine:
 
     # --- internal; the caller holds the lock of the table
 
-    def _accept_known(self, digest: str, owner: str, file_name: str | None) -> bool | None:
+    def _accept_known(
+        self, digest: str, owner: str, file_name: str | None, *, damage: bool
+    ) -> bool | None:
         """Accept a photo that need not be processed.
 
         Returns:
@@ -276,7 +286,13 @@ class ThreadEngine:
             ClosingError: it has to be processed, but the service is stopping.
         """
         with self._table.lock:
-            if self._table.is_current(digest, self._stages.version):
+            job = self._table.job(digest)
+            if damage and job is not None and not job.is_ending:
+                self._store.examine(digest, owner)
+                job.damage = True
+            is_current = self._table.is_current(digest, self._stages.version)
+            version = self._stages.damage_version
+            if is_current and (not damage or self._table.has_damage(digest, version)):
                 if file_name is not None:
                     self._store.add_name(digest, owner, file_name)
                 return bool(owner) and self._store.add_owner(digest, owner)
@@ -289,22 +305,28 @@ class ThreadEngine:
                 )
             return None
 
-    def _keep(self, upload: Path, digest: str, owner: str, file_name: str | None) -> int:
+    def _keep(self, upload: Path, job: Job, owner: str, file_name: str | None) -> int:
         """Keep an upload, add its row to the store, and return the number of the row.
 
         For a known photo the upload is kept first, because the new row deletes the earlier result.
         For an unknown photo the row is added first, because an upload without a row has no owner.
         """
+        digest = job.digest
         if digest in self._table:
             was_there = self._uploads.has(digest)
             self._uploads.commit(upload, digest)
             try:
-                return self._store.add(digest, owner, file_name)
+                if job.keeps_result:
+                    number = self._store.examine(digest, owner, file_name)
+                    if number is not None:
+                        return number
+                    job.keeps_result = False
+                return self._store.add(digest, owner, file_name, damage=job.damage)
             except StoreError:
                 if not was_there:
                     self._uploads.remove(digest)
                 raise
-        number = self._store.add(digest, owner, file_name)
+        number = self._store.add(digest, owner, file_name, damage=job.damage)
         try:
             self._uploads.commit(upload, digest)
         except OSError:
@@ -312,9 +334,9 @@ class ThreadEngine:
             raise
         return number
 
-    def _enqueue(self, digest: str, number: int, photo: Photo | None) -> None:
-        job = Job(digest, number)
-        self._masks.remove(digest)  # masks of an earlier result
+    def _enqueue(self, job: Job, photo: Photo | None) -> None:
+        if not job.keeps_result:
+            self._masks.remove(job.digest)  # masks of an earlier result
         self._table.add(job, photo)
         job.ticket = self._pool.submit(job)
 
@@ -325,7 +347,10 @@ class ThreadEngine:
     def _has_ended(self, digest: str, owner: str) -> bool:
         """Return True if the status that `owner` sees of a photo can no longer change."""
         job = self._table.job(digest)
-        return job is None or job.state in ("Ready", "Error") or not self._is_visible(digest, owner)
+        has_ended = job is None or job.state in ("Ready", "Error")
+        if has_ended and not self._table.examines(digest):
+            return True
+        return not self._is_visible(digest, owner)
 
     def _status(self, digest: str) -> PhotoStatus | None:
         """Return the status of a photo; None if no job is in memory."""
@@ -345,14 +370,22 @@ class ThreadEngine:
         status = self._status(digest)
         if status is not None:
             return status._replace(result=None)
-        return None if stored is None else PhotoStatus(stored.state, stored.message, None)
+        if stored is None:
+            return None
+        pending = self._table.examines(digest)
+        return PhotoStatus(stored.state, stored.message, None, damage_pending=pending)
 
     def _resume_job(self, row: PendingJob, *, has_upload: bool) -> bool:
         """Queue a photo that has a row without an outcome; return False if it is given up."""
         if has_upload and row.attempts < ATTEMPTS:
-            self._enqueue(row.digest, row.number, None)
+            job = Job(row.digest, row.number, damage=row.damage, keeps_result=row.keeps_result)
+            self._enqueue(job, None)
             return True
         log.warning("Job %s is given up at the start", row.digest)
+        if row.keeps_result:
+            self._store.end_examination(row.number)
+            self._uploads.remove(row.digest)
+            return False
         outcome = StoredOutcome("Error", STOPPED_TWICE if has_upload else LOST)
         self._store.finish(row.number, outcome)
         self._table.load({row.digest: outcome})
@@ -368,7 +401,7 @@ class ThreadEngine:
             # again.
             self._uploads.remove(digest)
             return False
-        self._enqueue(digest, self._store.add(digest, ""), None)  # from a run without this store
+        self._enqueue(Job(digest, self._store.add(digest, "")), None)  # a run without this store
         return True
 
     # --- internal; periodic, or called by `health`
@@ -386,8 +419,11 @@ class ThreadEngine:
         oldest = time.time() - self._settings.keep_days * 86_400
         with self._table.lock:
             for digest in self._store.expire(oldest, self._settings.keep_results):
-                self._table.forget(digest)
+                job = self._table.forget(digest)
                 self._masks.remove(digest)
+                if job is not None:  # an examination for damage
+                    self._pool.cancel(job.ticket)
+                    self._uploads.remove(digest)
 
     def _problem(self) -> str | None:
         """Return why photos cannot be accepted, or None; cached for `check_seconds`."""

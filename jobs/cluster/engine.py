@@ -28,6 +28,7 @@ from photo_result import Result
 from segment_interface import decode_photo
 from settings import PREFIX, Settings, SettingsError
 from vision.model_files import ModelFileError, models_version
+from vision.model_files import damage_version as damage_version_in_use
 
 log = logging.getLogger("carseg.cluster")
 
@@ -63,6 +64,7 @@ class RedisEngine:
         model_version: version of the models in use now, see `vision.model_files.models_version`.
             A result from a worker with other models is kept until its photo is posted again. The
             photo is then processed again.
+        damage_version: the same of the damage network, for photos posted for damage.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class RedisEngine:
         settings: Settings,
         *,
         model_version: str,
+        damage_version: str,
     ) -> None:
         self._store, self._queue, self._tasks = store, queue, tasks
         self._settings, self._model_version = settings, model_version
+        self._damage_version = damage_version
         self._decoding = threading.BoundedSemaphore(settings.worker_count)  # limits memory of POST
         self._closing = threading.Event()
-        self._results: OrderedDict[tuple[str, int], Result] = OrderedDict()
+        self._results: OrderedDict[tuple[str, int, str], Result] = OrderedDict()
         self._lock = threading.Lock()
         self._maintenance = Maintenance(store, queue, tasks, settings)
 
@@ -88,20 +92,26 @@ class RedisEngine:
         return self._store.catalog
 
     def accept(
-        self, data: bytes, owner: str = "", file_name: str | None = None
+        self,
+        data: bytes,
+        owner: str = "",
+        file_name: str | None = None,
+        *,
+        damage: bool = False,
     ) -> tuple[str, bool]:
         """See `Engine.accept`."""
         digest = hashlib.sha256(data).hexdigest()
         settings = self._settings
         where = (digest, owner, self._model_version, settings.queue, settings.worker_count)
-        is_new = self._queue.accept(*where, file_name=file_name)
+        version = self._damage_version if damage else ""
+        is_new = self._queue.accept(*where, file_name=file_name, damage_version=version)
         if is_new is not None:
             return digest, is_new
         if self._closing.is_set():
             raise ClosingError
         with self._decoding:
             decode_photo(data, settings.max_pixels)  # refuse broken files before queueing
-        is_new = bool(self._queue.accept(*where, data, file_name))
+        is_new = bool(self._queue.accept(*where, data, file_name, version))
         self._tasks.publish()
         return digest, is_new
 
@@ -112,21 +122,18 @@ class RedisEngine:
             if row is None:
                 return None
             if row.state != "Ready":
-                return PhotoStatus(row.state, row.message, None, row.position, row.stage)
+                return _status(row)
             result = self._result(digest, row)
             if result is not None:
-                return PhotoStatus(row.state, row.message, result)
+                return _status(row)._replace(result=result)
         raise StoreError(RESULT_GONE)
 
     def find_many(self, digests: Sequence[str], owner: str = "") -> list[PhotoStatus | None]:
         """See `Engine.find_many`."""
-        return [
-            row and PhotoStatus(row.state, row.message, None, row.position, row.stage)
-            for row in self._queue.statuses(digests, owner)
-        ]
+        return [row and _status(row) for row in self._queue.statuses(digests, owner)]
 
     def _result(self, digest: str, row: PhotoRow) -> Result | None:
-        key = (digest, row.number)
+        key = (digest, row.number, row.damage_version)
         with self._lock:
             if key in self._results:
                 self._results.move_to_end(key)
@@ -158,7 +165,7 @@ class RedisEngine:
         deadline = time.monotonic() + seconds
         while True:
             now = self.find(digest, owner)
-            if now is None or now.has_ended or is_enough(now):
+            if now is None or now.is_final or is_enough(now):
                 return now
             left = deadline - time.monotonic()
             if left <= 0 or self._closing.wait(min(left, _POLL)):
@@ -217,24 +224,37 @@ class RedisEngine:
         self._tasks.close()
 
 
-def open_redis_engine(settings: Settings, model_version: str | None = None) -> RedisEngine:
+def _status(row: PhotoRow) -> PhotoStatus:
+    """Return the status of a photo without its result."""
+    return PhotoStatus(
+        row.state, row.message, None, row.position, row.stage, damage_pending=row.damage_pending
+    )
+
+
+def open_redis_engine(
+    settings: Settings, model_version: str | None = None, damage_version: str | None = None
+) -> RedisEngine:
     """Return the engine that the settings ask for.
 
     Args:
         settings: settings of the service.
         model_version: see `RedisEngine`; None for the version of the files in `models/`.
+        damage_version: see `RedisEngine`; None for the version of the files in `models/`.
 
     Raises:
         SettingsError: Redis does not answer, or the description of a model can't be read.
     """
     try:
         version = models_version() if model_version is None else model_version
+        of_damage = damage_version_in_use() if damage_version is None else damage_version
     except ModelFileError as error:
         raise SettingsError(f"{error}.") from None
     redis, store, queue = open_redis(settings)
     check_redis(redis)
     tasks = TaskPublisher(make_celery(settings))
-    return RedisEngine(store, queue, tasks, settings, model_version=version)
+    return RedisEngine(
+        store, queue, tasks, settings, model_version=version, damage_version=of_damage
+    )
 
 
 def check_redis(redis: RedisClient) -> None:

@@ -19,13 +19,18 @@ from photo_result import Stage
 
 
 class PhotoRow(NamedTuple):
-    """The status of a photo; `stage` and `position` as in `jobs.engine.PhotoStatus`."""
+    """The status of a photo; `stage` to `damage_pending` as in `jobs.engine.PhotoStatus`.
+
+    `damage_version` is that of its result; "" without damage.
+    """
 
     number: int
     state: State
     message: str
     stage: Stage | None
     position: int | None
+    damage_pending: bool = False
+    damage_version: str = ""
 
 
 class Claim(NamedTuple):
@@ -37,6 +42,7 @@ class Claim(NamedTuple):
         number: number of the job in the store.
         waited: seconds from the acceptance of the photo to the claim.
         upload: the file; empty if it was not requested.
+        damage: True if the photo is to be examined for damage.
     """
 
     name: str
@@ -44,6 +50,7 @@ class Claim(NamedTuple):
     number: int
     waited: float
     upload: bytes = b""
+    damage: bool = False
 
 
 class Cancelled(NamedTuple):
@@ -97,6 +104,7 @@ class RedisQueue:
         workers: int,
         upload: bytes = b"",
         file_name: str | None = None,
+        damage_version: str = "",
     ) -> bool | None:
         """Queue a photo, unless it is known and need not be processed again.
 
@@ -111,6 +119,9 @@ class RedisQueue:
             workers: number of workers to assume for the retry time if no photo is running.
             upload: the file; if it is empty, the photo is only looked up, not queued.
             file_name: name to add for this owner if the photo is known or queued.
+            damage_version: version of the damage network in use now; "" if damage is not asked for.
+                A Ready photo that lacks damage of this version is processed again, and keeps its
+                result meanwhile.
 
         Returns:
             True if the photo is new to this owner, else False; None if the photo would be queued
@@ -129,6 +140,7 @@ class RedisQueue:
             upload,
             file_name or "",
             MOST_NAMES,
+            damage_version,
         )
         if became == b"crowded":
             waiting, running, seconds = int(figures[0]), int(figures[1]), float(figures[2])
@@ -173,8 +185,9 @@ class RedisQueue:
         gone = [digest.decode() for digest in lost]
         if not found:
             return None, gone
-        digest, number, waited, upload = found
-        return Claim(name, digest.decode(), int(number), float(waited), upload), gone
+        digest, number, waited, upload, damage = found
+        claim = Claim(name, digest.decode(), int(number), float(waited), upload, bool(damage))
+        return claim, gone
 
     def renew(self, claim: Claim) -> bool:
         """Renew the lease. Return False if it has lapsed or the photo was deleted."""
@@ -233,7 +246,14 @@ class RedisQueue:
 def _row(found: list[Any] | None) -> PhotoRow | None:
     if not found:
         return None
-    number, state, message, stage, position = found
+    number, state, message, stage, position, examine, damage_version = found
+    is_ready = state == b"Ready"
     return PhotoRow(
-        int(number), state.decode(), message.decode(), stage.decode() or None, position or None
+        int(number),
+        state.decode(),
+        message.decode(),
+        None if is_ready else stage.decode() or None,
+        position or None,
+        is_ready and bool(examine),
+        damage_version.decode(),
     )

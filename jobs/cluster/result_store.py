@@ -45,7 +45,8 @@ class RedisResultStore:
         """
         pairs = [value for pair in counts.items() for value in pair]
         fields = (outcome.state, outcome.message, outcome.result or b"")
-        about = (self._keep_seconds, outcome.model_version, outcome.summary)
+        damage = ("", "") if outcome.damage_version is None else ("damage", outcome.damage_version)
+        about = (self._keep_seconds, outcome.model_version, outcome.summary, *damage)
         return bool(self._redis.run_script(scripts.FINISH, number, *fields, *about, *pairs))
 
     def load(self, digest: str) -> StoredOutcome | None:

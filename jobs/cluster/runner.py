@@ -93,8 +93,8 @@ class RedisJobRunner:
                 raise CancelledError
 
         photo = decode_photo(claim.upload, self._settings.max_pixels)
-        analysis = self._stages.analyse(photo, on_stage)
-        return Result.of(analysis, self._stages.version)
+        analysis = self._stages.analyse(photo, on_stage, damage=claim.damage)
+        return Result.of(analysis, self._stages.version, self._stages.damage_version)
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> None:
         """Store an outcome. Retry while Redis is away; the task's time limit ends the retries."""

@@ -7,7 +7,10 @@ Keys, all of them with the prefix `carseg:`:
                          also started, claim, stage; once it has ended also version, the version
                          of the models that made the result (missing in results from before
                          versions existed); once it is Ready also summary, as JSON (missing in
-                         results from before summaries existed)
+                         results from before summaries existed), and damage_version if the
+                         result has damage. While damage is asked for and not in the result,
+                         examine is 1; if the photo is Ready meanwhile, job is the number of
+                         the job that examines it
     upload:<hash>        the file, until the photo has ended
     result:<hash>        the packed result, once the photo is Ready
     owners:<hash>        set: the owners of a photo
@@ -15,9 +18,9 @@ Keys, all of them with the prefix `carseg:`:
     names:<hash>         hash: owner -> the names of the photo's files as JSON, newest first
     feedback:<hash>      hash: owner -> the marks of the owner as JSON
     marked:<owner>       set: the photos on which an owner has feedback
-    unfinished           sorted set: photos that have not ended, by number; each of them is also
-                         in `waiting` or in `running`
-    waiting              sorted set: waiting photos, by number
+    unfinished           sorted set: photos whose jobs have not ended, by the job's number; each
+                         of them is also in `waiting` or in `running`
+    waiting              sorted set: waiting photos, by the job's number
     running              sorted set: photos being processed, by the end of their lease
     ready                sorted set: photos that are Ready, by number
     ended                sorted set: photos that have ended, by time
@@ -72,6 +75,12 @@ local function unmark(digest, owner)
   call('SREM', P .. 'marked:' .. owner, digest)
 end
 
+-- Number of the photo's job: of its examination for damage, or the photo's own.
+local function job_of(digest)
+  local job, number = unpack(call('HMGET', P .. 'photo:' .. digest, 'job', 'number'))
+  return job or number
+end
+
 local function drop(digest)
   forget_ending(digest)
   call('DEL', P .. 'photo:' .. digest, P .. 'upload:' .. digest)
@@ -109,6 +118,27 @@ local function add_name(digest, owner, name, most)
   keep_notes(digest)
 end
 
+-- Queue a photo that is Ready, and keep its result until the one with damage is there.
+local function examine(digest, upload)
+  call('SET', P .. 'upload:' .. digest, upload)
+  local photo, job = P .. 'photo:' .. digest, call('INCR', P .. 'last')
+  call('HSET', photo, 'examine', 1, 'job', job, 'attempts', 0, 'accepted', exact(now()))
+  call('PERSIST', photo)
+  call('PERSIST', P .. 'result:' .. digest)
+  keep_notes(digest)
+  call('ZADD', P .. 'unfinished', job, digest)
+  call('ZADD', P .. 'waiting', job, digest)
+  return job
+end
+
+local function end_job(digest)
+  call('DEL', P .. 'upload:' .. digest)
+  for _, set in ipairs({'unfinished', 'waiting', 'running'}) do
+    call('ZREM', P .. set, digest)
+  end
+  call('HDEL', P .. 'photo:' .. digest, 'started', 'claim', 'stage', 'examine', 'job')
+end
+
 local function add(digest, owner, message)
   local number = call('INCR', P .. 'last')
   forget_ending(digest)
@@ -131,13 +161,19 @@ local function count(name, by)
   call('HINCRBYFLOAT', P .. 'counts', name, by)
 end
 
-local function finish(digest, state, message, result, seconds, version, summary)
+local function finish(digest, state, message, result, seconds, version, summary, damage_version)
   local photo = P .. 'photo:' .. digest
-  call('DEL', P .. 'upload:' .. digest)
-  for _, set in ipairs({'unfinished', 'waiting', 'running'}) do
-    call('ZREM', P .. set, digest)
+  local keeps_result = state == 'Error' and call('HGET', photo, 'job')
+  local upload = state == 'Ready' and not damage_version and call('HGET', photo, 'examine')
+    and call('GET', P .. 'upload:' .. digest)
+  end_job(digest)
+  if keeps_result then
+    call('EXPIRE', P .. 'result:' .. digest, seconds)
+    call('EXPIRE', photo, seconds)
+    keep_notes(digest)
+    return
   end
-  call('HDEL', photo, 'started', 'claim', 'stage')
+  if damage_version then call('HSET', photo, 'damage_version', damage_version) end
   call('HSET', photo, 'state', state, 'message', message, 'version', version or '')
   if summary and summary ~= '' then call('HSET', photo, 'summary', summary) end
   call('ZADD', P .. 'ended', exact(now()), digest)
@@ -149,6 +185,7 @@ local function finish(digest, state, message, result, seconds, version, summary)
   end
   call('EXPIRE', photo, seconds)
   keep_notes(digest)
+  if upload then examine(digest, upload) end  -- asked for damage while it was processed
 end
 
 -- Nobody works on a photo any more: it waits again, or was tried often enough. Returns its end.
@@ -161,20 +198,31 @@ local function lapse(digest, attempts, message, twice, seconds)
     return digest
   end
   call('HDEL', photo, 'started', 'claim', 'stage')
-  call('HSET', photo, 'state', 'Uploaded', 'message', message)
-  call('ZADD', P .. 'waiting', call('HGET', photo, 'number'), digest)
+  if call('HEXISTS', photo, 'job') == 0 then
+    call('HSET', photo, 'state', 'Uploaded', 'message', message)
+  end
+  call('ZADD', P .. 'waiting', job_of(digest), digest)
   return nil
 end
 """
 
-# digest, owner, limit, message, model version, upload, file name ('' for none), most file names
+# digest, owner, limit, message, model version, upload, file name ('' for none), most file names,
+# version of the damage network ('' if damage is not asked for)
 # -> `known`, `crowded`, `full`, `open` or `taken`, and the figures for it. Without an upload no
 # photo is queued, and `open` means that the photo would be taken.
 ACCEPT = """
-local digest, owner, upload = ARGV[1], ARGV[2], ARGV[6]
-local state, version = unpack(call('HMGET', P .. 'photo:' .. digest, 'state', 'version'))
+local digest, owner, upload, damage = ARGV[1], ARGV[2], ARGV[6], ARGV[9]
+local photo = P .. 'photo:' .. digest
+local state, version, examined, examining = unpack(
+  call('HMGET', photo, 'state', 'version', 'damage_version', 'examine'))
 local outdated = state == 'Ready' and (version or '') ~= ARGV[5]
-if state and state ~= 'Error' and not outdated then
+local is_known = state and state ~= 'Error' and not outdated
+local lacks_damage = is_known and damage ~= '' and not examining and examined ~= damage
+if lacks_damage and state ~= 'Ready' then
+  call('HSET', photo, 'examine', 1)
+  lacks_damage = false
+end
+if is_known and not lacks_damage then
   local is_new = owner ~= '' and share(digest, owner) or 0
   add_name(digest, owner, ARGV[7], ARGV[8])
   return {'known', is_new}
@@ -186,20 +234,30 @@ if waiting >= tonumber(ARGV[3]) then
 end
 if not has_room(#upload) then return {'full'} end
 if upload == '' then return {'open'} end
-call('SET', P .. 'upload:' .. digest, upload)
-local number = add(digest, owner, ARGV[4])
+local number
+if lacks_damage then
+  number = examine(digest, upload)
+  share(digest, owner)
+  keep_notes(digest)
+else
+  call('SET', P .. 'upload:' .. digest, upload)
+  number = add(digest, owner, ARGV[4])
+  if damage ~= '' then call('HSET', photo, 'examine', 1) end
+end
 add_name(digest, owner, ARGV[7], ARGV[8])
 return {'taken', number}
 """
 
-# number, state, message, result, seconds to keep it, model version, summary, [name, by]...
+# number, state, message, result, seconds to keep it, model version, summary, `damage` if the result
+# has damage, version of the damage network, [name, by]...
 # -> 1 if the outcome is stored, 0 if the job has ended or was replaced before
 FINISH = """
 begin()
 local digest = unfinished(ARGV[1])
 if not digest then return 0 end
-finish(digest, ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
-for i = 8, #ARGV, 2 do
+local damage_version = ARGV[8] == 'damage' and ARGV[9] or nil
+finish(digest, ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], damage_version)
+for i = 10, #ARGV, 2 do
   if ARGV[i] == 'mean' then
     local mean = tonumber(call('HGET', P .. 'counts', 'mean') or ARGV[i + 1])
     call('HSET', P .. 'counts', 'mean', mean + 0.1 * (ARGV[i + 1] - mean))
@@ -233,17 +291,20 @@ return {2, exact((started or time) - accepted), exact(time - (started or time))}
 """
 
 # owner, digest...
-# -> for each: number, state, message, stage, position; false if it is unknown to the owner
+# -> for each: number, state, message, stage, position, 1 if damage is asked for and not there,
+# version of the damage network; false if it is unknown to the owner
 STATUSES = """
 local function standing(digest, owner)
-  local number, state, message, stage = unpack(
-    call('HMGET', P .. 'photo:' .. digest, 'number', 'state', 'message', 'stage'))
+  local number, state, message, stage, examine, damage_version = unpack(
+    call('HMGET', P .. 'photo:' .. digest, 'number', 'state', 'message', 'stage', 'examine',
+         'damage_version'))
   if not number then return false end
   if owner ~= '' and call('SISMEMBER', P .. 'owners:' .. digest, owner) == 0 then
     return false
   end
   local rank = state == 'Uploaded' and call('ZRANK', P .. 'waiting', digest)
-  return {number, state, message, stage or '', rank and rank + 1 or 0}
+  return {number, state, message, stage or '', rank and rank + 1 or 0, examine and 1 or 0,
+          damage_version or ''}
 end
 local found = {}
 for i = 2, #ARGV do table.insert(found, standing(ARGV[i], ARGV[1])) end
@@ -269,8 +330,9 @@ return 1
 """
 
 # claim, lease, message, message if the upload is gone, seconds to keep that
-# -> photos whose upload was gone; then digest, number, seconds it waited, upload. If no photo
-# waits, all tasks are dropped: a photo accepted later is followed by a new task.
+# -> photos whose upload was gone; then digest, number, seconds it waited, upload, 1 if damage is
+# asked for. If no photo waits, all tasks are dropped: a photo accepted later is followed by a new
+# task.
 CLAIM = """
 begin()
 local lost = {}
@@ -285,11 +347,13 @@ while true do
   if upload then
     call('ZREM', P .. 'waiting', digest)
     call('HINCRBY', photo, 'attempts', 1)
-    call('HSET', photo, 'state', 'Processing', 'message', ARGV[3], 'claim', ARGV[1],
-         'started', exact(time))
+    if call('HEXISTS', photo, 'job') == 0 then
+      call('HSET', photo, 'state', 'Processing', 'message', ARGV[3])
+    end
+    call('HSET', photo, 'claim', ARGV[1], 'started', exact(time))
     call('ZADD', P .. 'running', exact(time + ARGV[2]), digest)
-    local number, accepted = unpack(call('HMGET', photo, 'number', 'accepted'))
-    return {lost, digest, number, exact(time - accepted), upload}
+    local accepted, examine = unpack(call('HMGET', photo, 'accepted', 'examine'))
+    return {lost, digest, job_of(digest), exact(time - accepted), upload, examine and 1 or 0}
   end
   finish(digest, 'Error', ARGV[4], '', ARGV[5])
   count('jobs:error', 1)
@@ -318,10 +382,10 @@ return 1
 # start of a claim -> the whole claim, digest, number, seconds it waited
 FIND_CLAIM = """
 for _, digest in ipairs(call('ZRANGE', P .. 'running', 0, -1)) do
-  local claim, number, accepted, started = unpack(
-    call('HMGET', P .. 'photo:' .. digest, 'claim', 'number', 'accepted', 'started'))
+  local claim, accepted, started = unpack(
+    call('HMGET', P .. 'photo:' .. digest, 'claim', 'accepted', 'started'))
   if claim and string.sub(claim, 1, #ARGV[1]) == ARGV[1] then
-    return {claim, digest, number, exact(started - accepted)}
+    return {claim, digest, job_of(digest), exact(started - accepted)}
   end
 end
 """

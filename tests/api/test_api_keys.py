@@ -211,7 +211,7 @@ def answers(client: FlaskClient, image_hash: str, method: str) -> dict[str, int]
 
 def test_results_belong_to_key_that_posted(client: FlaskClient, sample: bytes) -> None:
     first, second = owned(client, FIRST), owned(client, SECOND)
-    image_hash = post(first, sample)
+    image_hash = post(first, sample, damage=True)
     unknown = answers(second, image_hash, "GET")  # while it waits or is worked on
     wait(first, image_hash)
     assert len(unknown) >= 6

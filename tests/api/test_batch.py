@@ -220,10 +220,10 @@ def test_internal_error_keeps_other_photos(make_app: Make, monkeypatch: pytest.M
     app = make_app(stages=FakePipeline(paint=paint_nothing))
     accept = service_of(app).engine.accept
 
-    def fail(data: bytes, owner: str, name: str | None) -> tuple[str, bool]:
+    def fail(data: bytes, owner: str, name: str | None, *, damage: bool) -> tuple[str, bool]:
         if data == GOOD[1]:
             raise RuntimeError("secret /etc/passwd")
-        taken: tuple[str, bool] = accept(data, owner, name)
+        taken: tuple[str, bool] = accept(data, owner, name, damage=damage)
         return taken
 
     monkeypatch.setattr(service_of(app).engine, "accept", fail)
@@ -241,7 +241,7 @@ def test_batches_leave_threads_for_others(
     )
     entered, go_on = threading.Semaphore(0), threading.Event()
 
-    def slow(data: bytes, owner: str, name: str | None) -> tuple[str, bool]:
+    def slow(data: bytes, owner: str, name: str | None, *, damage: bool) -> tuple[str, bool]:
         entered.release()
         assert go_on.wait(60)
         return hashlib.sha256(data).hexdigest(), True

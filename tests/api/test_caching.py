@@ -34,14 +34,15 @@ ANSWERS = (
     "mask.png",
     "masks/hood.png",
     "overlay.png",
+    "damage.png",
 )
 
 
 @pytest.fixture
 def fake(make_app: Callable[..., OpenApiApp]) -> FlaskClient:
-    """A client of a service without networks that has worked on PHOTO."""
+    """A client of a service without networks that has worked on PHOTO, also for damage."""
     client = make_app(stages=FakePipeline()).test_client()
-    wait(client, post(client, PHOTO))
+    wait(client, post(client, PHOTO, damage=True))
     return client
 
 
@@ -65,7 +66,8 @@ def test_unchanged_answer_is_not_computed(
     fake: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tags = {name: fake.get(f"/{HASH}/{name}").headers["ETag"] for name in ANSWERS}
-    for name in ("export", "kept_labels", "annotate", "overlay_png", "label_map_png", "mask_png"):
+    writers = ("export", "kept_labels", "annotate", "overlay_png", "label_map_png", "mask_png")
+    for name in (*writers, "damage_png", "kept_damage_kinds"):
         monkeypatch.delattr(f"api.results.{name}")
     for name, tag in tags.items():
         answer = fake.get(f"/{HASH}/{name}", headers={"If-None-Match": tag})
@@ -74,7 +76,7 @@ def test_unchanged_answer_is_not_computed(
 
 def test_tags_differ(fake: FlaskClient) -> None:
     queries = ["", "min_confidence=0", "tolerance=3", "max_vertices=5", "topology=shared"]
-    queries += ["parts=hood"]
+    queries += ["parts=hood", "damage=false"]
     names = [
         *(f"segments?{query}" for query in [*queries, "normalized=true", "file_name=a.png"]),
         *(f"segments?format={name}" for name in FORMATS if name != "json"),
@@ -82,6 +84,8 @@ def test_tags_differ(fake: FlaskClient) -> None:
         "mask.png",
         "mask.png?min_area=9",
         "masks/hood.png",
+        "damage.png",
+        "damage.png?min_area=9",
     ]
     assert len(OF_OVERLAYS) == len(queries)
     tags = [fake.get(f"/{HASH}/{name}").headers["ETag"] for name in names]
@@ -90,6 +94,17 @@ def test_tags_differ(fake: FlaskClient) -> None:
     assert same == [tags[0]] * 2
     by_accept = fake.get(f"/{HASH}/segments", headers={"Accept": "image/svg+xml"})
     assert by_accept.headers["ETag"] == fake.get(f"/{HASH}/segments?format=svg").headers["ETag"]
+
+
+def test_tag_follows_damage(make_app: Callable[..., OpenApiApp]) -> None:
+    client = make_app(stages=FakePipeline()).test_client()
+    wait(client, post(client, PHOTO))
+    tag = client.get(f"/{HASH}/segments").headers["ETag"]
+    post(client, PHOTO, damage=True)
+    assert client.get(f"/{HASH}/status?wait=30").get_json().keys() == {"status", "message"}
+    answer = client.get(f"/{HASH}/segments", headers={"If-None-Match": tag})
+    assert answer.status_code == 200
+    assert answer.get_json()["damage_version"] == "fake damage"
 
 
 def test_tag_follows_models(

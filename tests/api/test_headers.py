@@ -60,7 +60,7 @@ def test_refusals_have_headers(make_app: Callable[..., OpenApiApp], settings: Se
 
 
 def test_results_have_headers(client: FlaskClient, sample: bytes) -> None:
-    image_hash = post(client, sample)
+    image_hash = post(client, sample, damage=True)
     wait(client, image_hash)
     for method, path in every_request(client.application):
         if "0" * 64 not in path or method == "DELETE":

@@ -419,6 +419,7 @@ def test_openapi_document(client: FlaskClient) -> None:
         "/{image_hash}/status",
         "/{image_hash}/events",
         "/{image_hash}/feedback",
+        "/{image_hash}/damage.png",
         "/{image_hash}/segments",
         "/{image_hash}/mask.png",
         "/{image_hash}/masks/{segment}.png",

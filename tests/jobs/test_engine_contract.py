@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,141 +16,14 @@ from api.service import register_service
 from jobs import thread_engine
 from jobs.catalog import MOST_NAMES, Feedback, PhotoPage, Summary
 from jobs.cluster import engine as redis_engine
-from jobs.cluster.engine import open_redis_engine
-from jobs.engine import ClosingError, Engine, PhotoStatus, QueueFullError
+from jobs.engine import ClosingError, PhotoStatus, QueueFullError
 from jobs.messages import OUT_OF_MEMORY, UNEXPECTED
-from jobs.sqlite_store import SqliteStore
-from jobs.thread_engine import ThreadEngine, Tuning
 from segment_interface import ImageError
 from settings import Settings
-from tests.support.fakes import FakePipeline
+from tests.jobs.engine_bench import Bench
 from tests.support.http import body
 from tests.support.pictures import encoded, noise
-from tests.support.redis_cluster import RedisServer, Worker
 from tests.support.waiting import wait_until
-
-JOB_SECONDS = 4.0
-LEASE = 1.5
-
-
-class Bench:
-    """One kind of engine at a time, and what its stages do."""
-
-    def __init__(self, make: Callable[[dict[str, Any]], Engine], stages: FakePipeline) -> None:
-        self._make, self.stages = make, stages
-        self.engine: Engine
-        self.open()
-
-    def open(self, **limits: float) -> None:
-        """Take another engine, which knows what an earlier one did."""
-        fields = {"workers": 1, "max_pixels": 10_000, "job_seconds": JOB_SECONDS, **limits}
-        if hasattr(self, "engine"):
-            self.engine.close()
-        self.engine = self._make(fields)
-        self.engine.resume()
-
-    def upgrade(self, version: str) -> None:
-        """Take another engine, with models of another version."""
-        self.stages.version = version
-        self.open()
-
-    def close(self) -> None:
-        """Leave nothing for the worker, which goes on to the next test."""
-        if not self.engine.is_closing:
-            for width in range(30, 51):
-                self.engine.forget(hashlib.sha256(encoded(noise(20, width))).hexdigest())
-        self.stages.go_on()
-        self.engine.close()
-
-    def post(self, width: int, owner: str = "", file_name: str | None = None) -> str:
-        return self.engine.accept(encoded(noise(20, width)), owner, file_name)[0]
-
-    def find(self, digest: str) -> PhotoStatus:
-        standing = self.engine.find(digest)
-        assert standing is not None
-        return standing
-
-    def version(self, digest: str) -> str:
-        """Return the model version of a result."""
-        result = self.find(digest).result
-        assert result is not None
-        return result.model_version
-
-    def until(self, digest: str, state: str = "Ready") -> PhotoStatus:
-        def is_there() -> bool:
-            standing = self.find(digest)
-            assert standing.state == state or not standing.has_ended, standing
-            return standing.state == state
-
-        wait_until(is_there)
-        return self.find(digest)
-
-    def held_up(self, width: int) -> str:
-        """Post a photo, and wait until it is being worked on and held up there."""
-        self.stages.hang(width)
-        digest = self.post(width)
-        wait_until(lambda: width in self.stages.calls())
-        return digest
-
-
-@pytest.fixture(scope="module")
-def fake(tmp_path_factory: pytest.TempPathFactory) -> FakePipeline:
-    return FakePipeline(tmp_path_factory.mktemp("fake"))
-
-
-@pytest.fixture(scope="module")
-def worker(
-    redis_server: RedisServer, fake: FakePipeline, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Worker]:
-    """Yield one worker with one process for all tests here."""
-    worker = Worker(
-        tmp_path_factory.mktemp("worker") / "log",
-        "tests.support.fake_worker",
-        FAKE_FOLDER=str(fake.folder),
-        CARSEG_BROKER_URL=redis_server.url,
-        CARSEG_WORKERS="1",
-        CARSEG_JOB_SECONDS=str(JOB_SECONDS),
-        CARSEG_LEASE_SECONDS=str(LEASE),
-    )
-    yield worker
-    assert worker.stop() == 0, worker.log.read_text()[-3000:]
-
-
-@pytest.fixture(params=["threads", "celery"])
-def bench(
-    request: pytest.FixtureRequest,
-    settings: Settings,
-    fake: FakePipeline,
-) -> Iterator[Bench]:
-    fake.clear()
-
-    def threads(limits: dict[str, Any]) -> Engine:
-        settings.prepare_folders()
-        return ThreadEngine(
-            fake,
-            SqliteStore(settings.results),
-            settings.model_copy(update=limits),
-            processing_status={},
-            processed_segments={},
-            tuning=Tuning(maintenance_seconds=0.05, recent_jobs=1),
-        )
-
-    def celery(limits: dict[str, Any]) -> Engine:
-        config = settings.model_copy(
-            update={
-                "broker_url": Settings(broker_url=redis.url).broker_url,  # type: ignore[arg-type]
-                "lease_seconds": LEASE,
-                **limits,
-            }
-        )
-        return open_redis_engine(config, fake.version)
-
-    if request.param == "celery":
-        redis: RedisServer = request.getfixturevalue("empty_redis")
-        request.getfixturevalue("worker")
-    made = Bench(threads if request.param == "threads" else celery, fake)
-    yield made
-    made.close()
 
 
 def test_photo_is_processed_once(bench: Bench) -> None:

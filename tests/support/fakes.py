@@ -7,10 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from damage_segments import DamageMap, Piece
 from options import DEFAULT_CONFIDENCE
 from photo_result import Analysis, Stage
 from pipeline import Pipeline
@@ -77,6 +79,7 @@ class FakePipeline:
     """
 
     problem = None
+    damage_version = "fake damage"
 
     def __init__(
         self,
@@ -86,14 +89,24 @@ class FakePipeline:
     ) -> None:
         self._folder, self._paint, self._seconds = folder, paint, seconds
 
-    def analyse(self, photo: Photo, on_stage: Callable[[Stage], None] = _silent) -> Analysis:
-        """See `pipeline.Pipeline`."""
+    def analyse(
+        self,
+        photo: Photo,
+        on_stage: Callable[[Stage], None] = _silent,
+        *,
+        damage: bool = False,
+    ) -> Analysis:
+        """See `pipeline.Pipeline`; damage is a scratch on the whole photo."""
         on_stage("parts")
         if self._folder is not None:
             self._follow_script(photo.width)
         time.sleep(self._seconds)
         on_stage("type")
         analysis = self._paint(photo)
+        if damage:
+            on_stage("damage")
+            scratch = DamageMap(np.ones(photo.size, np.uint8), [Piece("scratch", 0.5, 1)])
+            analysis = replace(analysis, damage=scratch)
         on_stage("polygons")
         return analysis
 
@@ -170,11 +183,17 @@ class Gate:
         self.entered = threading.Event()
         self.calls = 0
         self.error: Exception | None = None
-        self.version = pipeline.version
+        self.version, self.damage_version = pipeline.version, pipeline.damage_version
         self._pipeline = pipeline
         self._lock = threading.Lock()
 
-    def analyse(self, photo: Photo, on_stage: Callable[[Stage], None] = _silent) -> Analysis:
+    def analyse(
+        self,
+        photo: Photo,
+        on_stage: Callable[[Stage], None] = _silent,
+        *,
+        damage: bool = False,
+    ) -> Analysis:
         """See `pipeline.Pipeline`."""
         with self._lock:
             self.calls += 1
@@ -182,7 +201,7 @@ class Gate:
         assert self.open.wait(60)
         if self.error:
             raise self.error
-        return self._pipeline.analyse(photo, on_stage)
+        return self._pipeline.analyse(photo, on_stage, damage=damage)
 
 
 class Steps:
@@ -193,10 +212,16 @@ class Steps:
     def __init__(self, pipeline: Pipeline) -> None:
         self.reached: list[Stage] = []
         self.go = threading.Semaphore(0)
-        self.version = pipeline.version
+        self.version, self.damage_version = pipeline.version, pipeline.damage_version
         self._pipeline = pipeline
 
-    def analyse(self, photo: Photo, on_stage: Callable[[Stage], None] = _silent) -> Analysis:
+    def analyse(
+        self,
+        photo: Photo,
+        on_stage: Callable[[Stage], None] = _silent,
+        *,
+        damage: bool = False,
+    ) -> Analysis:
         """See `pipeline.Pipeline`."""
 
         def stop(stage: Stage) -> None:
@@ -204,4 +229,4 @@ class Steps:
             self.reached.append(stage)
             assert self.go.acquire(timeout=60)
 
-        return self._pipeline.analyse(photo, stop)
+        return self._pipeline.analyse(photo, stop, damage=damage)

@@ -17,9 +17,9 @@ def body(data: bytes) -> dict[str, str]:
     return {"image": base64.b64encode(data).decode()}
 
 
-def post(client: FlaskClient, data: bytes) -> str:
-    """Post a photo that must be accepted, and return its hash."""
-    answer = client.post("/", json=body(data))
+def post(client: FlaskClient, data: bytes, *, damage: bool = False) -> str:
+    """Post a photo that must be accepted, for damage or not, and return its hash."""
+    answer = client.post("/?damage=true" if damage else "/", json=body(data))
     assert answer.status_code == 200, answer.json
     image_hash: str = answer.get_json()["image_hash"]
     return image_hash
