@@ -14,8 +14,14 @@ from settings import REPOSITORY
 # Each module may import its own layer and those above it in this list.
 LAYERS = (
     ("vision", "geometry", "options", "settings"),
-    ("segment_interface", "img_to_segments", "car_classification", "poligons_from_seg", "logs"),
-    ("damage_segments",),
+    (
+        "segment_interface",
+        "img_to_segments",
+        "damage_segments",
+        "car_classification",
+        "poligons_from_seg",
+        "logs",
+    ),
     ("photo_result", "photo_damage", "photo_turn"),
     ("pipeline", "exports"),
     ("jobs",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -114,8 +115,11 @@ def test_command_line(tmp_path: Path) -> None:
 
 
 def test_json() -> None:
-    (block,) = blocks("docs/api.md", "json")
-    ResultAnswer.model_validate_json(block)
+    plain, damage = map(json.loads, blocks("docs/api.md", "json"))
+    ResultAnswer.model_validate(plain)
+    examined = ResultAnswer.model_validate(plain | damage)
+    assert examined.damages
+    assert examined.model_dump(exclude_unset=True).keys() == plain.keys() | damage.keys()
 
 
 def make(*words: str) -> list[str]:
