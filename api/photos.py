@@ -226,7 +226,9 @@ def _batch_slot() -> Iterator[None]:
         slots.release()
 
 
-def _accept_batch(photos: list[Posted] | list[Posted | ApiError], *, damage: bool) -> dict[str, Any]:
+def _accept_batch(
+    photos: list[Posted] | list[Posted | ApiError], *, damage: bool
+) -> dict[str, Any]:
     """Accept photos, and return the answer for all. Empties the list. Raises ApiError.
 
     Args:
