@@ -1,7 +1,7 @@
 // A result as a page to print, and as Markdown.
 
 import { byId, el, pathData, svg } from "./dom.js";
-import { anchor } from "./labels.js";
+import { anchor, apart, widthOf } from "./labels.js";
 import { library } from "./library.js";
 import { lookNow } from "./look.js";
 import { photoOf } from "./photos.js";
@@ -50,11 +50,20 @@ function drawing({ hash, all: { width, height }, shown, config }) {
     const stroke = { stroke: colour, "stroke-width": line };
     picture.append(svg("path", { d: pathData(polygons), ...paint, ...stroke }));
   }
-  for (const { name, polygons } of nameOf ? parts : []) {
-    const [x, y] = anchor(polygons);
-    picture.append(svg("text", { x, y, "font-size": line * 10, "stroke-width": line * 2 }, nameOf(name)));
-  }
+  if (nameOf) picture.append(...names(parts, nameOf, { width, height }, line * 10));
   return picture;
+}
+
+/** Names on a picture of {width, height}, where there is room for them. */
+function names(parts, nameOf, room, height) {
+  const wanted = parts.map(({ name, polygons }) => {
+    const [x, y] = anchor(polygons);
+    return { x, y, height, width: widthOf(nameOf(name), `600 ${height}px system-ui`) };
+  });
+  return apart(wanted, room).flatMap((place, at) => {
+    const look = { "font-size": height, "stroke-width": height / 5 };
+    return place ? [svg("text", { ...place, ...look }, nameOf(parts[at].name))] : [];
+  });
 }
 
 /** Leave nothing to print. */
