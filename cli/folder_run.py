@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +17,9 @@ from cli.plan import Task
 from cli.run_log import FileStamp, RunLog, digest
 from cli.segmenters import Segmenter, TaskResult
 from cli.yolo_dataset import lists
-from exports.yolo import data_file
+from exports.yolo import data_file, shows_damage
 from options import Options
-from vision.model_files import ModelFileError, models_version
+from vision.model_files import ModelFileError, damage_version, models_version
 
 
 class FolderRun:
@@ -51,7 +51,9 @@ class FolderRun:
                 all photos have one.
         """
         self._log, self._chosen = run_log, chosen
-        self._fixed = {"format": chosen.name, "models": _models()} | options.query()
+        self._fixed = {"format": chosen.name, "models": _version(models_version)} | options.query()
+        if options.damage:
+            self._fixed["damage_network"] = _version(damage_version)
         self._merged = run_log.out / f"{chosen.name}{chosen.ending}" if one_file else None
         self._tasks = _with_partial_targets(tasks, run_log.parts) if one_file else tasks
         self._stamps: dict[Path, FileStamp | None] = {}  # by target, from before the photo is read
@@ -117,9 +119,11 @@ class FolderRun:
     def finish(self) -> None:
         """Write the files that need all results. Raises OSError."""
         if self._chosen.name == "yolo":
-            self._log.replace(self._log.out / "data.yaml", data_file())
+            document = data_file(damage=self._shows_damage())
+            self._log.replace(self._log.out / "data.yaml", document)
         if self._chosen.is_dataset:
-            for name, document in lists(self._images()).items():
+            damage = self._shows_damage()
+            for name, document in lists(self._images(), damage=damage).items():
                 self._log.replace(self._log.out / name, document)
         if self._merged is None or self._chosen.merge is None or self._is_merged():
             return
@@ -132,6 +136,16 @@ class FolderRun:
                 self._merged, document, self._options_digest(), self._all_photos(), None
             )
             self._log.drop_parts()
+
+    def _shows_damage(self) -> bool:
+        """Return True if damage was asked for, or if a label file for YOLO shows some.
+
+        A service may examine all photos, even if damage is not asked for here.
+        """
+        if self._fixed.get("damage") == "true":
+            return True
+        targets = [task.target for task in self._tasks if task.target in self._hashes]
+        return any(shows_damage(target.read_bytes()) for target in targets if target is not None)
 
     def _images(self) -> list[Path]:
         """Return the images with a result, relative to the folder."""
@@ -178,13 +192,13 @@ class FolderRun:
         return digest(self._fixed if task is None else self._fixed | {"name": task.name})
 
 
-def _models() -> str:
-    """Return the version of the models here, or "" without models.
+def _version(read: Callable[[], str]) -> str:
+    """Return a version of the models here, or "" without models.
 
     Results of other versions do not count as done.
     """
     try:
-        return models_version()
+        return read()
     except ModelFileError:  # a service may do the work instead
         return ""
 

@@ -69,7 +69,7 @@ def image_file(photo: bytes, ending: str, max_pixels: int) -> bytes:
     return buffer.getvalue()
 
 
-def lists(images: Sequence[Path]) -> dict[str, bytes]:
+def lists(images: Sequence[Path], *, damage: bool = False) -> dict[str, bytes]:
     """Return `data.yaml` and its lists of images by file name.
 
     A photo's name decides whether it is for validation, so that more photos change little. A single
@@ -77,6 +77,7 @@ def lists(images: Sequence[Path]) -> dict[str, bytes]:
 
     Args:
         images: paths of the images, relative to the dataset.
+        damage: the classes include the kinds of damage.
     """
     order = sorted(images, key=lambda image: digest([image.as_posix()]))
     count = max(1, len(order) // _VALIDATION)
@@ -84,7 +85,7 @@ def lists(images: Sequence[Path]) -> dict[str, bytes]:
     return {
         "train.txt": _list(training),
         "val.txt": _list(validation),
-        "data.yaml": b"train: train.txt\nval: val.txt\n" + data_file(),
+        "data.yaml": b"train: train.txt\nval: val.txt\n" + data_file(damage=damage),
     }
 
 

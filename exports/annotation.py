@@ -34,8 +34,7 @@ class ImageAnnotation:
         rotation, other_cars, model_version, damage_version: as in `photo_result.Result`.
         damages: the damages that are shown, with the shown parts on which they lie; None if the
             photo was not examined for damage, or if damage is left out.
-        damage_labels: returns the (H, W) uint8 map of these damages: 0 for none, else the damage's
-            number. It may be read-only.
+        kept_damage: returns what `damage_labels` returns; None if there is no damage.
     """
 
     image_hash: str
@@ -51,8 +50,14 @@ class ImageAnnotation:
     other_cars: bool = False
     model_version: str = ""
     damages: list[Damage] | None = None
-    damage_labels: Callable[[], NDArray[np.uint8]] | None = None
+    kept_damage: Callable[[], NDArray[np.uint8]] | None = None
     damage_version: str = ""
+
+    def damage_labels(self) -> NDArray[np.uint8]:
+        """Return the (H, W) uint8 map of the shown damages: 0 for none, else `Damage.number`."""
+        if self.kept_damage is None:
+            return np.zeros((self.height, self.width), np.uint8)
+        return self.kept_damage()
 
     def damage_on(self, part: str) -> list[str]:
         """Return the kinds of damage on a part, in the order of DAMAGE_KINDS."""
@@ -89,7 +94,7 @@ def annotate(image_hash: str, result: Result, options: Options) -> ImageAnnotati
         labels=labels,
         normalized=options.normalized,
         damages=damages,
-        damage_labels=partial(kept_damage, result, options),
+        kept_damage=partial(kept_damage, result, options),
         damage_version=result.damage_version,
     )
 

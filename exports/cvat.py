@@ -1,7 +1,8 @@
 """`cvat`: "CVAT for images 1.1" XML (https://docs.cvat.ai/docs/dataset_management/formats/).
 
 Each visible piece is one polygon. CVAT polygons have no holes, so a piece with a hole is a mask.
-Pieces of one part have the same `group_id`.
+Pieces of one part have the same `group_id`. If the photo was examined for damage, the kinds of
+damage are labels after the parts. Damage lies above the parts, with group numbers from 101.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 
 from exports.annotation import ImageAnnotation
 from exports.coordinates import number, run_lengths
-from exports.palette import PART_COLOURS, as_hex
-from img_to_segments import PART_NAMES
+from exports.palette import DAMAGE_COLOURS, PART_COLOURS, as_hex
 from poligons_from_seg import Polygon, bounding_box, rasterize
-from vision.labels import label_of
+from vision.labels import DAMAGE_KINDS, label_of
+
+_BEFORE_DAMAGE = 100  # group numbers of damage follow it
 
 
 def write(annotation: ImageAnnotation) -> bytes:
@@ -31,29 +33,39 @@ def write(annotation: ImageAnnotation) -> bytes:
         height=str(annotation.height),
     )
     for part in annotation.parts:
-        common = {"label": part.name, "source": "auto", "occluded": "0"}
-        group = str(label_of(part.name))
-        for polygon in part.polygons:
-            if polygon.holes:
-                SubElement(
-                    image, "mask", common | _mask(polygon, annotation), z_order="0", group_id=group
-                )
-            else:
-                points = ";".join(f"{number(x)},{number(y)}" for x, y in polygon.exterior)
-                SubElement(image, "polygon", common, points=points, z_order="0", group_id=group)
-    return _document([image])
+        group = {"z_order": "0", "group_id": str(label_of(part.name))}
+        _add(image, part.name, part.polygons, group, annotation)
+    for damage in annotation.damages or ():
+        group = {"z_order": "1", "group_id": str(_BEFORE_DAMAGE + damage.number)}
+        _add(image, damage.kind, damage.polygons, group, annotation)
+    return _document([image], damage=annotation.damages is not None)
+
+
+def _add(
+    image: Element,
+    label: str,
+    polygons: list[Polygon],
+    group: dict[str, str],
+    annotation: ImageAnnotation,
+) -> None:
+    """Add the pieces of a part or of damage to an image."""
+    common = {"label": label, "source": "auto", "occluded": "0"}
+    for polygon in polygons:
+        if polygon.holes:
+            SubElement(image, "mask", common | _mask(polygon, annotation) | group)
+        else:
+            points = ";".join(f"{number(x)},{number(y)}" for x, y in polygon.exterior)
+            SubElement(image, "polygon", common | {"points": points} | group)
 
 
 def merge(documents: Sequence[bytes]) -> bytes:
     """Merge the documents of all photos into one, with new numbers."""
-    images = [
-        image
-        for document in documents
-        for image in ElementTree.fromstring(document).iter("image")  # noqa: S314
-    ]
+    roots = [ElementTree.fromstring(document) for document in documents]  # noqa: S314
+    images = [image for root in roots for image in root.iter("image")]
+    names = {label.findtext("name") for root in roots for label in root.iter("label")}
     for index, image in enumerate(images):
         image.set("id", str(index))
-    return _document(images)
+    return _document(images, damage=DAMAGE_KINDS[0] in names)
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> str:
@@ -80,7 +92,7 @@ def _mask(polygon: Polygon, annotation: ImageAnnotation) -> dict[str, str]:
     }
 
 
-def _document(images: list[Element]) -> bytes:
+def _document(images: list[Element], *, damage: bool) -> bytes:
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
     task = SubElement(SubElement(root, "meta"), "task")
@@ -88,10 +100,10 @@ def _document(images: list[Element]) -> bytes:
     SubElement(task, "size").text = str(len(images))
     SubElement(task, "mode").text = "annotation"
     labels = SubElement(task, "labels")
-    for name in PART_NAMES:
+    for name, colour in (PART_COLOURS | (DAMAGE_COLOURS if damage else {})).items():
         label = SubElement(labels, "label")
         SubElement(label, "name").text = name
-        SubElement(label, "color").text = as_hex(PART_COLOURS[name])
+        SubElement(label, "color").text = as_hex(colour)
         SubElement(label, "attributes")
     root.extend(images)
     ElementTree.indent(root)

@@ -1,7 +1,8 @@
 """`geojson`: a FeatureCollection (RFC 7946), one MultiPolygon per part.
 
 The coordinates are pixels of the photo, not longitude and latitude; y points down. Winding follows
-the RFC: exteriors have a positive area in (x, y), holes a negative one.
+the RFC: exteriors have a positive area in (x, y), holes a negative one. If the photo was examined
+for damage, one MultiPolygon per damage follows, with an id such as `damage-1`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 from exports.annotation import ImageAnnotation
 from exports.coordinates import box, points
 from exports.json_answer import to_json_bytes
-from exports.palette import PART_COLOURS, as_hex
+from exports.palette import DAMAGE_COLOURS, PART_COLOURS, as_hex
+from photo_damage import Damage
 from photo_result import Part
 from poligons_from_seg import Ring
 
@@ -27,22 +29,45 @@ def write(annotation: ImageAnnotation) -> bytes:
         "model_version": annotation.model_version,
         "type": None if annotation.type is None else annotation.type.name,
     }
-    features = [_feature(part, annotation) for part in annotation.parts]
+    features = [_part(part, annotation) for part in annotation.parts]
+    if annotation.damages is not None:
+        photo["damage_version"] = annotation.damage_version
+        features += [_damage(damage, annotation) for damage in annotation.damages]
     return to_json_bytes({"type": "FeatureCollection", "photo": photo, "features": features})
 
 
-def _feature(part: Part, annotation: ImageAnnotation) -> dict[str, Any]:
+def _part(part: Part, annotation: ImageAnnotation) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "name": part.name,
+        "confidence": part.confidence,
+        "area": part.area,
+        "colour": as_hex(PART_COLOURS[part.name]),
+    }
+    if annotation.damages is not None:
+        properties["damaged"] = annotation.damage_on(part.name)
+    return _feature(part.name, part, properties, annotation)
+
+
+def _damage(damage: Damage, annotation: ImageAnnotation) -> dict[str, Any]:
+    properties = {
+        "damage": damage.kind,
+        "confidence": damage.confidence,
+        "area": damage.area,
+        "parts": [vars(part) for part in damage.parts],
+        "colour": as_hex(DAMAGE_COLOURS[damage.kind]),
+    }
+    return _feature(f"damage-{damage.number}", damage, properties, annotation)
+
+
+def _feature(
+    name: str, part: Part | Damage, properties: dict[str, Any], annotation: ImageAnnotation
+) -> dict[str, Any]:
     x, y, width, height = box(part, annotation)
     return {
         "type": "Feature",
-        "id": part.name,
+        "id": name,
         "bbox": [x, y, round(x + width, 6), round(y + height, 6)],
-        "properties": {
-            "name": part.name,
-            "confidence": part.confidence,
-            "area": part.area,
-            "colour": as_hex(PART_COLOURS[part.name]),
-        },
+        "properties": properties,
         "geometry": {
             "type": "MultiPolygon",
             "coordinates": [
