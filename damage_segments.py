@@ -139,7 +139,8 @@ def find_pieces(logits: NDArray[np.float32], thresholds: Mapping[str, float]) ->
         logits: (1 + kinds, h, w), from the network.
         thresholds: from the network's description. For each kind `<kind>_cells` is the fewest cells
             of a piece, for a map of 96x128 cells, and `<kind>_confidence` its least confidence.
-            Optional are `<kind>_bias`, added to its logits, `<kind>_slope` and `<kind>_offset`.
+            Optional are `<kind>_bias`, added to its logits, `<kind>_slope` and `<kind>_offset`. A
+            piece below the share `island` of the largest of its kind in the photo is left out.
     """
     biases = [0.0, *(thresholds.get(f"{kind}_bias", 0.0) for kind in DAMAGE_KINDS)]
     logits = logits + np.array(biases, np.float32)[:, None, None]
@@ -150,6 +151,7 @@ def find_pieces(logits: NDArray[np.float32], thresholds: Mapping[str, float]) ->
         least = thresholds[f"{kind}_cells"] * best.size / _WHOLE_MAP
         mask = (best == label).view(np.uint8)
         count, places, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        sure = []
         for place in range(1, count):
             cells = int(stats[place, cv2.CC_STAT_AREA])
             if cells < least:
@@ -157,7 +159,10 @@ def find_pieces(logits: NDArray[np.float32], thresholds: Mapping[str, float]) ->
             here = places == place
             confidence = _calibrated(float(probabilities[label][here].mean()), kind, thresholds)
             if confidence >= thresholds[f"{kind}_confidence"]:
-                found.append((Piece(kind, confidence, cells), here))
+                sure.append((Piece(kind, confidence, cells), here))
+        largest = max((piece.cells for piece, _ in sure), default=0)
+        island = thresholds.get("island", 0.0) * largest
+        found += [entry for entry in sure if entry[0].cells >= island]
     surest = sorted(found, key=lambda entry: -entry[0].confidence)[:MOST_PIECES]
     surest.sort(key=lambda entry: (DAMAGE_KINDS.index(entry[0].kind), -entry[0].cells))
     labels = np.zeros(best.shape, np.uint8)

@@ -147,9 +147,9 @@ class Service:
     def __init__(self, pipeline: Pipeline, calls: int = 1) -> None:
         self._pipeline, self._calls = pipeline, calls
 
-    def ask(self, photo: Photo | NDArray[np.uint8]) -> Result:
-        """Return the result for one photo."""
-        return self._result(self._pipeline.analyse(photo))
+    def ask(self, photo: Photo | NDArray[np.uint8], *, damage: bool = False) -> Result:
+        """Return the result for one photo, with its damage if asked."""
+        return self._result(self._pipeline.analyse(photo, damage=damage))
 
     def _result(self, analysis: Analysis) -> Result:
         return Result.of(analysis, self._pipeline.version)

@@ -1,7 +1,8 @@
 """Fit thresholds to the calibration photos: `python -m training.calibrate --data DATA`.
 
-FITS has one function per group of thresholds. Each function writes its thresholds to `parts.json`
-or `types.json`, and returns figures to print. `training.calibration` defines the maps.
+FITS has one function per group of thresholds. Each function writes its thresholds to `parts.json`,
+`types.json` or `damage.json`, and returns figures to print. `training.calibration` defines the
+maps.
 
 Networks of `make train` have not seen the calibration photos, see `training.split`. Others, that
 have learned from them, would get thresholds that trust them too much.
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from car_classification import TYPE_NAMES, TypeClassifier
+from damage_segments import DamageSegmenter
 from img_to_segments import PartSegmenter
 from pipeline import Pipeline
 from training.answers import PartsAnswer, Service
@@ -38,6 +40,18 @@ from training.calibration import (
     unseen_weights,
 )
 from training.corrections import DataError
+from training.damage_answers import list_undamaged
+from training.damage_data import list_damaged
+from training.damage_fit import (
+    Look,
+    best_thresholds,
+    figures_of,
+    fit_confidence,
+    flat_thresholds,
+    look_at_damage,
+    unseen_answers,
+    without_thresholds,
+)
 from training.export import read_fields, write_fields
 from training.figures import part_verdicts
 from training.split import Part
@@ -45,6 +59,7 @@ from training.validation import (
     ValidationPhoto,
     list_annotated_photos,
     list_car_photos,
+    list_damaged_photos,
     list_street_photos,
 )
 from vision.labels import BASIC_PARTS, PANELS
@@ -108,7 +123,7 @@ class Evidence:
         folder: folder of the models.
         cache: folder of the label maps.
         threads: cores to use.
-        part: of the split; thresholds are fitted to "calibration" only.
+        part: of the split; thresholds of networks of `make train` are fitted to "calibration".
 
     Raises:
         DataError: the data cannot be used.
@@ -119,7 +134,11 @@ class Evidence:
     ) -> None:
         self.folder, self.threads = folder, threads
         self.annotated = list_annotated_photos(data, cache, part)
-        self.cars = list_car_photos(data, part) + list_street_photos(data, part) + self.annotated
+        cars, street = list_car_photos(data, part), list_street_photos(data, part)
+        self.cars = cars + street + self.annotated
+        self.damaged = list_damaged_photos(data, part)
+        self.undamaged = list_undamaged(self.annotated, street, cars)
+        self._truths = {photo.path: photo for photo in list_damaged(data)}
 
     @cached_property
     def parts_answers(self) -> list[PartsAnswer]:
@@ -131,6 +150,21 @@ class Evidence:
     def car_looks(self) -> Looks:
         """The outputs of the type networks for photos of cars."""
         return look_at(self.cars, self.folder)
+
+    @cached_property
+    def damage_looks(self) -> list[Look]:
+        """The outputs of the damage network for photos of damage and of undamaged cars."""
+        description = without_thresholds(read_description("damage", self.folder))
+        segmenter = DamageSegmenter(description, self.folder)
+        return [
+            look_at_damage(
+                segmenter,
+                f"{photo.kind} {photo.key}",
+                photo.read().pixels,
+                self._truths.get(photo.path),
+            )
+            for photo in tqdm(self.damaged + self.undamaged, "damage", mininterval=5)
+        ]
 
 
 def look_at(photos: Sequence[ValidationPhoto], folder: Path) -> Looks:
@@ -247,10 +281,32 @@ def write_thresholds(name: str, folder: Path, fitted: Mapping[str, float]) -> No
     write_fields(fields, name, folder)
 
 
+def fit_damage(evidence: Evidence) -> dict[str, float]:
+    """Fit the thresholds of the damage network; without photos of damage they stay.
+
+    Returns:
+        The fewest cells, the least confidence of the network itself, and figures by
+        cross-validation.
+    """
+    looks = evidence.damage_looks
+    if not any(look.kinds for look in looks):
+        return {}
+    cells, confidence = best_thresholds(looks)
+    platt, error = fit_confidence(looks, cells)
+    write_thresholds("damage", evidence.folder, flat_thresholds(cells, confidence, platt))
+    unseen = figures_of(unseen_answers(looks))
+    return unseen | {
+        "damage_ece_after": error,
+        "damage_cells": cells,
+        "damage_confidence": confidence,
+    }
+
+
 # Add functions here that fit further thresholds (no car, type unknown, two doors).
 FITS: dict[str, Callable[[Evidence], dict[str, float]]] = {
     "parts": fit_part_confidences,
     "types": fit_type_weights,
+    "damage": fit_damage,
 }
 
 
@@ -269,12 +325,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", type=Path, default=MODELS)
     parser.add_argument("--only", choices=tuple(FITS), nargs="+", default=tuple(FITS))
+    parser.add_argument("--part", choices=("calibration", "val"), default="calibration")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cache = Path("runs/cache")
     try:
-        evidence = Evidence(arguments.data, arguments.models, cache, arguments.threads)
+        evidence = Evidence(
+            arguments.data, arguments.models, cache, arguments.threads, arguments.part
+        )
     except DataError as error:
         sys.exit(str(error))
     for name, value in calibrate(evidence, arguments.only).items():

@@ -20,6 +20,8 @@ from pathlib import Path
 from pipeline import Pipeline
 from training.answers import Answer, PartsAnswer, Service, list_close_ups
 from training.corrections import DataError
+from training.damage_answers import damage_answers, list_undamaged
+from training.damage_rows import damage_rows
 from training.rows import (
     Rows,
     as_table,
@@ -38,12 +40,13 @@ from training.validation import (
     in_half,
     list_annotated_photos,
     list_car_photos,
+    list_damaged_photos,
     list_empty_photos,
     list_street_photos,
     some_of,
 )
 
-GROUPS = ("parts", "types", "empty", "turned", "close-ups", "sizes")
+GROUPS = ("parts", "types", "empty", "turned", "close-ups", "sizes", "damage")
 CLOSE_UPS = 12  # limit per part
 SIZED = 20  # photos of each of three sources that are sent in all sizes
 
@@ -84,6 +87,7 @@ class Evaluation:
         self.cars = self._some(list_car_photos(data))
         self.street = self._some(list_street_photos(data))
         self.empty = self._some(list_empty_photos(data))
+        self.damaged = self._some(list_damaged_photos(data))
 
     def _some(self, photos: Sequence[ValidationPhoto]) -> list[ValidationPhoto]:
         """Return the photos that the options ask for."""
@@ -134,6 +138,11 @@ class Evaluation:
 
     def _sizes(self) -> Rows:
         return sizes_rows(self._service.sizes_answers(self.sized()))
+
+    def _damage(self) -> Rows:
+        clean = list_undamaged(self.annotated, self.street, self.cars)
+        answers = damage_answers(self._service, self._data, self.damaged, clean)
+        return damage_rows(answers, self._options.rounds)
 
     def sized(self) -> list[ValidationPhoto]:
         """Return the photos that are sent in all sizes; a half has the same number."""

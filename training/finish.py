@@ -16,7 +16,7 @@ from training.evaluate import Options, evaluate
 from training.export import export_network, read_fields, write_fields
 from training.plots import draw_curves
 from training.stages import FIGURES, WEIGHTS
-from training.weights import LAYOUT, PARTS, TYPES
+from training.weights import DAMAGE, LAYOUT, PARTS, TYPES
 from vision.labels import PART_NAMES
 from vision.model_files import MANIFEST, MODELS
 
@@ -25,8 +25,11 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "parts": ("parts", PARTS),
     "types": ("types", TYPES),
     "shapes": ("layout", LAYOUT),
+    "damage": ("damage", DAMAGE),
 }
-ABOUT_TYPES = (  # prefixes of figures about types; all others are about parts
+# Prefixes of figures about damage and about types; all others are about parts.
+ABOUT_DAMAGE = ("damage", "undamaged")
+ABOUT_TYPES = (
     "type", "street", "f1_", "cars_missed", "empty_told", "other_vehicles", "close_ups_typed",
     "sizes", "picture_", "both_",
 )  # fmt: skip
@@ -88,7 +91,7 @@ class Finish:
         measured = evaluate(service, self.data, options).figures()
         looks = Evidence(self.data, self.models, self.cache, self.threads, "val").car_looks
         measured |= type_accuracies(looks, read_fields("types", self.models)["thresholds"])
-        for name in ("parts", "types"):
+        for name in ("parts", "types", "damage"):
             write_metrics(measured, name, self.models)
 
     def draw(self) -> None:
@@ -117,10 +120,22 @@ class Finish:
 
 
 def write_metrics(measured: dict[str, float], name: str, folder: Path) -> None:
-    """Write the figures about "parts" or "types" into the description of that network."""
+    """Write the figures about "parts", "types" or "damage" into that network's description."""
     metrics = {
         figure: round(value, 4)
         for figure, value in measured.items()
-        if figure.startswith(ABOUT_TYPES) == (name == "types") and value == value  # JSON has no NaN
+        if network_of(figure) == name and value == value  # JSON has no NaN
     }
     write_fields(read_fields(name, folder) | {"metrics": metrics}, name, folder)
+
+
+def network_of(figure: str) -> str:
+    """Return the network that a figure of `make evaluate` is about.
+
+    Example:
+        >>> network_of("undamaged_damaged"), network_of("street_ece"), network_of("miou")
+        ('damage', 'types', 'parts')
+    """
+    if figure.startswith(ABOUT_DAMAGE):
+        return "damage"
+    return "types" if figure.startswith(ABOUT_TYPES) else "parts"

@@ -23,17 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.corrections import read_corrections
+from training.damage_data import list_damaged
 from training.imagenet import BACKBONES, save_imagenet
 from training.parts_data import annotated_photos, read_labels
 from training.split import Part, part_of
 from training.type_data import list_annotated, list_empty, list_samples, read_table
 from vision.labels import TYPE_NAMES
 
-Kind = Literal["annotated", "car", "empty"]
+Kind = Literal["annotated", "car", "empty", "damaged"]
 Box = tuple[float, float, float, float]
 
 LIMIT = 40_000_000  # bytes of a pack
-SIDES: dict[Kind, int] = {"annotated": 512, "car": 384, "empty": 384}  # longest side in pixels
+# Longest side in pixels. Scratches are thin, so photos with polygons of damage keep their size.
+SIDES: dict[Kind, int] = {"annotated": 512, "car": 384, "empty": 384, "damaged": 448}
 _SMALL = 16_000  # WebP files up to this size are packed as they are
 _QUALITY = 58
 
@@ -44,7 +46,8 @@ class Row:
 
     Attributes:
         photo: name in the pack of the photo's file.
-        kind: "annotated" (with a label map), "car" or "empty" (no car).
+        kind: "annotated" (with a label map), "car", "empty" (no car), or "damaged" (with a label
+            map of damage). Damaged photos for training are packed as those of a car, too.
         part: of the split.
         source: name of the data set.
         width, height: of the packed photo, in pixels.
@@ -55,6 +58,7 @@ class Row:
         labels: name in the pack of the label map, of the photo's size; None if there is none.
         missing: visible parts that the label map lacks.
         rare: true if the label map has a trunk or tailgate.
+        damage: annotated kinds of damage.
     """
 
     photo: str
@@ -70,6 +74,7 @@ class Row:
     labels: str | None = None
     missing: tuple[str, ...] = ()
     rare: bool = False
+    damage: tuple[str, ...] = ()
 
     @property
     def squashed(self) -> bool:
@@ -106,6 +111,7 @@ def list_sources(data: Path, cache: Path) -> list[Source]:
         *_cars(data),
         *_street(data),
         *_damaged(data),
+        *_with_damage(data, cache),
     ]
 
 
@@ -176,20 +182,26 @@ def _street(data: Path) -> Iterator[Source]:
 
 def _damaged(data: Path) -> Iterator[Source]:
     """Yield the photos of damaged cars that are for training; most of them are close-ups."""
-    file = data / "damage" / "annotations.json"
-    if not file.exists():
-        return
-    document = json.loads(file.read_text(encoding="utf-8"))
-    names = {category["id"]: category["name"] for category in document["categories"]}
-    inside = {a["image_id"] for a in document["annotations"] if names[a["category_id"]] == "airbag"}
-    for photo in document["images"]:
-        if photo["split"] == "train":
-            path = data / "damage" / "images" / photo["file_name"]
+    for photo in list_damaged(data):
+        if photo.part != "val":
             # A photo of an airbag is taken inside of the car.
-            close_up = photo["id"] not in inside
-            yield Source(
-                Row(f"damage/{path.name}", "car", "train", "damage", close_up=close_up), path
-            )
+            close_up = "airbag" not in photo.kinds
+            row = Row(f"damage/{photo.path.name}", "car", "train", "damage", close_up=close_up)
+            yield Source(row, photo.path)
+
+
+def _with_damage(data: Path, cache: Path) -> Iterator[Source]:
+    """Yield the photos of damaged cars with their label maps of damage."""
+    for photo in list_damaged(data):
+        row = Row(
+            f"damaged/{photo.path.name}",
+            "damaged",
+            photo.part,
+            "damage",
+            labels=f"damaged/{photo.path.stem}.png",
+            damage=photo.kinds,
+        )
+        yield Source(row, photo.path, photo.write_labels(cache / "damage"))
 
 
 def write_packs(sources: Iterable[Source], out: Path, limit: int = LIMIT) -> list[Path]:

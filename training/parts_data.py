@@ -170,7 +170,7 @@ def rasterise_coco(
         labels = np.zeros((photo.height, photo.width), np.uint8)
         for part in photo.annotations:
             label = IGNORE if part.ignored else label_of(part.name)
-            _draw(labels, part.polygons, label)
+            draw_polygons(labels, part.polygons, label)
         path = out / (Path(photo.file).stem + ".png")
         if panels is not None and (panels / path.name).exists():
             labels = add_panels(labels, read_labels(panels / path.name))
@@ -209,7 +209,7 @@ def _write_png(path: Path, labels: NDArray[np.uint8]) -> None:
     fresh.replace(path)
 
 
-def _draw(labels: NDArray[np.uint8], polygons: list[list[float]], label: int) -> None:
+def draw_polygons(labels: NDArray[np.uint8], polygons: list[list[float]], label: int) -> None:
     """Fill COCO polygons (pixel-corner coordinates) into a label map, in place."""
     shift = 4  # sub-pixel bits of cv2
     for polygon in polygons:

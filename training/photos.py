@@ -98,14 +98,18 @@ class TrainingData:
         annotated: photos with part labels, of all parts of the split.
         cars: other photos of cars; those of "val" measure, and are never trained on.
         empty: photos without a car.
+        damaged: photos of damage, of all parts of the split.
         labels: (n, side, side) uint8 label maps of the annotated photos, 255 ignored.
+        damage: (n, side, side) uint8 label maps of damage of the damaged photos.
         device: holds the photos and the networks.
     """
 
     annotated: PhotoSet
     cars: PhotoSet
     empty: PhotoSet
+    damaged: PhotoSet
     labels: Tensor
+    damage: Tensor
     device: torch.device
 
 
@@ -122,7 +126,7 @@ def read_packs(folder: Path, device: torch.device, limit: int | None = None) -> 
     """
     rows: dict[Kind, list[Row]] = {kind: [] for kind in SIDES}
     files: dict[Kind, list[bytes]] = {kind: [] for kind in SIDES}
-    maps: list[bytes] = []
+    maps: dict[Kind, list[bytes]] = {"annotated": [], "damaged": []}
     for path in sorted(folder.glob("pack*.zip"), key=lambda path: (len(path.name), path.name)):
         with zipfile.ZipFile(path) as pack:
             for fields in json.loads(pack.read("rows.json")):
@@ -130,7 +134,7 @@ def read_packs(folder: Path, device: torch.device, limit: int | None = None) -> 
                 rows[row.kind].append(row)
                 files[row.kind].append(pack.read(row.photo))
                 if row.labels is not None:
-                    maps.append(pack.read(row.labels))
+                    maps[row.kind].append(pack.read(row.labels))
     if not rows["annotated"] or not rows["empty"]:
         raise DataError(f"{folder} holds no packs, or not all of them; see training/README.md")
     kept = {kind: _some(rows[kind], limit) for kind in rows}
@@ -143,16 +147,21 @@ def read_packs(folder: Path, device: torch.device, limit: int | None = None) -> 
         )
         for kind in rows
     }
-    labels = _label_maps([maps[i] for i in kept["annotated"]]).to(device)
-    return TrainingData(sets["annotated"], sets["car"], sets["empty"], labels, device)
+    labels, damage = (
+        _label_maps([files[i] for i in kept[kind]], SIDES[kind]).to(device)
+        for kind, files in maps.items()
+    )
+    annotated, cars, empty, damaged = (sets[kind] for kind in SIDES)
+    return TrainingData(annotated, cars, empty, damaged, labels, damage, device)
 
 
 def _row(fields: dict[str, object]) -> Row:
     box = fields.pop("box")
-    missing = fields.pop("missing")
+    missing, damage = fields.pop("missing"), fields.pop("damage")
     assert isinstance(missing, list)
+    assert isinstance(damage, list)
     corners = tuple(box) if isinstance(box, list) else None
-    return Row(**fields, box=corners, missing=tuple(missing))  # type: ignore[arg-type]
+    return Row(**fields, box=corners, missing=tuple(missing), damage=tuple(damage))  # type: ignore[arg-type]
 
 
 def _some(rows: Sequence[Row], limit: int | None) -> list[int]:
@@ -167,8 +176,7 @@ def _some(rows: Sequence[Row], limit: int | None) -> list[int]:
     return sorted(chosen)
 
 
-def _label_maps(files: Sequence[bytes]) -> Tensor:
-    side = SIDES["annotated"]
+def _label_maps(files: Sequence[bytes], side: int) -> Tensor:
     maps = torch.zeros((len(files), side, side), dtype=torch.uint8)
     for number, data in enumerate(files):
         labels = _decode(data, cv2.IMREAD_GRAYSCALE)

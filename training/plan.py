@@ -1,7 +1,8 @@
 """List the trainings that make the networks in `models/`, from ImageNet weights on.
 
 The budget of a training is its `seconds` on a GPU, and its `samples` on CPUs. Both are equal at the
-speed of one H200: 780 photos a second for the parts, 3,600 for the types, 35,000 layouts.
+speed of one H200: 780 photos a second for the parts, 3,600 for the types, 35,000 layouts, 820 for
+the damage.
 """
 
 from __future__ import annotations
@@ -94,7 +95,27 @@ class LayoutStage:
     seed: int = 0
 
 
-Stage = PartsStage | TypesStage | ChooseStage | LayoutStage
+@dataclass(frozen=True)
+class DamageStage:
+    """A training of the damage network.
+
+    Attributes:
+        name: of the stage and of its folder.
+        start: part stage whose weights it starts from.
+        samples, seconds: length.
+        rate: peak learning rate.
+        seed: of all random numbers.
+    """
+
+    name: str
+    start: str
+    samples: int
+    seconds: float
+    rate: float
+    seed: int = 0
+
+
+Stage = PartsStage | TypesStage | ChooseStage | LayoutStage | DamageStage
 
 # fmt: off
 PLAN: tuple[Stage, ...] = (
@@ -110,5 +131,7 @@ PLAN: tuple[Stage, ...] = (
     TypesStage("types",    "types1",   "student3", "types1",     468_000, 130, 2e-3, seed=7),
     #           name       parts                               samples  seconds rate
     LayoutStage("layout",  "parts",                          1_400_000,  40, 3e-3, seed=8),
+    #           name       start                               samples  seconds rate
+    DamageStage("damage",  "student3",                         82_000, 100, 2e-3, seed=2),
 )
 # fmt: on

@@ -17,13 +17,22 @@ from torch import nn
 
 from training.checks import Figures, check_layout, check_parts, check_types
 from training.choose import best_of
+from training.damage_training import DamageBatches, check_damage, damage_step
 from training.fit import Budget, FitOptions, Step, fit
 from training.imagenet import load_imagenet
 from training.layout_training import LayoutBatches, layout_step
 from training.layouts import see_layouts
 from training.parts_training import PartsBatches, PartsMix, parts_step
 from training.photos import TrainingData, read_packs
-from training.plan import IMAGENET, ChooseStage, LayoutStage, PartsStage, Stage, TypesStage
+from training.plan import (
+    IMAGENET,
+    ChooseStage,
+    DamageStage,
+    LayoutStage,
+    PartsStage,
+    Stage,
+    TypesStage,
+)
 from training.precision import choose_device
 from training.teacher_labels import (
     SoftLabels,
@@ -34,7 +43,16 @@ from training.teacher_labels import (
 )
 from training.types_photos import CarPhotos, list_cars, list_untyped, taught
 from training.types_training import TypesBatches, type_logits, types_step
-from training.weights import LAYOUT, PARTS, TYPES, load_network, load_weights, save_weights
+from training.weights import (
+    DAMAGE,
+    LAYOUT,
+    PARTS,
+    TYPES,
+    load_body,
+    load_network,
+    load_weights,
+    save_weights,
+)
 from vision.networks import build_network
 
 WEIGHTS, FIGURES = "weights.safetensors", "figures.json"
@@ -115,6 +133,8 @@ class Line:
             figures = self._types(stage)
         elif isinstance(stage, ChooseStage):
             figures = self._choose(stage)
+        elif isinstance(stage, DamageStage):
+            figures = self._damage(stage)
         else:
             figures = self._layout(stage)
         write_figures(figures, self.out / stage.name / FIGURES)
@@ -185,6 +205,20 @@ class Line:
             network = load_network("shape", LAYOUT, self.weights(stage.name), self.device)
         return check_layout(layouts, network, self.batches.layouts)
 
+    def _damage(self, stage: DamageStage) -> Figures:
+        batch = self.batches.parts
+
+        def train() -> nn.Module:
+            network = build_network("pyramid", DAMAGE)
+            load_body(network, self.weights(stage.start))
+            step = damage_step(DamageBatches(self.data, batch))
+            return self._fit(network, step, stage, 0.4, lambda name: name.startswith("encoder."))
+
+        network = self._trained(stage.name, train)
+        if network is None:
+            network = load_network("pyramid", DAMAGE, self.weights(stage.name), self.device)
+        return check_damage(self.data, network, batch)
+
     def _trained(self, name: str, train: Callable[[], nn.Module]) -> nn.Module | None:
         """Train, save the weights and return the network; None if the weights are there."""
         if self.weights(name).exists():
@@ -198,7 +232,7 @@ class Line:
         self,
         network: nn.Module,
         step: Step,
-        stage: PartsStage | TypesStage | LayoutStage,
+        stage: PartsStage | TypesStage | LayoutStage | DamageStage,
         encoder_factor: float = 1.0,
         is_encoder: Callable[[str], bool] = lambda name: False,
     ) -> nn.Module:

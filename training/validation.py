@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from segment_interface import Photo, decode_photo
 from training.corrections import Correction, read_corrections
+from training.damage_data import list_damaged
 from training.parts_data import (
     annotated_photos,
     near_duplicate_groups,
@@ -25,7 +26,7 @@ from training.parts_data import (
 from training.split import Part
 from training.type_data import TYPES, list_empty, list_samples, list_street
 
-Kind = Literal["annotated", "cars", "street", "empty", "others"]
+Kind = Literal["annotated", "cars", "street", "empty", "others", "damaged"]
 Half = Literal["A", "B"]
 Item = TypeVar("Item")
 
@@ -39,7 +40,8 @@ class ValidationPhoto:
     Attributes:
         path: the photo's file.
         kind: "annotated" (with parts), "cars" (`car_types`, `car_types_in_context`), "street",
-            "empty" (no road vehicle) or "others" (motorcycles and other vehicles).
+            "empty" (no road vehicle), "others" (motorcycles and other vehicles) or "damaged"
+            (with annotated damage).
         key: photos of the same car share it.
         type: one of TYPES; None if there is no car or its type is unknown.
         doors: side doors, 2 or 4, None if uncertain.
@@ -137,6 +139,15 @@ def list_empty_photos(data: Path) -> list[ValidationPhoto]:
     return [
         ValidationPhoto(path, "others" if path.parent.name == "not_cars_2" else "empty", path.stem)
         for path in list_empty(data, "val")
+    ]
+
+
+def list_damaged_photos(data: Path, part: Part = "val") -> list[ValidationPhoto]:
+    """Return the photos of one part with annotated damage; those of one case share a key."""
+    return [
+        ValidationPhoto(photo.path, "damaged", photo.key)
+        for photo in list_damaged(data)
+        if photo.part == part
     ]
 
 

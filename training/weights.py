@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training.precision import mixed_precision
 from training.warps import normalised
-from vision.labels import BASIC_PARTS, PART_NAMES, TYPE_NAMES
+from vision.labels import BASIC_PARTS, DAMAGE_KINDS, PART_NAMES, TYPE_NAMES
 from vision.networks import build_network
 
 CLASSES = len(PART_NAMES) + 1  # the background, too
@@ -28,6 +28,7 @@ PARTS: dict[str, Any] = {
     "separable": [4],
 }
 TYPES: dict[str, Any] = {"model_name": "tf_efficientnet_lite0", "num_classes": len(TYPE_NAMES) + 2}
+DAMAGE: dict[str, Any] = PARTS | {"classes": len(DAMAGE_KINDS) + 1}
 LAYOUT: dict[str, Any] = {
     "labels": BASIC_CLASSES,
     "size": list(LAYOUT_SIZE),
@@ -79,6 +80,14 @@ def load_weights(network: nn.Module, path: Path) -> None:
     if missing or keys.unexpected_keys:
         stranger = (missing + keys.unexpected_keys)[0]
         raise ValueError(f"{path} holds the weights of another network: {stranger}")
+
+
+def load_body(network: nn.Module, path: Path) -> None:
+    """Load the weights of a part network without its head into one with other labels."""
+    state = {name: value.float() for name, value in load_file(path).items()}
+    body = {name: value for name, value in state.items() if not _is_last(name)}
+    missing = network.load_state_dict(body, strict=False).missing_keys
+    assert all(_is_last(name) or name.endswith("num_batches_tracked") for name in missing)
 
 
 def _is_last(name: str) -> bool:

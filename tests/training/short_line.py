@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from training.plan import PLAN, ChooseStage, LayoutStage, PartsStage, Stage, TypesStage
+from training.plan import (
+    PLAN,
+    ChooseStage,
+    DamageStage,
+    LayoutStage,
+    PartsStage,
+    Stage,
+    TypesStage,
+)
 from training.train import main
 
 SHORT: tuple[Stage, ...] = (
@@ -12,6 +20,7 @@ SHORT: tuple[Stage, ...] = (
     TypesStage("types1", "imagenet", "student", None, 1000, 1, 3e-3),
     TypesStage("types", "types1", "student", "types1", 1000, 1, 2e-3),
     LayoutStage("layout", "parts", 1000, 1, 3e-3),
+    DamageStage("damage", "student", 1000, 1, 2e-3),
 )
 
 if __name__ == "__main__":

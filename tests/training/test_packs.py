@@ -29,7 +29,8 @@ def test_photos_and_facts(tmp_path: Path) -> None:
     (boxed,) = [row for row in packed.cars.rows if row.part == "val" and row.box is not None]
     assert (boxed.box, boxed.type, boxed.doors) == ((14, 18, 82, 88), "sedan", 2)
     assert {row.photo: row.close_up for row in packed.cars.rows if row.source == "damage"} == {
-        "damage/0.webp": True, "damage/1.webp": False  # an airbag is seen from inside
+        "damage/0.webp": True, "damage/1.webp": False,  # an airbag is seen from inside
+        "damage/3.webp": False,
     }  # fmt: skip
     assert {row.photo for row in packed.cars.rows if row.type is None and row.close_up} == {
         "street/street_3.webp", "damage/0.webp"
@@ -75,7 +76,7 @@ def test_packs_have_limit(tmp_path: Path) -> None:
     assert len(paths) > 3
     assert max(path.stat().st_size for path in paths) < 40_000
     packed = read_packs(tmp_path / "packs", CPU)
-    rows = packed.annotated.rows + packed.empty.rows + packed.cars.rows
+    rows = packed.annotated.rows + packed.empty.rows + packed.cars.rows + packed.damaged.rows
     assert [row.photo for row in rows] == [source.row.photo for source in sources]
     assert len(write_packs(sources, tmp_path / "packs")) == 1  # earlier packs are gone
     assert list((tmp_path / "packs").iterdir()) == [tmp_path / "packs" / "pack0.zip"]

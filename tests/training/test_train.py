@@ -16,7 +16,15 @@ from tests.support.waiting import wait_until
 from tests.training.short_line import SHORT
 from tests.training.tiny import write_data
 from training.choose import best_of
-from training.plan import IMAGENET, PLAN, ChooseStage, LayoutStage, PartsStage, TypesStage
+from training.plan import (
+    IMAGENET,
+    PLAN,
+    ChooseStage,
+    DamageStage,
+    LayoutStage,
+    PartsStage,
+    TypesStage,
+)
 from training.stages import FIGURES, WEIGHTS, Scale
 from training.train import OtherOptionsError, TrainOptions, train
 from vision.labels import PART_NAMES
@@ -74,13 +82,14 @@ def test_resume_after_kill(tmp_path: Path) -> None:
 
 def check_models(folder: Path) -> None:
     """The service loads the folder in both runtimes."""
-    for name in ("parts", "types", "shapes"):
+    for name in ("parts", "types", "shapes", "damage"):
         description = read_description(name, folder)
         for runtime in ("onnx", "torch"):
             RuntimeConfig(runtime).load(description, folder)  # checks the manifest
     assert read_description("parts", folder).labels == ("background", *PART_NAMES)
     for name, figures in (
-        ("parts", {"miou"}), ("types", {"type_accuracy"}), ("shapes", set())
+        ("parts", {"miou"}), ("types", {"type_accuracy"}), ("shapes", set()),
+        ("damage", {"damage_macro_f1", "damage_iou"}),
     ):  # fmt: skip
         metrics = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["metrics"]
         assert figures <= metrics.keys()
@@ -115,11 +124,13 @@ def test_stages_need_earlier_ones_only() -> None:
             needed = {stage.start, stage.parts} | ({stage.teacher} if stage.teacher else set())
         elif isinstance(stage, LayoutStage):
             needed = {stage.parts}
+        elif isinstance(stage, DamageStage):
+            needed = {stage.start}
         else:
             needed = set(stage.candidates)
         assert needed <= done, stage.name
         done.add(stage.name)
-    assert done >= {"parts", "types", "layout"}
+    assert done >= {"parts", "types", "layout", "damage"}
 
 
 def test_plan_takes_quarter_of_hour() -> None:

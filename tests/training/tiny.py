@@ -22,7 +22,8 @@ BOXES = {
 }
 VALIDATION = 2  # annotated photos that are for validation
 # Numbers of photos that `split.part_of` reserves for calibration, by the start of their names.
-CALIBRATION = {"drawn": 26, "train": 11}
+CALIBRATION = {"drawn": 26, "train": 11, "case": 4}
+DAMAGE = {1: (24, 40, 40, 52), 8: (20, 38, 76, 56)}  # boxes by kind; the scratch is in the other
 
 
 def write_data(folder: Path, count: int = 8) -> Path:
@@ -85,16 +86,29 @@ def _annotated(folder: Path, count: int, rng: np.random.Generator) -> None:
 
 
 def _damaged(folder: Path, rng: np.random.Generator) -> None:
-    document = {
+    """Write two photos for training, one for validation, and one to calibrate."""
+    cases = ((0, "train"), (1, "train"), (2, "val"), (CALIBRATION["case"], "train"))
+    document: dict[str, list[dict[str, object]]] = {
         "images": [
-            {"id": number, "file_name": f"{number}.webp", "split": split}
-            for number, split in enumerate(("train", "train", "val"))
+            {
+                "id": number, "file_name": f"{number}.webp", "width": SIZE, "height": SIZE,
+                "group": case, "split": split,
+            }
+            for number, (case, split) in enumerate(cases)
         ],
-        "annotations": [{"image_id": 0, "category_id": 1}, {"image_id": 1, "category_id": 8}],
+        "annotations": [],
         "categories": [{"id": 1, "name": "scratch"}, {"id": 8, "name": "airbag"}],
-    }
-    for number in range(3):
+    }  # fmt: skip
+    for number, kinds in enumerate(((1,), (8, 1), (1,), (8,))):
         _write(folder / "images" / f"{number}.webp", _photo(rng))
+        for kind in kinds:
+            x0, y0, x1, y1 = DAMAGE[kind]
+            document["annotations"].append(
+                {
+                    "image_id": number, "category_id": kind, "area": (x1 - x0) * (y1 - y0),
+                    "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]],
+                }
+            )  # fmt: skip
     (folder / "annotations.json").write_text(json.dumps(document), encoding="utf-8")
 
 
