@@ -13,11 +13,12 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from api.compression import compress_file
 from api.headers import PAGE_POLICY
 from api.service import service
-from exports.palette import PART_COLOURS
+from exports.palette import DAMAGE_COLOURS, PART_COLOURS, as_hex
 from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE
 from photo_result import NO_CAR
 from poligons_from_seg import DEFAULT_TOLERANCE
+from vision.labels import DAMAGE_KINDS
 
 blueprint = Blueprint("page", __name__)
 
@@ -81,7 +82,10 @@ def config() -> Response:
             no_car=NO_CAR,
             sample=_sample_hash(),
             parts=list(PART_NAMES),
-            colours={name: f"#{bytes(rgb).hex()}" for name, rgb in PART_COLOURS.items()},
+            damage=settings.damage,
+            damage_kinds=list(DAMAGE_KINDS),
+            damage_colours={kind: as_hex(rgb) for kind, rgb in DAMAGE_COLOURS.items()},
+            colours={name: as_hex(rgb) for name, rgb in PART_COLOURS.items()},
         )
     )
 

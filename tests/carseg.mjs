@@ -30,6 +30,18 @@ test("file name is kept for the formats", async () => {
   assert.equal(await named(hash), "other.png");
 });
 
+test("damage is asked for", async () => {
+  const other = await readFile(new URL("../sample/overlay.png", import.meta.url));
+  const hash = await service.submit(other);
+  await service.wait(hash);
+  assert.equal(await service.submit(other, { damage: true }), hash);
+  await service.wait(hash);
+  assert.ok(Array.isArray((await service.result(hash)).damages));
+  const result = await service.segment(other, { damage: true });
+  assert.ok(result.parts.every(({ damaged }) => Array.isArray(damaged)));
+  assert.equal((await service.result(hash, { damage: false })).damages, undefined);
+});
+
 test("options, formats and pictures", async () => {
   const hash = await service.submit(photo);
   await service.wait(hash);

@@ -18,6 +18,11 @@ export async function areas(photo: Blob | Uint8Array): Promise<Map<string, numbe
   return new Map(result.parts.map((part) => [part.name, part.area]));
 }
 
+export async function damages(photo: Blob): Promise<string[]> {
+  const { damages = [] } = await service.segment(photo, { damage: true });
+  return damages.map(({ kind, parts }) => `${kind} ${parts.map((part) => part.share * 100)}`);
+}
+
 export async function pictures(hash: string): Promise<number> {
   const svg = await service.export(hash, "svg", { tolerance: 1 });
   const mask = await service.picture(hash, "masks/hood", { min_area: 20 });

@@ -82,6 +82,23 @@ function addInputs(add, limits) {
   });
 }
 
+/** The switch that has photos examined for damage, remembered in localStorage. */
+function listenDamage({ damage }) {
+  const box = byId("want-damage");
+  try {
+    box.checked = (localStorage.getItem("carseg.damage") ?? damage) === "always";
+  } catch {
+    box.checked = damage === "always"; // storage is switched off
+  }
+  box.addEventListener("change", () => {
+    try {
+      localStorage.setItem("carseg.damage", box.checked ? "always" : "asked");
+    } catch {
+      // the choice holds until the page is left
+    }
+  });
+}
+
 /** The view of a result, which is loaded when the first one is opened. */
 class LazyResults {
   constructor(config, events) {
@@ -139,6 +156,7 @@ async function start(limits) {
   batchMenu(byId("chosen-menu"), limits, () => gallery.chosenInOrder, "result.take");
   await translate(document.documentElement.lang, limits); // the menus, too
   listenPager();
+  listenDamage(limits);
   listenKept(() => (gallery.update(), drawKept()));
   if (limits.sample) keepPhoto(limits.sample, address("ui/sample.png"));
 

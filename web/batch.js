@@ -47,6 +47,10 @@ function unique(name, taken) {
   return free + name.slice(stem.length);
 }
 
+const END = "\r\n"; // of a row of CSV
+
+const longest = (all) => all.reduce((most, other) => (other.length > most.length ? other : most));
+
 /** A result in a format, as text. */
 async function written(format, { hash, name }, { options }) {
   return (await patient.export(hash, format, { ...options, file_name: name })).text();
@@ -58,9 +62,14 @@ function csv(photo, state) {
 
 /** One table under one heading. Spreadsheets need the mark at its start to read UTF-8. */
 function joinCsv(tables) {
-  const end = tables[0].indexOf("\n") + 1;
-  const rows = tables.map((table) => table.slice(end));
-  return new Blob(["\ufeff", tables[0].slice(0, end), ...rows], { type: "text/csv" });
+  const headOf = (table) => table.slice(0, table.indexOf(END));
+  const head = longest(tables.map(headOf)); // tables with damage have more columns
+  const rows = tables.map((table) => {
+    const own = headOf(table);
+    const empty = ",".repeat(head.split(",").length - own.split(",").length);
+    return table.slice(own.length + END.length).replaceAll(END, empty + END);
+  });
+  return new Blob(["\ufeff", head, END, ...rows], { type: "text/csv" });
 }
 
 async function coco(photo, state) {
@@ -68,7 +77,8 @@ async function coco(photo, state) {
 }
 
 function joinCoco(datasets) {
-  const merged = { ...datasets[0], images: [], annotations: [] };
+  const categories = longest(datasets.map((dataset) => dataset.categories));
+  const merged = { ...datasets[0], categories, images: [], annotations: [] };
   for (const { images, annotations } of datasets) {
     const image_id = merged.images.length + 1;
     merged.images.push(...images.map((image) => ({ ...image, id: image_id })));
@@ -81,7 +91,7 @@ function joinCoco(datasets) {
 
 async function yolo({ hash, name }, state) {
   const stem = stemOf(name);
-  const files = [{ name: `labels/${stem}.txt`, data: await patient.export(hash, "yolo", state.options) }];
+  const files = [{ name: `labels/${stem}.txt`, data: await written("yolo", { hash, name }, state) }];
   const photo = await findBlob(hash);
   if (!photo) state.without += 1;
   else files.push({ name: `images/${stem}.${ENDINGS[photo.type] ?? "png"}`, data: photo });
@@ -89,7 +99,10 @@ async function yolo({ hash, name }, state) {
 }
 
 async function joinYolo(files, { config }) {
-  const names = config.parts.map((name, at) => `  ${at}: ${name}\n`).join("");
+  const labels = files.flatMap(([{ data }]) => data.split("\n"));
+  const isDamaged = labels.some((row) => Number.parseInt(row) >= config.parts.length);
+  const classes = [...config.parts, ...(isDamaged ? config.damage_kinds : [])];
+  const names = classes.map((name, at) => `  ${at}: ${name}\n`).join("");
   const data = `path: .\ntrain: images\nval: images\nnames:\n${names}`;
   return zip([{ name: "data.yaml", data }, ...files.flat()]);
 }
@@ -109,8 +122,8 @@ function joinCvat(photos) {
   const images = photos.map(({ xml }, at) =>
     xml.slice(start(xml), xml.lastIndexOf(end)).replace('id="0"', `id="${at}"`).trim(),
   );
-  const { xml } = photos[0];
-  const head = xml.slice(0, start(xml)).replace("<size>1</size>", `<size>${photos.length}</size>`);
+  const head = longest(photos.map(({ xml }) => xml.slice(0, start(xml)))) // has all labels
+    .replace("<size>1</size>", `<size>${photos.length}</size>`);
   const data = `${head}${images.join("\n  ")}\n${end}\n`;
   return zip([{ name: "annotations.xml", data }, ...photos.flatMap(({ files }) => files)]);
 }
@@ -133,7 +146,7 @@ async function photos({ hash, name }, state) {
   const { drawPhoto, toBlob } = await import("./picture.js");
   const url = await findPhoto(hash);
   const result = await patient.result(hash);
-  const canvas = url && (await drawPhoto(url, result, result.parts, state.look).catch(() => null));
+  const canvas = url && (await drawPhoto(url, result, result.parts, result.damages ?? [], state.look).catch(() => null));
   if (!canvas) return void (state.without += 1);
   return { name: `${stemOf(name)}-parts.jpg`, data: await toBlob(canvas, "image/jpeg") };
 }

@@ -27,6 +27,8 @@ export interface OverlayOptions extends MaskOptions {
 export interface ResultOptions extends OverlayOptions {
   normalized?: boolean | null;
   file_name?: string | null;
+  /** True to have a photo examined for damage; false for a result without. */
+  damage?: boolean | null;
 }
 
 export interface Signal {
@@ -55,6 +57,20 @@ export interface Part {
   area: number;
   bbox: [x: number, y: number, width: number, height: number];
   polygons: Polygon[];
+  /** Kinds of damage on it; absent if the photo was not examined for damage. */
+  damaged?: string[];
+}
+
+/** One connected damage. */
+export interface Damage {
+  kind: string;
+  confidence: number;
+  /** Pixels. */
+  area: number;
+  bbox: [x: number, y: number, width: number, height: number];
+  polygons: Polygon[];
+  /** Parts on which it lies, and the share of each that it covers. */
+  parts: { name: string; share: number }[];
 }
 
 export interface CarType {
@@ -75,6 +91,9 @@ export interface Result {
   type: CarType | null;
   segments: Record<string, Point[][]>;
   parts: Part[];
+  /** Absent if the photo was not examined for damage. */
+  damages?: Damage[];
+  damage_version?: string;
 }
 
 export interface Status {
@@ -82,6 +101,8 @@ export interface Status {
   message: string;
   position?: number | null;
   stage?: string | null;
+  /** While a result is Ready, and a new one with damage is not there yet. */
+  damage?: "pending";
 }
 
 /** The error of a service that did not answer, refused a request, or failed on a photo. */
@@ -108,7 +129,10 @@ export class CarSeg {
   /** Post a photo, wait for it, and fetch its result. */
   segment(photo: Photo, options?: ResultOptions & WaitOptions): Promise<Result>;
   /** Post a photo; resolves to its hash at once. `file_name`: the name of a File by default. */
-  submit(photo: Photo, options?: PostOptions & { file_name?: string | null }): Promise<string>;
+  submit(
+    photo: Photo,
+    options?: PostOptions & { file_name?: string | null; damage?: boolean | null },
+  ): Promise<string>;
   /** The status of a photo; `wait`: seconds until it is done. */
   status(hash: string, options?: Signal & { wait?: number }): Promise<Status>;
   /** Resolves when a photo is Ready. */

@@ -35,7 +35,7 @@ export class CarSegError extends Error {
  *
  * Each method takes `signal` (an AbortSignal) among its options. Options of results are those of
  * `/<hash>/segments`: tolerance, max_vertices, min_area, min_confidence, normalized, topology,
- * file_name. Masks take min_area and min_confidence, the overlay also tolerance, max_vertices and
+ * file_name, damage. Masks take min_area and min_confidence, the overlay also tolerance, max_vertices and
  * topology.
  */
 export class CarSeg {
@@ -59,7 +59,8 @@ export class CarSeg {
   async segment(photo, { signal, onStatus, ...options } = {}) {
     let hash;
     if (onStatus) {
-      hash = await this.submit(photo, { signal, file_name: options.file_name });
+      const { file_name, damage } = options;
+      hash = await this.submit(photo, { signal, file_name, damage });
     } else {
       const answer = await this.#postAndWait(photo, signal, options);
       if (answer.parts) return answer;
@@ -72,10 +73,11 @@ export class CarSeg {
   /**
    * Post a photo; resolves to its hash at once. `onRetry` is called with the milliseconds until it is
    * sent again, and the status (0 without an answer) that made that necessary. `file_name`: by
-   * default the name of a File; null to send none.
+   * default the name of a File; null to send none. `damage`: true to have it examined for damage.
    */
-  async submit(photo, { signal, onRetry, file_name } = {}) {
-    return (await this.post("/", await named(photo, file_name), { signal, onRetry })).image_hash;
+  async submit(photo, { signal, onRetry, file_name, damage } = {}) {
+    const path = damage == null ? "/" : `/?damage=${damage}`;
+    return (await this.post(path, await named(photo, file_name), { signal, onRetry })).image_hash;
   }
 
   /** The status of a photo: `{status, message, position?, stage?}`; `wait`: seconds until it is done. */
@@ -88,7 +90,7 @@ export class CarSeg {
     for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.5, LAST_POLL)) {
       const standing = await this.status(hash, { signal });
       onStatus?.(standing);
-      if (standing.status === "Ready") return;
+      if (standing.status === "Ready" && standing.damage !== "pending") return;
       if (standing.status === "Error") throw new CarSegError(standing.message, 200);
       await sleep(pause, signal);
     }

@@ -5,6 +5,8 @@ import { CarSeg, CarSegError, Photo, PostOptions, Result, ResultOptions, Signal,
 export interface ManyOptions extends Signal {
   /** Photos that the service has at a time, at most. */
   atOnce?: number;
+  /** True to have the photos examined for damage. */
+  damage?: boolean | null;
 }
 
 /** A photo that is Ready; `number` is its position among the photos, from 0. */
@@ -43,7 +45,10 @@ export class CarSegMany extends CarSeg {
     options?: ManyOptions,
   ): AsyncGenerator<Finished | Failed, void, undefined>;
   /** Post photos in one request; resolves to the hash of each, or its error. */
-  submitMany(photos: Iterable<Photo>, options?: PostOptions): Promise<(string | CarSegError)[]>;
+  submitMany(
+    photos: Iterable<Photo>,
+    options?: PostOptions & { damage?: boolean | null },
+  ): Promise<(string | CarSegError)[]>;
   /** The statuses of up to 1000 photos; null where a photo is unknown. */
   statuses(hashes: string[], options?: Signal): Promise<((Status & { image_hash: string }) | null)[]>;
 }

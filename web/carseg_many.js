@@ -20,7 +20,8 @@ export class CarSegMany extends CarSeg {
    *   that the service has at the same time
    */
   async *segmentMany(photos, { signal, atOnce, ...options } = {}) {
-    for await (const outcome of this.finishMany(photos, { signal, atOnce })) {
+    const { damage } = options;
+    for await (const outcome of this.finishMany(photos, { signal, atOnce, damage })) {
       if (!outcome.error) {
         try {
           outcome.result = await this.result(outcome.hash, { signal, ...options });
@@ -34,8 +35,8 @@ export class CarSegMany extends CarSeg {
   }
 
   /** As `segmentMany`, but results are not fetched. */
-  async *finishMany(photos, { signal, atOnce = AT_ONCE } = {}) {
-    const crowd = new Crowd(this, photos, atOnce, signal);
+  async *finishMany(photos, { signal, atOnce = AT_ONCE, damage } = {}) {
+    const crowd = new Crowd(this, photos, atOnce, { signal, damage });
     while (true) {
       yield* crowd.post();
       yield* crowd.ended();
@@ -48,14 +49,15 @@ export class CarSegMany extends CarSeg {
    * Post photos in one request; resolves to a list with the hash of each, or a CarSegError. One whose
    * status is 429 or 503 should be sent again after `retryAfter` seconds.
    */
-  async submitMany(photos, { signal, onRetry } = {}) {
+  async submitMany(photos, { signal, onRetry, damage } = {}) {
     const [images, names] = [[], []];
     for (const photo of photos) {
       images.push(await base64(photo));
       names.push(photo.name || null);
     }
     const document = { images, ...(names.some(Boolean) && { file_names: names }) };
-    const answer = await this.post("/batch", document, { signal, onRetry });
+    const path = damage == null ? "/batch" : `/batch?damage=${damage}`;
+    const answer = await this.post(path, document, { signal, onRetry });
     return answer.photos.map(({ image_hash: hash, error, code, retry_after: retryAfter }) =>
       error === undefined ? hash : new CarSegError(error, code, retryAfter),
     );
@@ -70,8 +72,8 @@ export class CarSegMany extends CarSeg {
 
 /** Many photos on their way through a service: to be sent, sent again, waited for. */
 class Crowd {
-  constructor(service, photos, atOnce, signal) {
-    Object.assign(this, { service, atOnce, signal });
+  constructor(service, photos, atOnce, { signal, damage }) {
+    Object.assign(this, { service, atOnce, signal, damage });
     this.source = (photos[Symbol.asyncIterator] ?? photos[Symbol.iterator]).call(photos);
     this.count = 0;
     this.again = []; // refused for now; they go first
@@ -114,11 +116,11 @@ class Crowd {
   }
 
   async *#send(batch) {
-    const { signal } = this;
+    const { signal, damage } = this;
     const photos = batch.map(({ photo }) => photo);
     let answers;
     try {
-      answers = await this.service.submitMany(photos, { signal });
+      answers = await this.service.submitMany(photos, { signal, damage });
     } catch (error) {
       if (error.status !== 413) throw error;
       if (batch.length > 1) {
@@ -131,7 +133,7 @@ class Crowd {
         if (signal?.aborted || [0, 429, 503].includes(reason.status)) throw reason;
         return reason;
       };
-      answers = [await this.service.submit(photos[0], { signal }).catch(alone)]; // too large for one
+      answers = [await this.service.submit(photos[0], { signal, damage }).catch(alone)]; // too large for one
     }
     for (const [place, answer] of answers.entries()) {
       const outcome = batch[place];
@@ -155,7 +157,7 @@ class Crowd {
       const asked = hashes.slice(start, start + ASKED);
       const standings = await this.service.statuses(asked, { signal: this.signal });
       for (const [place, standing] of standings.entries()) {
-        if (standing && !["Ready", "Error"].includes(standing.status)) continue;
+        if (standing && (!["Ready", "Error"].includes(standing.status) || standing.damage)) continue;
         this.pause = CROWD_POLL;
         const outcomes = this.there.get(asked[place]);
         this.there.delete(asked[place]);

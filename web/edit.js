@@ -11,15 +11,20 @@ export async function saveToEdit({ hash, config, options }, kind) {
   save(blob, file.replace("car-parts", stemOf(nameOf(hash))));
 }
 
+const labels = (control, names, colours) => [
+  `  <PolygonLabels name="${control}" toName="image">\n`,
+  ...names.map((name) => `    <Label value="${name}" background="${colours[name]}"/>\n`),
+  "  </PolygonLabels>\n",
+];
+
 /** Copy the labeling interface that a project of Label Studio needs. */
-export function copyLabels({ config }) {
-  const label = (name) => `    <Label value="${name}" background="${config.colours[name]}"/>\n`;
-  return toClipboard(
-    [
-      '<View>\n  <Image name="image" value="$image"/>\n',
-      '  <PolygonLabels name="label" toName="image">\n',
-      ...config.parts.map(label),
-      "  </PolygonLabels>\n</View>\n",
-    ].join(""),
-  );
+export function copyLabels({ config, damage }) {
+  const { parts, colours, damage_kinds: kinds, damage_colours: colour } = config;
+  const lines = [
+    '<View>\n  <Image name="image" value="$image"/>\n',
+    ...labels("label", parts, colours),
+    ...(damage ? labels("damage", kinds, colour) : []),
+    "</View>\n",
+  ];
+  return toClipboard(lines.join(""));
 }

@@ -50,6 +50,10 @@ export function fillDownloads(page) {
     fileLink(t("result.maskPng"), mask, `${stem}-mask.png`),
     fileLink(t("result.svg"), path("svg"), `${stem}.svg`),
   ];
+  if (page.damage) {
+    const damage = service.path(hash, { min_confidence }, "damage.png").slice(1);
+    pictures.push(fileLink(t("damage.mask"), damage, `${stem}-damage.png`));
+  }
   if (photoOf(hash)) {
     const save = () => savePhoto(page, `${stem}-photo.png`);
     pictures.unshift(el("button", { class: "file", onclick: save }, t("result.photoPng")));
@@ -125,11 +129,11 @@ export function snippet({ result, config }) {
 }
 
 /** Draw the photo with its parts, as they look now, and save it. */
-async function savePhoto({ hash, result, config, shown }, name) {
+async function savePhoto({ hash, result, config, shown, damage }, name) {
   const parts = [...shown].sort((a, b) => b.area - a.area);
   const picture = await need("picture");
   try {
-    const canvas = await picture?.drawPhoto(photoOf(hash), result, parts, lookNow(config));
+    const canvas = await picture?.drawPhoto(photoOf(hash), result, parts, damage?.shown ?? [], lookNow(config));
     if (canvas) save(await picture.toBlob(canvas), name);
   } catch {
     toast(t("result.cantShow"));

@@ -4,7 +4,7 @@ import { sleep } from "./dom.js";
 import { address, service } from "./service.js";
 
 const TRIES = 6; // failures in a row until we give up
-const ended = (standing) => standing.status === "Ready" || standing.status === "Error";
+const ended = ({ status, damage }) => status === "Error" || (status === "Ready" && damage !== "pending");
 
 /**
  * @param hash of the photo

@@ -5,7 +5,7 @@ import { library } from "./library.js";
 import { isPressed, press } from "./look.js";
 import { photoOf } from "./photos.js";
 import { json, markedHashes, service } from "./service.js";
-import { inBrief, isKnown, summaryOfListed, titleOf } from "./summary.js";
+import { damageWords, inBrief, isKnown, summaryOfListed, titleOf } from "./summary.js";
 import { t, typeName, when } from "./texts.js";
 
 const PAGE = 20; // fills the rows of two and of five columns
@@ -196,7 +196,8 @@ export class Gallery {
     if (!node.firstChild) node.append(el("a", { class: "card", href: `#${hash}` }), this.#pick(hash));
     const known = isKnown(entry);
     const found = entry.none || !known ? "" : t(entry.count ? "result.found" : "result.noParts", { n: entry.count });
-    const note = [found, entry.time ? when(entry.time) : ""].filter(Boolean);
+    const damage = entry.damage === undefined ? "" : damageWords(entry.damage);
+    const note = [found, damage, entry.time ? when(entry.time) : ""].filter(Boolean);
     const content = JSON.stringify([known, entry.name, note, document.documentElement.lang, Boolean(result), library.thumbOf(hash)]);
     node.querySelector("input").checked = this.chosen.has(hash);
     if (node.dataset.content === content) return;

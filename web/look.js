@@ -4,8 +4,9 @@ import { byId } from "./dom.js";
 import { partName } from "./texts.js";
 
 /** The look for drawPhoto of picture.js; `nameOf` is null while names are switched off. */
-export const lookNow = ({ colours }) => ({
+export const lookNow = ({ colours, damage_colours: damageColours }) => ({
   colours,
+  damageColours,
   filled: byId("look-filled").checked,
   opacity: byId("opacity").value / 100,
   nameOf: isPressed("names") ? partName : null,

@@ -8,6 +8,15 @@ const dark = (colour) => {
   return r * 0.299 + g * 0.587 + b * 0.114 < 140;
 };
 
+/** Scroll the list to a row; never the page. */
+export function intoView(node) {
+  const list = node.closest(".part-scroll");
+  const top = node.offsetTop;
+  const below = top + node.offsetHeight - list.clientHeight;
+  if (top < list.scrollTop) list.scrollTop = top;
+  else if (below > list.scrollTop) list.scrollTop = below;
+}
+
 export class PartList {
   /** @param page the ResultPage: light(name), pick(name), shownParts(), areaOf(part) */
   constructor(config, page) {
@@ -77,16 +86,8 @@ export class PartList {
     for (const [other, { node, button, more }] of this.rows) {
       button.setAttribute("aria-expanded", other === name);
       more.hidden = other !== name;
-      if (other === name) this.#intoView(node);
+      if (other === name) intoView(node);
     }
-  }
-
-  #intoView(node) {
-    const list = node.closest(".part-scroll"); // scrolls the list only, never the page
-    const top = node.offsetTop - list.offsetTop;
-    const below = top + node.offsetHeight - list.clientHeight;
-    if (top < list.scrollTop) list.scrollTop = top;
-    else if (below > list.scrollTop) list.scrollTop = below;
   }
 
   #row(part, maybe) {

@@ -1,6 +1,7 @@
 // Draws a photo with its parts, for files.
 
 import { pathData } from "./dom.js";
+import { paintDamages } from "./damage.js";
 import { anchor, apart, widthOf } from "./labels.js";
 
 const LINES = 600; // a line is this part of the photo's longer side
@@ -10,11 +11,12 @@ const LETTERS = 50; // as is a line of text
  * @param url of the photo
  * @param result {width, height}
  * @param parts those to draw: [{name, polygons}]
+ * @param damages those to draw over them: [{polygons}]
  * @param look {colours, filled, opacity, nameOf}: opacity from 0 to 1; nameOf gives the name of a
  *   part to write on it, null for none
  * @returns a canvas of the photo's size in the result
  */
-export async function drawPhoto(url, { width, height }, parts, look) {
+export async function drawPhoto(url, { width, height }, parts, damages, look) {
   const image = new Image(width, height);
   image.src = url;
   await image.decode();
@@ -33,6 +35,8 @@ export async function drawPhoto(url, { width, height }, parts, look) {
     context.globalAlpha = 1;
     context.stroke(path);
   }
+  paintDamages(context, damages, look.damageColours, context.lineWidth);
+  context.globalAlpha = 1;
   if (look.nameOf) write(context, parts, look.nameOf);
   return canvas;
 }

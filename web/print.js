@@ -34,10 +34,21 @@ export function fillPrint(page) {
     el("p", {}, summary()),
     drawing(page),
     el("table", {}, el("thead", {}, el("tr", {}, el("td"), ...head)), el("tbody", {}, ...rows)),
+    ...damageTable(page),
   );
 }
 
-function drawing({ hash, all: { width, height }, shown, config }) {
+const damageHeads = () => [t("damage.kind"), t("print.sure"), t("print.part"), t("print.area")];
+
+function damageTable({ damage }) {
+  if (!damage) return [];
+  const row = (name) => (cells) => el("tr", {}, ...cells.map((text) => el(name, {}, text)));
+  const rows = damage.lines().map(row("td"));
+  const table = el("table", {}, el("thead", {}, row("th")(damageHeads())), el("tbody", {}, ...rows));
+  return [el("h2", {}, t("damage.title")), rows.length ? table : el("p", {}, t("damage.none")), el("p", {}, t("damage.note"))];
+}
+
+function drawing({ hash, all: { width, height }, shown, config, damage }) {
   const { filled, opacity, nameOf } = lookNow(config);
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
   const url = photoOf(hash);
@@ -50,6 +61,7 @@ function drawing({ hash, all: { width, height }, shown, config }) {
     const stroke = { stroke: colour, "stroke-width": line };
     picture.append(svg("path", { d: pathData(polygons), ...paint, ...stroke }));
   }
+  damage?.drawInto(picture, line);
   if (nameOf) picture.append(...names(parts, nameOf, { width, height }, line * 10));
   return picture;
 }
@@ -71,6 +83,13 @@ export const clearPrint = () => byId("print").replaceChildren();
 
 const cell = (text) => text.replace(/[\\|`*_<[]/g, "\\$&").replace(/\s+/g, " ");
 
+function damageLines({ damage }, row) {
+  if (!damage) return [];
+  const rows = damage.lines().map(row);
+  const table = rows.length ? [row(damageHeads()), "|---|---|---|---|", ...rows] : [t("damage.none")];
+  return [`### ${t("damage.title")}`, "", ...table, "", t("damage.note"), ""];
+}
+
 /** The result as Markdown. */
 export function markdown(page) {
   const { name } = library.get(page.hash);
@@ -84,6 +103,7 @@ export function markdown(page) {
     "|---|---|---|",
     ...lines(page).map(([, cells]) => row(cells)),
     "",
+    ...damageLines(page, row),
     `<${location.href}>`,
     "",
   ].join("\n");

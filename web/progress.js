@@ -8,7 +8,7 @@ const STEPS = ["sending", "queued", "parts", "type", "polygons"];
 /** How far `standing` ({state, position, stage}) is: the index of the step being done. */
 function step({ state, stage }) {
   if (state === "Ready") return STEPS.length;
-  if (state === "Processing") return Math.max(STEPS.indexOf(stage), 2);
+  if (state === "Processing") return Math.max(STEPS.indexOf(stage === "damage" ? "type" : stage), 2);
   return state === "Uploaded" ? 1 : 0;
 }
 
@@ -28,7 +28,7 @@ export function inWords({ state, position, stage, message, seconds }) {
     case "Uploaded":
       return position ? t("upload.queuedAt", { n: position }) : t("upload.queued");
     case "Processing":
-      return STEPS.includes(stage) ? t(`upload.${stage}`) : t("upload.working");
+      return [...STEPS, "damage"].includes(stage) ? t(`upload.${stage}`) : t("upload.working");
     case "Ready":
       return t("upload.done");
     default:

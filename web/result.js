@@ -7,21 +7,28 @@ import { library } from "./library.js";
 import { isPressed, lookNow, press } from "./look.js";
 import { Marks } from "./marks.js";
 import { nameOf, stemOf } from "./names.js";
-import { findPhoto, keepPhoto, photoOf } from "./photos.js";
+import { findBlob, findPhoto, keepPhoto, photoOf } from "./photos.js";
 import { PartList } from "./parts.js";
 import { drawPager } from "./pager.js";
 import { clearPrint, fillPrint } from "./print.js";
 import { inWords, steps } from "./progress.js";
-import { complain, need, service } from "./service.js";
-import { summaryOf } from "./summary.js";
-import { partName, percent, sureness, t, typeName } from "./texts.js";
+import { ServiceError, complain, need, patient, service } from "./service.js";
+import { damageWords, summaryOf } from "./summary.js";
+import { kindName, partName, percent, sureness, t, typeName } from "./texts.js";
 import { Viewer } from "./viewer.js";
 
 const TOLERANCES = [0, 0.5, 1, 1.5, 2, 3, 5, 8, 12, 20]; // pixels
 
-/** A result with the parts that are sure enough, as the service gives it. */
+/** A result with the parts and damages that are sure enough, as the service gives it. */
 function sure(result, confidence) {
-  return { ...result, parts: result.parts.filter((part) => part.confidence >= confidence) };
+  const isSure = (found) => found.confidence >= confidence;
+  const parts = result.parts.filter(isSure);
+  if (!result.damages) return { ...result, parts };
+  const names = new Set(parts.map(({ name }) => name));
+  const damages = result.damages.filter(isSure).map((damage) => {
+    return { ...damage, parts: damage.parts.filter(({ name }) => names.has(name)) };
+  });
+  return { ...result, parts, damages };
 }
 
 export class ResultPage {
@@ -48,6 +55,7 @@ export class ResultPage {
     this.list = new PartList(config, this);
     this.json = null; // and samples: loaded when they are first looked at
     this.samples = null;
+    this.damage = null; // the list of damages, null unless the photo was examined for damage
     this.marks = new Marks(() => this.list.drawMarks());
     this.#listen();
   }
@@ -71,13 +79,49 @@ export class ResultPage {
       if (standing.status === "Error") return this.#state(t("result.failed"), standing.message, "en");
       const wanted = service.result(hash, { min_confidence: 0, signal });
       const [all] = await Promise.all([wanted, this.marks.load(hash), findPhoto(hash)]);
+      const module = all.damages ? await need("damage") : null;
       signal.throwIfAborted();
+      this.damage = module && (this.damages ??= new module.DamageList(this));
+      this.hatchings = module?.hatchings(this.config) ?? [];
       library.note(hash, summaryOf(sure(all, this.config.confidence), this.config));
       this.#take(all);
       this.#show();
+      if (standing.damage === "pending") await this.#followDamage(signal);
     } catch (error) {
       if (!signal.aborted) this.#failed(error);
     }
+  }
+
+  /** Send the photo again, to be examined for damage. */
+  async #askDamage() {
+    const { hash, abort: { signal } } = this;
+    this.#damageState(true);
+    try {
+      const options = { damage: true, file_name: null, signal };
+      const other = await patient.submit(await findBlob(hash), options);
+      if (other === hash) await this.#followDamage(signal);
+      else location.hash = other; // a photo that was added here, and is not the one of the result
+    } catch (error) {
+      if (signal.aborted) return;
+      complain(error);
+      this.#damageState(false);
+    }
+  }
+
+  async #followDamage(signal) {
+    this.#damageState(true);
+    const last = await follow(this.hash, { onStatus: () => null, signal });
+    if (last.status === "Error") throw new ServiceError(last.message, 404);
+    await this.open(this.hash);
+  }
+
+  /** What the box of damages shows: the list, the button that asks for it, or that it is sought. */
+  #damageState(isSought) {
+    const canAsk = Boolean(photoOf(this.hash)) && !this.damage;
+    byId("damage-box").hidden = !this.damage && !canAsk && !isSought;
+    byId("damage-list").hidden = byId("found-title").hidden = !this.damage;
+    byId("ask-damage").hidden = !canAsk || isSought;
+    byId("damage-sought").hidden = !isSought;
   }
 
   /** Stop what is under way. */
@@ -100,6 +144,7 @@ export class ResultPage {
 
   #take(all) {
     this.all = all;
+    all.damages?.forEach((damage, at) => (damage.key = `#${at}`)); // as no part is called
     this.result = sure(all, this.confidence);
   }
 
@@ -124,14 +169,24 @@ export class ResultPage {
     const shown = name ?? this.picked;
     this.viewer.light(shown);
     this.list.light(shown);
-    const part = this.all?.parts.find((other) => other.name === shown);
+    this.damage?.light(shown);
+    const words = this.#captionOf(shown);
     const caption = byId("caption");
-    caption.hidden = !part;
-    if (!part) return;
+    caption.hidden = !words;
+    if (!words) return;
     const dot = el("span", { class: "dot" });
-    dot.style.background = this.config.colours[shown];
+    dot.style.background = words[2];
+    caption.replaceChildren(dot, el("strong", {}, words[0]), el("span", {}, words[1]));
+  }
+
+  /** The name of a part or damage, a note on it, and its colour; null for none. */
+  #captionOf(key) {
+    const damage = this.result?.damages?.find((other) => other.key === key);
+    if (damage && this.damage) return this.damage.captionOf(damage);
+    const part = this.all?.parts.find((other) => other.name === key);
+    if (!part) return null;
     const note = `${sureness(part.confidence)} · ${this.areaOf(part)}`;
-    caption.replaceChildren(dot, el("strong", {}, partName(shown)), el("span", {}, note));
+    return [partName(key), note, this.config.colours[key]];
   }
 
   /** Choose a part, or none. */
@@ -139,8 +194,9 @@ export class ResultPage {
     this.picked = name;
     this.light(name);
     this.list.pick(name);
-    const part = this.all.parts.find((other) => other.name === name);
-    if (part) announce(`${partName(name)}: ${sureness(part.confidence)}, ${this.areaOf(part)}`);
+    this.damage?.pick(name);
+    const words = this.#captionOf(name);
+    if (words) announce(`${words[0]}: ${words[1].replace(" · ", ", ")}`);
   }
 
   /** A part's area in words. */
@@ -205,6 +261,7 @@ export class ResultPage {
     const url = photoOf(this.hash);
     byId("ground").hidden = Boolean(url);
     byId("compare").disabled = !url;
+    this.#damageState(false);
     if (!url) byId("compare").setAttribute("aria-pressed", "false");
     if (!again) this.viewer.show(result, url);
     this.#draw();
@@ -234,6 +291,8 @@ export class ResultPage {
     }
     words.push(this.#found());
     if (rotation) words.push(t("result.turned", { n: rotation }));
+    const { damages } = this.result;
+    if (damages) words.push(damageWords(damages.length));
     if (others) words.push(t("result.others"));
     return words.map((text) => el("span", {}, text));
   }
@@ -246,18 +305,30 @@ export class ResultPage {
       parts.map(({ name, polygons }) => {
         return { name, polygons, colour: config.colours[name], label: partName(name) };
       }),
+      this.#damageShapes(),
     );
     this.#look();
     this.#points();
     this.#sort();
   }
 
+  #damageShapes() {
+    const damages = this.damage ? [...this.all.damages].sort((a, b) => b.area - a.area) : [];
+    const shapes = damages.map(({ key: name, kind, polygons }) => {
+      const stroke = this.config.damage_colours[kind];
+      return { name, polygons, colour: `url(#hatching-${kind})`, stroke, label: kindName(kind) };
+    });
+    return { patterns: this.damage ? this.hatchings : [], shapes };
+  }
+
   /** Share the parts out between the lists of those found, and of those that may be there. */
   #sort() {
+    this.damage?.draw();
     this.list.draw(this.result.parts, this.maybe);
     this.marks.draw();
     this.light(null);
     this.list.pick(this.picked);
+    this.damage?.pick(this.picked);
     this.viewer.overlay.setAttribute("aria-label", `${byId("result-title").textContent}, ${this.#found()}`);
     const words = percent(this.confidence);
     byId("confidence").value = Math.round(this.confidence * 100);
@@ -288,7 +359,12 @@ export class ResultPage {
 
   /** Hide the parts that are switched off. */
   shownParts() {
-    this.viewer.hide(this.list.hidden);
+    const { hidden } = this.list;
+    const shown = this.damage?.shown ?? [];
+    for (const { key } of this.all.damages ?? []) {
+      if (!shown.some((damage) => damage.key === key)) hidden.add(key);
+    }
+    this.viewer.hide(hidden);
     fillPrint(this);
   }
 
@@ -395,6 +471,7 @@ export class ResultPage {
       byId(id).addEventListener("input", () => this.#view());
     }
     byId("code-box").addEventListener("toggle", () => this.#code());
+    byId("ask-damage").addEventListener("click", () => this.#askDamage());
     byId("print-result").addEventListener("click", () => window.print());
     byId("delete").addEventListener("click", () => this.events.onDelete(this.hash));
     byId("add-photo").addEventListener("change", ({ target }) => {

@@ -8,12 +8,13 @@ const COARSE = 4; // pixels; small drawings need no finer outlines
 const AT_ONCE = 2; // results fetched at the same time
 
 /** The fields of a result that lists show. */
-export function summaryOf({ message, type, parts }, { no_car: noCar }) {
+export function summaryOf({ message, type, parts, damages }, { no_car: noCar }) {
   return {
     none: message === noCar,
     type: type?.name ?? "",
     sure: type?.confidence ?? 0,
     count: parts.length,
+    ...(damages && { damage: damages.length }),
   };
 }
 
@@ -32,11 +33,15 @@ export function titleOf({ none, type }) {
   return type ? typeName(type) : t("result.unknownType");
 }
 
+/** How much damage was found, in words. */
+export const damageWords = (n) => t(n ? "damage.found" : "damage.none", { n });
+
 /** An entry in a line: "SUV 97%, 11 parts" or "No car". */
-export function inBrief({ none, type, sure, count }) {
-  if (none) return t("brief.noCar");
+export function inBrief({ none, type, sure, count, damage }) {
   const title = type ? `${typeName(type)} ${percent(sure)}` : t("result.unknownType");
-  return `${title}, ${t("brief.parts", { n: count })}`;
+  const words = none ? [t("brief.noCar")] : [title, t("brief.parts", { n: count })];
+  if (damage !== undefined) words.push(damageWords(damage));
+  return words.join(", ");
 }
 
 /** Fetches results for lists, a few at a time, and notes their summaries. */

@@ -40,6 +40,9 @@ export const typeNames = () => Object.keys(block.types);
 /** A car type's name in words. */
 export const typeName = (name) => block.types[name] ?? plain(name);
 
+/** A kind of damage in words. */
+export const kindName = (name) => block.kinds[name] ?? plain(name);
+
 /** Compare names of files as folders list them: 2.jpg before 10.jpg. */
 export const byName = (a, b) => a.localeCompare(b, code, { numeric: true });
 

@@ -109,7 +109,9 @@ export class Uploads {
     const onRetry = (pause, status) =>
       this.#set(item, { state: status ? "Busy" : "Lost", seconds: Math.ceil(pause / 1000) });
     const file_name = library.keeps && item.source instanceof File ? item.name : null;
-    return patient.submit(item.blob, { onRetry, file_name });
+    const { checked } = byId("want-damage");
+    const damage = checked === (this.config.damage === "always") ? null : checked; // else its default
+    return patient.submit(item.blob, { onRetry, file_name, damage });
   }
 
   async #watch(item) {

@@ -39,29 +39,36 @@ export class Viewer {
     this.fit();
   }
 
-  /** Draw parts: [{name, polygons, colour, label}], the largest first. */
-  draw(parts) {
+  /**
+   * Draw parts: [{name, polygons, colour, label}], the largest first.
+   * @param damages {patterns, shapes}: shapes as parts, each with a stroke, drawn over all parts
+   */
+  draw(parts, damages = { patterns: [], shapes: [] }) {
     this.layer = svg("g");
+    this.damages = svg("g", { class: "damages" });
+    this.patterns = damages.patterns;
+    const shapes = damages.shapes.map((shape) => ({ ...shape, into: this.damages }));
     this.labels = svg("g", { class: "labels", "aria-hidden": "true" });
-    this.names = parts.map(({ name, polygons, label }) => {
+    this.names = [...parts, ...shapes].map(({ name, polygons, label }) => {
       const text = svg("text", {}, label);
       this.labels.append(text);
       return { name, label, text, at: anchor(polygons) };
     });
     this.lit = null;
     this.parts.clear();
-    for (const { name, polygons, colour } of parts) {
+    for (const { name, polygons, colour, stroke = colour, into = this.layer } of [...parts, ...shapes]) {
       const d = pathData(polygons);
       const group = svg(
         "g",
-        { "data-part": name, fill: colour, stroke: colour },
+        { [into === this.layer ? "data-part" : "data-damage"]: name, fill: colour, stroke },
         svg("path", { d, class: "halo" }),
         svg("path", { d, class: "shape" }),
       );
       this.parts.set(name, group);
-      this.layer.append(group);
+      into.append(group);
     }
-    this.overlay.replaceChildren(this.layer, this.labels);
+    this.layer.append(this.damages);
+    this.overlay.replaceChildren(...this.patterns, this.layer, this.labels);
     this.#place();
   }
 
@@ -72,8 +79,14 @@ export class Viewer {
     this.overlay.classList.toggle("lit", this.parts.has(name));
     for (const [other, group] of this.parts) {
       group.classList.toggle("on", other === name);
-      if (other === name) this.layer.append(group); // drawn last, over its neighbours
+      if (other === name) this.#raise(group);
     }
+  }
+
+  /** Draw a part after its neighbours, a damage after the others. */
+  #raise(group) {
+    if (group.parentNode === this.damages) this.damages.append(group);
+    else this.damages.before(group);
   }
 
   /** Hide the parts of a set of names. */
@@ -156,6 +169,9 @@ export class Viewer {
     view.y = held(view.y, size.height * view.scale, stage.clientHeight);
     this.photo.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
     this.layer?.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
+    for (const pattern of this.patterns ?? []) {
+      pattern.setAttribute("patternTransform", `rotate(45) scale(${1 / (view.scale || 1)})`);
+    }
     stage.classList.toggle("zoomed", this.zoomed);
     this.#placeNames();
   }
@@ -184,7 +200,10 @@ export class Viewer {
 
   #listen() {
     const { stage, overlay, line } = this;
-    const part = (event) => event.target.closest?.("[data-part]")?.dataset.part ?? null;
+    const part = (event) => {
+      const { part: name, damage = null } = event.target.closest?.("#overlay g g")?.dataset ?? {};
+      return name ?? damage;
+    };
     overlay.addEventListener("pointerover", (event) => {
       if (event.pointerType !== "touch") this.events.onHover(part(event));
     });

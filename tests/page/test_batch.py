@@ -20,8 +20,10 @@ from playwright.sync_api import expect
 from img_to_segments import PART_NAMES
 from tests.exports.test_cvat import SCHEMA
 from tests.support.browser import PATIENCE, Visit, photo
+from tests.support.http import body
 from tests.support.pictures import car_photo, encoded, noise
 from tests.support.server import Server
+from vision.labels import DAMAGE_KINDS
 
 NAMES = ("a, b.jpg", "b 2.jpg", "b 10.jpg", "yard.png")
 
@@ -151,6 +153,31 @@ def test_label_studio_of_batch(visit: Visit, batch: list[str]) -> None:
     content = tasks[1]["data"]["image"].removeprefix("data:image/jpeg;base64,")
     assert base64.b64decode(content) == car_photo(2101)
     assert tasks[3]["predictions"][0]["result"] == []
+
+
+def test_examined_photo_among_others(visit: Visit, server: Server) -> None:
+    """Only one of two photos was examined for damage."""
+    first, second = car_photo(2130), car_photo(2131)
+    posted = requests.post(f"{server.url}/?damage=true", json=body(first), timeout=60).json()
+    server.wait(posted["image_hash"])
+    page = visit.start()
+    visit.add(photo(first, "examined.jpg", "image/jpeg"), photo(second, "plain.jpg", "image/jpeg"))
+    expect(page.locator(".upload .open")).to_have_count(2, timeout=PATIENCE)
+    text = download(visit, "#batch-menu", "Table of the parts (CSV)")[1].decode("utf-8-sig")
+    rows = list(csv.reader(StringIO(text, newline="")))
+    assert rows[0][-2:] == ["damage", "part_share"]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert {row[0] for row in rows[1:]} == {"examined.jpg", "plain.jpg"}
+    dataset = json.loads(download(visit, "#batch-menu", "COCO")[1])
+    names = [category["name"] for category in dataset["categories"]]
+    assert names == [*PART_NAMES, *DAMAGE_KINDS]
+    with zipfile.ZipFile(
+        BytesIO(download(visit, "#batch-menu", "CVAT, to correct (ZIP)")[1])
+    ) as archive:
+        root = ET.fromstring(archive.read("annotations.xml"))
+    labels = {label.findtext("name") for label in root.iter("label")}
+    assert labels == {*PART_NAMES, *DAMAGE_KINDS}
+    assert [image.get("id") for image in root.iter("image")] == ["0", "1"]
 
 
 def test_pictures_of_batch(visit: Visit, batch: list[str]) -> None:

@@ -24,7 +24,7 @@ import requests
 from PIL import Image
 from playwright.sync_api import expect
 
-from exports.labelstudio import LABELING_CONFIG
+from exports.labelstudio import DAMAGE_LABELING_CONFIG, LABELING_CONFIG
 from options import DEFAULT_CONFIDENCE
 from tests.exports.test_cvat import SCHEMA
 from tests.support.browser import Visit, photo
@@ -217,7 +217,8 @@ def test_task_for_label_studio(
     assert task["data"]["file_name"] == "mine.png"
     labels = {r["value"]["polygonlabels"][0] for r in task["predictions"][0]["result"]}
     assert labels == {part["name"] for part in result["parts"]}
-    assert copied(visit, "Copy the labels for Label Studio", "#edits") == LABELING_CONFIG
+    config = DAMAGE_LABELING_CONFIG if "damages" in result else LABELING_CONFIG
+    assert copied(visit, "Copy the labels for Label Studio", "#edits") == config
 
 
 def test_files_to_edit_follow_slider(visit: Visit, server: Server, ready: str) -> None:

@@ -12,13 +12,14 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Response, expect
 
 from api import page as ui
-from exports.palette import PART_COLOURS
+from exports.palette import DAMAGE_COLOURS, PART_COLOURS
 from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE
 from photo_result import NO_CAR
 from settings import REPOSITORY, Settings
 from tests.support.browser import PATIENCE, Visit, photo
 from tests.support.pictures import car_photo
+from vision.labels import DAMAGE_KINDS
 
 WEB = REPOSITORY / "web"
 NOT_OF_THE_PAGE = {"docs.html", "docs.js", "screenshot.png", "carseg.d.ts", "carseg_many.d.ts"}
@@ -78,6 +79,11 @@ def test_config(client: FlaskClient, settings: Settings, sample: bytes) -> None:
     assert config["keep_days"] == settings.keep_days
     assert config["confidence"] == DEFAULT_CONFIDENCE
     assert config["parts"] == list(PART_NAMES)
+    assert config["damage"] == "asked"
+    assert config["damage_kinds"] == list(DAMAGE_KINDS)
+    assert config["damage_colours"] == {
+        kind: f"#{bytes(colour).hex()}" for kind, colour in DAMAGE_COLOURS.items()
+    }
     assert config["sample"] == hashlib.sha256(sample).hexdigest()
     assert config["colours"] == {
         name: f"#{bytes(colour).hex()}" for name, colour in PART_COLOURS.items()

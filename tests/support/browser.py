@@ -157,6 +157,7 @@ def visitor(chromium: Chromium, server: Server) -> Iterator[Callable[..., Visit]
             visit.check()
     finally:
         for visit in visits:
+            visit.page.unroute_all(behavior="wait")  # handlers that a late request started
             visit.page.context.close()
 
 
