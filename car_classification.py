@@ -20,7 +20,7 @@ from img_to_segments import CoarseSegmentation
 from options import DEFAULT_CONFIDENCE
 from vision.labels import TYPE_NAMES, WHEEL
 from vision.letterbox import fit_box
-from vision.model_files import MODELS, ModelDescription, normalise, read_description
+from vision.model_files import MODELS, ModelDescription, normalise
 from vision.part_layout import Box, place_label_map, placement, softmax
 from vision.runtimes.choose import RuntimeConfig, choose
 
@@ -81,8 +81,8 @@ class TypeClassifier:
         folder: Path = MODELS,
         runtime: RuntimeConfig | None = None,
     ) -> None:
-        self.description = description or read_description("types", folder)
         runtime = runtime or choose()
+        self.description = description or runtime.describe("types", folder)
         self._network = runtime.load(self.description, folder)
         self.shape = ShapeClassifier(folder=folder, runtime=runtime)
 
@@ -155,12 +155,21 @@ class TypeClassifier:
             rgb: as for `__call__`.
             box: as for `__call__`.
         """
+        (output,) = self._network(self.batch(rgb, box))
+        logits: NDArray[np.float64] = output.astype(np.float64)
+        return logits
+
+    def batch(self, rgb: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
+        """Return the picture network's input (1, 3, h, w).
+
+        Args:
+            rgb: as for `__call__`.
+            box: as for `__call__`.
+        """
         fields = self.description.input
         grown = with_margin(box, fields["margin"])
         pixels = fit_box(rgb, grown, (fields["height"], fields["width"]))
-        (output,) = self._network(normalise(pixels, self.description))
-        logits: NDArray[np.float64] = output.astype(np.float64)
-        return logits
+        return normalise(pixels, self.description)
 
 
 class ShapeClassifier:
@@ -171,8 +180,9 @@ class ShapeClassifier:
     """
 
     def __init__(self, folder: Path = MODELS, runtime: RuntimeConfig | None = None) -> None:
-        self.description = read_description("shapes", folder)
-        self._network = (runtime or choose()).load(self.description, folder)
+        runtime = runtime or choose()
+        self.description = runtime.describe("shapes", folder)
+        self._network = runtime.load(self.description, folder)
 
     def logits(
         self, cells: NDArray[np.float32], box: Box, photo: tuple[int, int]

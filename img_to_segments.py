@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vision.car_groups import largest_car
 from vision.labels import BASIC_PARTS, PART_NAMES, TAILGATE, TRUNK, name_of
 from vision.letterbox import Letterbox, fit_area
-from vision.model_files import MODELS, ModelDescription, normalise, read_description
+from vision.model_files import MODELS, ModelDescription, normalise
 from vision.part_layout import Box, softmax
 from vision.runtimes.choose import RuntimeConfig, choose
 from vision.upsample import labels_in, labels_remaining, upsample_labels
@@ -134,8 +134,9 @@ class PartSegmenter:
         folder: Path = MODELS,
         runtime: RuntimeConfig | None = None,
     ) -> None:
-        self.description = description or read_description("parts", folder)
-        self._network = (runtime or choose()).load(self.description, folder)
+        runtime = runtime or choose()
+        self.description = description or runtime.describe("parts", folder)
+        self._network = runtime.load(self.description, folder)
 
     def __call__(self, rgb: NDArray[np.uint8], size: tuple[int, int] | None = None) -> Segmentation:
         """Find the parts in a photo.
@@ -182,10 +183,19 @@ class PartSegmenter:
         Args:
             rgb: as for `__call__`.
         """
+        batch, placed = self.batch(rgb)
+        (output,) = self._network(batch)
+        return _cover(output, placed)
+
+    def batch(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Letterbox]:
+        """Return the network's input (1, 3, h, w) for a photo, and the place of the photo in it.
+
+        Args:
+            rgb: as for `__call__`.
+        """
         fields = self.description.input
         placed = fit_area(rgb, fields["area"], fields["multiple"])
-        (output,) = self._network(normalise(placed.pixels, self.description))
-        return _cover(output, placed)
+        return normalise(placed.pixels, self.description), placed
 
 
 def _cover(output: NDArray[np.float32], placed: Letterbox) -> NDArray[np.float32]:

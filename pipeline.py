@@ -27,7 +27,15 @@ from photo_result import Analysis, Stage
 from photo_turn import Orientation, classify, turn_upright
 from poligons_from_seg import Outline, label_map_to_outlines
 from segment_interface import Photo
-from settings import PREFIX, Settings, SettingsError, network_threads, usable_cores
+from settings import (
+    DEFAULT_PRECISION,
+    PREFIX,
+    Precision,
+    Settings,
+    SettingsError,
+    network_threads,
+    usable_cores,
+)
 from vision.labels import name_of
 from vision.model_files import MODELS, ModelFileError, damage_version, models_version
 from vision.part_rules import has_trunk, label_changes
@@ -83,6 +91,7 @@ class Pipeline:
         folder: Path = MODELS,
         runtime: RuntimeSetting = "auto",
         calls: int = 1,
+        precision: Precision = DEFAULT_PRECISION,
         *,
         damage: bool = False,
     ) -> None:
@@ -93,14 +102,15 @@ class Pipeline:
             folder: holds the models.
             runtime: name of the runtime, or `auto`.
             calls: most photos that are analysed concurrently.
+            precision: of the networks, see `vision.runtimes.choose.RuntimeConfig`.
             damage: load the damage network now, too, not only when a photo needs it.
 
         Raises:
             RuntimeMissingError: the runtime is not installed.
         """
         cv2.setNumThreads(threads)
-        self.runtime = choose(runtime, threads, calls)
-        self.version = _version_or_none(models_version, folder)
+        self.runtime = choose(runtime, threads, calls, precision)
+        self.version = _version_or_none(partial(models_version, precision=precision), folder)
         self.damage_version = _version_or_none(damage_version, folder)
         self._damage = _DamageNetwork(folder, self.runtime)
         self._models: Future[tuple[PartSegmenter, TypeClassifier]] = Future()
@@ -225,8 +235,13 @@ def open_pipeline(settings: Settings, *, calls: int = 1, processes: int = 1) -> 
     try:
         if processes > 1 and choose(settings.runtime).name == "onnx":
             threads = min(threads, usable_cores() // processes)
-        always = settings.damage == "always"
-        return Pipeline(threads, runtime=settings.runtime, calls=calls, damage=always)
+        return Pipeline(
+            threads,
+            runtime=settings.runtime,
+            calls=calls,
+            precision=settings.precision,
+            damage=settings.damage == "always",
+        )
     except RuntimeMissingError as error:
         raise SettingsError(f"{PREFIX}RUNTIME={settings.runtime}: {error}.") from None
 

@@ -20,6 +20,8 @@ from vision.labels import parts_named
 
 VERSION = "0.1.0"  # of the service
 PREFIX = "CARSEG_"
+Precision = Literal["int8", "float32"]
+DEFAULT_PRECISION: Precision = "int8"
 MOST_PIXELS = 108_000_000  # of a photo; the cameras of phones have at most 12000 x 9000
 REPOSITORY = Path(__file__).resolve().parent
 
@@ -125,6 +127,10 @@ class Settings(BaseSettings):
         default="auto",
         description="what runs the networks: `onnx` (ONNX Runtime, on the CPU), `torch` (also on "
         "an NVIDIA card), `openvino` (bfloat16 where the CPU has it), or `auto`: the fastest",
+    )
+    precision: Precision = Field(
+        default=DEFAULT_PRECISION,
+        description="of the networks in ONNX Runtime: `int8`, or the slower and exact `float32`",
     )
     max_upload_mb: float = Field(
         default=20, gt=0, le=1024, description="largest photo in MB (1 MB = 1,048,576 bytes)"

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,14 +71,14 @@ class Load:
 
 def measure(runtime: str, rounds: int = 3, seconds: float = 4.0) -> Load:
     """Measure the service with its default settings."""
-    name = choose(runtime).name  # type: ignore[arg-type]
+    chosen = choose(runtime)  # type: ignore[arg-type]
     rates: dict[str, list[float]] = {"service": [], "1x2": [], "2x1": []}
     taken: list[float] = []
     with tempfile.TemporaryDirectory() as folder, Server.start(Path(folder) / "data") as running:
         port = int(running.url.rpartition(":")[2])
         bodies = [_posted(number) for number in range(rounds * PHOTOS + CLIENTS)]
         _in_process(port, bodies[rounds * PHOTOS :])  # warms up
-        one, two = RuntimeConfig(name, 2), RuntimeConfig(name, 1)
+        one, two = (replace(chosen, threads=threads) for threads in (2, 1))
         for turn in range(rounds):
             rates["1x2"].append(bare(one, 1, seconds))
             rates["2x1"].append(bare(two, 2, seconds))

@@ -27,6 +27,11 @@ from vision.runtimes.base import Runtime
 from vision.runtimes.choose import RuntimeConfig
 
 MAIN = (1280, 960)  # width, height
+# As Linux names them. On the second and third kind, 8-bit products are added up in 32 bits.
+INSTRUCTION_SETS = (
+    "avx2", "avx_vnni", "avx512_vnni", "avx512f", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp",
+    "i8mm", "bf16",
+)  # fmt: skip
 SIZES = ((512, 384), MAIN, (1920, 1440), (4000, 3000))
 
 Task = Callable[[], object]
@@ -108,14 +113,22 @@ def medians(tasks: dict[str, Task], rounds: int) -> dict[str, float]:
     return {name: statistics.median(each[1:]) for name, each in times.items()}  # the first warms up
 
 
+def _field(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name.strip(), value.strip()
+
+
 def machine(threads: int, runtime: str) -> str:
-    """Return one line about the machine and the runtime of the figures."""
-    model = platform.processor()
+    """Return one line about the machine, its CPU and the runtime of the figures."""
+    model, sets = platform.processor(), "unknown"
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
+        fields = dict(_field(line) for line in info.read_text().splitlines())
+        model = fields.get("model name", model)
+        flags = fields.get("flags", fields.get("Features", "")).split()
+        sets = ", ".join(name for name in INSTRUCTION_SETS if name in flags) or "none"
     return (
-        f"{model}, {threads} threads, {runtime}, onnxruntime {onnxruntime.__version__}, "
+        f"{model} ({sets}), {threads} threads, {runtime}, "
+        f"onnxruntime {onnxruntime.__version__}, "
         f"OpenCV {cv2.__version__}, Python {platform.python_version()}"
     )

@@ -9,10 +9,11 @@ The goals are ratios within one run; see README.md in this folder.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import load, roofline, whole_answer
-from benchmarks.measuring import SIZES, machine
+from benchmarks import goals, load, roofline, whole_answer
+from benchmarks.measuring import SIZES, baseline, machine
 from benchmarks.speed_plot import draw
 from settings import network_threads
 from vision.runtimes.choose import choose
@@ -33,7 +34,7 @@ def main() -> None:
     sections = arguments.only.split(",")
     runtime = choose(arguments.runtime).name
     print(machine(arguments.threads, runtime))
-    answers = loaded = networks = limit = None
+    answers = loaded = networks = limit = reached = None
     if "answers" in sections:
         answers = whole_answer.answers(
             runtime, arguments.threads, arguments.rounds, arguments.wheel
@@ -41,12 +42,19 @@ def main() -> None:
         print(f"\n## A whole answer\n\n{whole_answer.table(answers)}", flush=True)
         first, memory = whole_answer.service(runtime)
         print(f"\nStart to first answer: {first:.1f} s. Memory after 20 photos: {memory:.0f} MB.")
+        alone = None
+        if arguments.wheel is not None:
+            yolo = baseline(arguments.wheel, arguments.threads)
+            alone = goals.lone(yolo, runtime, 2 * arguments.rounds)
+        reached = goals.Measured(answers, alone, None, first, memory)
     if "profile" in sections:
         profiles = {size: whole_answer.profile(size) for size in SIZES[1::2]}
         print(f"\n## Where the time goes\n\n{_profile_table(profiles)}", flush=True)
     if "load" in sections:
         loaded = load.measure(runtime)
         print(f"\n## Under load\n\n{loaded.table()}", flush=True)
+    if reached is not None:
+        print(f"\n## Goals\n\n{goals.table(replace(reached, load=loaded))}", flush=True)
     if "roofline" in sections:
         limit = roofline.roof(arguments.threads)
         networks = {name: roofline.nodes(name, arguments.threads) for name in ("parts", "types")}

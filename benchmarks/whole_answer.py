@@ -74,6 +74,9 @@ def answers(runtime: str, threads: int, rounds: int, wheel: Path | None) -> dict
     ours = networks(choose(pipeline.runtime.name, threads), files(MAIN)["PNG"])
     for name, (network, batch) in ours.items():
         tasks[f"our {name} network"] = partial(network, batch)
+    exact = choose(pipeline.runtime.name, threads, precision="float32")
+    network, batch = networks(exact, files(MAIN)["PNG"])["parts"]
+    tasks["our parts network in float32"] = partial(network, batch)
     if wheel is not None:
         tasks[BASELINE] = baseline(wheel, threads)
     return medians(tasks, rounds)

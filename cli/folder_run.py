@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from cli.segmenters import Segmenter, TaskResult
 from cli.yolo_dataset import lists
 from exports.yolo import data_file, shows_damage
 from options import Options
+from settings import load_settings
 from vision.model_files import ModelFileError, damage_version, models_version
 
 
@@ -51,7 +53,8 @@ class FolderRun:
                 all photos have one.
         """
         self._log, self._chosen = run_log, chosen
-        self._fixed = {"format": chosen.name, "models": _version(models_version)} | options.query()
+        models = partial(models_version, precision=load_settings().precision)
+        self._fixed = {"format": chosen.name, "models": _version(models)} | options.query()
         if options.damage:
             self._fixed["damage_network"] = _version(damage_version)
         self._merged = run_log.out / f"{chosen.name}{chosen.ending}" if one_file else None

@@ -51,7 +51,7 @@ class Summary:
 
     def pack(self) -> str:
         """Serialise the summary to text for `unpack`."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps(vars(self), separators=(",", ":"))
 
     @classmethod
     def unpack(cls, text: str | bytes) -> Summary:

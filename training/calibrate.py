@@ -6,6 +6,8 @@ maps.
 
 Networks of `make train` have not seen the calibration photos, see `training.split`. Others, that
 have learned from them, would get thresholds that trust them too much.
+
+The thresholds are those of the networks in float32. `training.quantise` fits those in 8 bits.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from car_classification import TYPE_NAMES, TypeClassifier
 from damage_segments import DamageSegmenter
 from img_to_segments import PartSegmenter
 from pipeline import Pipeline
+from settings import Precision
 from training.answers import PartsAnswer, Service
 from training.calibration import (
     Array,
@@ -64,6 +67,7 @@ from training.validation import (
 )
 from vision.labels import BASIC_PARTS, PANELS
 from vision.model_files import MODELS, read_description
+from vision.runtimes.choose import choose
 
 # Weight in a fit of a photo from the other sources. With it all of these photos together weigh as
 # much as those of the one source of the cars.
@@ -143,7 +147,7 @@ class Evidence:
     @cached_property
     def parts_answers(self) -> list[PartsAnswer]:
         """The service's answers for annotated photos, with the present thresholds."""
-        pipeline = Pipeline(1, self.folder, calls=self.threads)
+        pipeline = Pipeline(1, self.folder, calls=self.threads, precision="float32")
         return Service(pipeline, self.threads).parts_answers(self.annotated)
 
     @cached_property
@@ -167,9 +171,13 @@ class Evidence:
         ]
 
 
-def look_at(photos: Sequence[ValidationPhoto], folder: Path) -> Looks:
+def look_at(
+    photos: Sequence[ValidationPhoto], folder: Path, precision: Precision = "float32"
+) -> Looks:
     """Run the type networks on photos as the service does, and skip photos without parts."""
-    segment, classify = PartSegmenter(folder=folder), TypeClassifier(folder=folder)
+    runtime = choose(precision=precision)
+    segment = PartSegmenter(folder=folder, runtime=runtime)
+    classify = TypeClassifier(folder=folder, runtime=runtime)
     held: list[ValidationPhoto] = []
     rows = []
     for photo in tqdm(photos, "types", mininterval=5):

@@ -75,7 +75,11 @@ def fit_platt(confidence: Array, right: NDArray[np.bool_]) -> Platt:
     So the fit stays finite if the confidences separate right from wrong without error.
     """
     rights, wrongs = int(right.sum()), int((~right).sum())
-    target = np.where(right, (rights + 1) / (rights + 2), 1 / (wrongs + 2))
+    return fit_platt_to(confidence, np.where(right, (rights + 1) / (rights + 2), 1 / (wrongs + 2)))
+
+
+def fit_platt_to(confidence: Array, target: Array) -> Platt:
+    """Return the map of confidences (n,) that fits target probabilities (n,) best."""
     x, y = torch.from_numpy(logit(confidence)), torch.from_numpy(target)
 
     def loss(parameters: Tensor) -> Tensor:
@@ -86,12 +90,12 @@ def fit_platt(confidence: Array, right: NDArray[np.bool_]) -> Platt:
     return Platt(float(np.exp(log_slope)), offset)
 
 
-def fit_weights(logits: Array, labels: NDArray[np.int64], counts: Array) -> Array:
+def fit_weights(logits: Array, labels: NDArray[np.int64] | Array, counts: Array) -> Array:
     """Return the weights (k,) under which softmax(sum of weight x logits) fits the labels best.
 
     Args:
         logits: (k, n, classes) of k networks; log-probabilities work as well.
-        labels: (n,) true classes.
+        labels: (n,) true classes, or (n, classes) target probabilities.
         counts: (n,) weight of each photo.
     """
     x, y, share = (torch.from_numpy(values) for values in (logits, labels, counts / counts.sum()))

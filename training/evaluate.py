@@ -16,8 +16,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 from pipeline import Pipeline
+from settings import DEFAULT_PRECISION, Precision
 from training.answers import Answer, PartsAnswer, Service, list_close_ups
 from training.corrections import DataError
 from training.damage_answers import damage_answers, list_undamaged
@@ -186,10 +188,12 @@ def main() -> None:
     parser.add_argument("--only", choices=GROUPS, nargs="+", default=GROUPS)
     parser.add_argument("--half", choices=("A", "B"), help="one half of the photos")
     parser.add_argument("--threads", type=int, default=2, help="photos at the same time")
+    parser.add_argument("--precision", choices=get_args(Precision), default=DEFAULT_PRECISION)
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--report", type=Path, help="folder for tables, plots and worst cases")
     arguments = parser.parse_args()
-    service = Service(Pipeline(threads=1, calls=arguments.threads), arguments.threads)
+    pipeline = Pipeline(1, calls=arguments.threads, precision=arguments.precision)
+    service = Service(pipeline, arguments.threads)
     options = Options(arguments.only, arguments.half, arguments.report)
     try:
         rows = evaluate(service, arguments.data, options)

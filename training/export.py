@@ -74,6 +74,7 @@ def export_part_network(weights: Path, out: Path) -> None:
     for file in (*MODELS.glob("types.*"), *MODELS.glob("shapes.*"), MODELS / MANIFEST):
         shutil.copy(file, out / file.name)
     fields = read_fields("parts")
+    fields.pop("int8", None)
     labels = ["background", *PART_NAMES]
     write_fields(fields | {"metrics": {}, "options": PARTS, "labels": labels}, "parts", out)
     export_network(weights, fields["weights"], out)

@@ -15,6 +15,7 @@ from training.cards import update_documents
 from training.evaluate import Options, evaluate
 from training.export import export_network, read_fields, write_fields
 from training.plots import draw_curves
+from training.quantise import quantise_all
 from training.stages import FIGURES, WEIGHTS
 from training.weights import DAMAGE, LAYOUT, PARTS, TYPES
 from vision.labels import PART_NAMES
@@ -70,6 +71,7 @@ class Finish:
         for name, (stage, options) in NETWORKS.items():
             fields = read_fields(name) | {"options": options, "metrics": {}}
             fields["thresholds"] = raw_thresholds(fields["thresholds"])
+            fields.pop("int8", None)
             if name == "parts":
                 fields["labels"] = ["background", *PART_NAMES]
             if name == "shapes":
@@ -82,6 +84,11 @@ class Finish:
         """Fit the thresholds to the calibration photos."""
         evidence = Evidence(self.data, self.models, self.cache, self.threads)
         for name, value in calibrate(evidence).items():
+            print(f"{name} {value:.4f}", flush=True)
+
+    def quantise(self) -> None:
+        """Make the networks in 8 bits, with their thresholds."""
+        for name, value in quantise_all(self.data, self.models, self.cache).items():
             print(f"{name} {value:.4f}", flush=True)
 
     def measure(self) -> None:
@@ -109,7 +116,10 @@ class Finish:
 
     def run(self) -> None:
         """Run the last stages that are not finished."""
-        for step in (self.export, self.calibrate, self.measure, self.draw, self.install):
+        steps = (
+            self.export, self.calibrate, self.quantise, self.measure, self.draw, self.install,
+        )  # fmt: skip
+        for step in steps:
             mark = self.out / f"{step.__name__}.done"
             if mark.exists():
                 print(f"{step.__name__}: done before", flush=True)

@@ -54,10 +54,10 @@ def make_graph(
     network = _untrained(architecture, options)
     if architecture == "pyramid":
         slice_large_maps(network)
-    extra = _make_traceable(network)
+    extra = make_traceable(network)
     channels = options.get("labels", 3)  # label maps have one channel per label, pictures three
-    model = _trace(network, _AXES[architecture], (channels, *size))
-    _set_padding(model.graph, extra)
+    model = trace(network, architecture, (channels, *size))
+    set_padding(model.graph, extra)
     onnx.checker.check_model(model)
     _point_to_weights(model.graph, file, weights)
     # `model_files.verified_graph` checks this property.
@@ -77,7 +77,7 @@ def _untrained(architecture: str, options: dict[str, Any]) -> nn.Module:
 
 
 class _PaddedAlike(Conv2dSame):
-    """A convolution with equal padding on both sides; `_set_padding` corrects the graph."""
+    """A convolution with equal padding on both sides; `set_padding` corrects the graph."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(
@@ -85,7 +85,7 @@ class _PaddedAlike(Conv2dSame):
         )
 
 
-def _make_traceable(network: nn.Module) -> dict[str, int]:
+def make_traceable(network: nn.Module) -> dict[str, int]:
     """Replace TensorFlow's "same" padding, which is recomputed from each size.
 
     For even sizes, the only ones used here, it is a constant: kernel - stride, the odd one at the
@@ -102,10 +102,16 @@ def _make_traceable(network: nn.Module) -> dict[str, int]:
     return extra
 
 
-def _trace(
-    network: nn.Module, axes: dict[str, dict[int, str]], shape: tuple[int, int, int]
-) -> onnx.ModelProto:
-    """Export with all tensors as they are; torch's newer exporter needs minutes for free sizes."""
+def trace(network: nn.Module, architecture: str, shape: tuple[int, int, int]) -> onnx.ModelProto:
+    """Export a network with all its tensors as they are.
+
+    torch's newer exporter needs minutes for free sizes.
+
+    Args:
+        network: in evaluation mode, see `make_traceable`.
+        architecture: see `networks.build_network`.
+        shape: (channels, height, width) of the input; it binds only `classifier` and `shape`.
+    """
     buffer = BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a deprecated exporter and constants
@@ -117,14 +123,15 @@ def _trace(
             opset_version=_OPSET,
             input_names=["input"],
             output_names=["logits"],
-            dynamic_axes=axes,
+            dynamic_axes=_AXES[architecture],
             training=torch.onnx.TrainingMode.PRESERVE,  # leaves batch norms unchanged
             do_constant_folding=False,
         )
     return onnx.load_model_from_string(buffer.getvalue())
 
 
-def _set_padding(graph: onnx.GraphProto, extra: dict[str, int]) -> None:
+def set_padding(graph: onnx.GraphProto, extra: dict[str, int]) -> None:
+    """Set the padding that `make_traceable` returned."""
     cuts = [node for node in graph.node if node.op_type == "Split"]
     whole = {piece: cut.input[0] for cut in cuts for piece in cut.output}
     for node in graph.node:

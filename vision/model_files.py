@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from settings import DEFAULT_PRECISION, Precision
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 MANIFEST = "manifest.json"
@@ -43,6 +45,9 @@ class ModelDescription:
         labels: names of the output channels, in order.
         input: geometry and normalisation of the network's input.
         thresholds: limits for decisions on the outputs, found on the validation split.
+        int8: thresholds that differ for the network in 8 bits; None if there is none, or if it was
+            made from other weights.
+        precision: of the graph that the thresholds are for.
     """
 
     name: str
@@ -52,11 +57,23 @@ class ModelDescription:
     labels: tuple[str, ...]
     input: dict[str, Any]
     thresholds: dict[str, float]
+    int8: dict[str, float] | None = None
+    precision: Precision = "float32"
 
     @property
     def graph(self) -> str:
-        """Return the file name of the ONNX graph that belongs to the weights."""
-        return str(Path(self.weights).with_suffix(".onnx"))
+        """Return the file name of the ONNX graph.
+
+        That in float32 points into the file of weights. That in 8 bits has its own weights.
+        """
+        ending = ".onnx" if self.precision == "float32" else ".int8.onnx"
+        return str(Path(self.weights).with_suffix(ending))
+
+    def in_precision(self, precision: Precision) -> ModelDescription:
+        """Return the description with the thresholds of a precision, if the model has it."""
+        if precision == "float32" or self.int8 is None:
+            return self
+        return replace(self, thresholds=self.thresholds | self.int8, precision=precision)
 
 
 def read_description(name: str, folder: Path = MODELS) -> ModelDescription:
@@ -75,22 +92,36 @@ def read_description(name: str, folder: Path = MODELS) -> ModelDescription:
             labels=tuple(fields["labels"]),
             input=fields["input"],
             thresholds=fields["thresholds"],
+            int8=_int8_thresholds(fields, folder),
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelFileError(f"models/{name}.json can't be used: {error!r}") from error
 
 
-def models_version(folder: Path = MODELS) -> str:
+def _int8_thresholds(fields: dict[str, Any], folder: Path) -> dict[str, float] | None:
+    """Return the thresholds in 8 bits, if that network was made from the present weights."""
+    made = fields.get("int8")
+    if made is None:
+        return None
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # loading the network fails, too, and says so
+        return None
+    thresholds: dict[str, float] = made["thresholds"]
+    return thresholds if manifest.get(fields["weights"]) == made["weights_sha256"] else None
+
+
+def models_version(folder: Path = MODELS, precision: Precision = DEFAULT_PRECISION) -> str:
     """Return the version of the models and of the code that makes results: 12 hex digits.
 
-    It changes with the weights, the descriptions (except their names) and `RESULTS`. The damage
-    network does not count, see `damage_version`.
+    It changes with the weights, the descriptions (except their names), the precision and `RESULTS`.
+    The damage network does not count, see `damage_version`.
 
     Raises:
         ModelFileError: a description or the manifest can't be read.
     """
     sums = {file: value for file, value in _sums(folder).items() if not _is_of_damage(file)}
-    return _version(DESCRIPTIONS, sums, folder)
+    return _version(DESCRIPTIONS, sums, folder, precision)
 
 
 def damage_version(folder: Path = MODELS) -> str:
@@ -103,7 +134,7 @@ def damage_version(folder: Path = MODELS) -> str:
         ModelFileError: the description or the manifest can't be read.
     """
     sums = {file: value for file, value in _sums(folder).items() if _is_of_damage(file)}
-    return _version((DAMAGE,), sums, folder)
+    return _version((DAMAGE,), sums, folder, "float32")
 
 
 def _is_of_damage(file: str) -> bool:
@@ -119,11 +150,13 @@ def _sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def _version(names: Iterable[str], sums: Mapping[str, str], folder: Path) -> str:
+def _version(
+    names: Iterable[str], sums: Mapping[str, str], folder: Path, precision: Precision
+) -> str:
     """Return a hash of descriptions and of a part of the manifest. Raises ModelFileError."""
     digest = hashlib.sha256(f"{RESULTS}".encode())
     for name in names:
-        fields = vars(read_description(name, folder))
+        fields = vars(read_description(name, folder).in_precision(precision))
         fields.pop("name")
         digest.update(json.dumps(fields, sort_keys=True).encode())
     digest.update((json.dumps(sums, indent=2) + "\n").encode())
@@ -148,6 +181,8 @@ def verified_bytes(file: str, folder: Path = MODELS) -> bytes:
 
 def verified_graph(description: ModelDescription, folder: Path = MODELS) -> tuple[bytes, bytes]:
     """Return the bytes of a network's ONNX graph and of the weights that it points into.
+
+    Only a graph in float32 points into the weights.
 
     Raises:
         ModelFileError: as for `verified_bytes`, or the graph was made for another layout of the

@@ -245,7 +245,9 @@ def open_redis_engine(
         SettingsError: Redis does not answer, or the description of a model can't be read.
     """
     try:
-        version = models_version() if model_version is None else model_version
+        version = model_version
+        if version is None:
+            version = models_version(precision=settings.precision)
         of_damage = damage_version_in_use() if damage_version is None else damage_version
     except ModelFileError as error:
         raise SettingsError(f"{error}.") from None

@@ -12,7 +12,7 @@ import pytest
 
 from api.openapi import OpenApiApp
 from pipeline import MODELS_FAILED, Pipeline
-from settings import REPOSITORY
+from settings import REPOSITORY, Precision
 from tests.support.http import post, wait
 from tests.support.pictures import encoded, noise
 from vision.model_files import MANIFEST, MODELS, read_description
@@ -83,17 +83,20 @@ def forget(path: Path) -> None:
 PARTS = read_description("parts").weights
 GRAPH = read_description("parts").graph
 TYPES = read_description("types").weights
+INT8 = read_description("parts").in_precision("int8").graph
 
 
 @pytest.mark.parametrize(
-    ("file", "spoil"),
+    ("file", "spoil", "precision"),
     [
-        (PARTS, flip),
-        (PARTS, Path.unlink),
-        (PARTS, forget),
-        (GRAPH, flip),
-        (TYPES, cut),
-        (MANIFEST, Path.unlink),
+        (PARTS, flip, "float32"),
+        (PARTS, Path.unlink, "float32"),
+        (PARTS, forget, "float32"),
+        (GRAPH, flip, "float32"),
+        (TYPES, cut, "float32"),
+        (MANIFEST, Path.unlink, "float32"),
+        (INT8, flip, "int8"),
+        (INT8, Path.unlink, "int8"),
     ],
 )
 def test_changed_models_are_refused(
@@ -102,11 +105,12 @@ def test_changed_models_are_refused(
     caplog: pytest.LogCaptureFixture,
     file: str,
     spoil: Callable[[Path], None],
+    precision: Precision,
 ) -> None:
     models = tmp_path / "models"
     shutil.copytree(MODELS, models)
     spoil(models / file)
-    client = make_app(stages=Pipeline(folder=models)).test_client()
+    client = make_app(stages=Pipeline(folder=models, precision=precision)).test_client()
     image_hash = post(client, encoded(noise(30, 40)))
     assert wait(client, image_hash, "Error")["message"] == MODELS_FAILED
     named = PARTS if file == MANIFEST else file

@@ -1,4 +1,4 @@
-"""Both runtimes give the same answers, and the service loads only the one that was chosen."""
+"""Runtimes give the same answers, 8 bits nearly so, and only the chosen runtime is loaded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from app import create_app
 from car_classification import TypeClassifier
 from img_to_segments import PartSegmenter
 from segment_interface import decode_image
-from settings import REPOSITORY, Settings, SettingsError
+from settings import REPOSITORY, Precision, Settings, SettingsError
 from tests.support.pictures import SAMPLE, noise
 from tests.support.server import clean_environment
 from vision.model_files import MANIFEST, MODELS, ModelFileError, normalise, read_description
@@ -37,8 +38,11 @@ from vision.runtimes.choose import (
 SHAPES = [(384, 512), (512, 384), (32, 32), (96, 64), (160, 1280)]  # height, width
 
 
-def load(network: str, runtime: RuntimeName, threads: int = 1) -> Runtime:
-    return RuntimeConfig(runtime, threads).load(read_description(network))
+def load(
+    network: str, runtime: RuntimeName, threads: int = 1, precision: Precision = "float32"
+) -> Runtime:
+    config = RuntimeConfig(runtime, threads, precision=precision)
+    return config.load(config.describe(network))
 
 
 def pictures(height: int, width: int) -> list[NDArray[np.uint8]]:
@@ -82,6 +86,29 @@ def test_whole_photo_has_same_labels() -> None:
     assert one.confidences == pytest.approx(other.confidences, abs=1e-3)
 
 
+def test_8_bits_have_nearly_the_same_labels() -> None:
+    rgb = decode_image(SAMPLE.read_bytes(), 50_000_000)
+    one, other = (
+        PartSegmenter(runtime=RuntimeConfig("onnx", precision=precision))(rgb)
+        for precision in get_args(Precision)
+    )
+    assert (one.labels == other.labels).mean() >= 0.98
+    assert one.confidences == pytest.approx(other.confidences, abs=0.1)
+
+
+def test_8_bits_have_nearly_the_same_types() -> None:
+    rgb = decode_image(SAMPLE.read_bytes(), 50_000_000)
+    cells = softmax(np.random.default_rng(0).normal(0, 3, (19, 60, 80)).astype(np.float32))
+    one, other = (
+        TypeClassifier(runtime=RuntimeConfig("onnx", precision=precision))(
+            rgb, (10.0, 20.0, 280.0, 190.0), cells
+        )
+        for precision in get_args(Precision)
+    )
+    assert one.best.name == other.best.name
+    assert one.scores == pytest.approx(other.scores, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("flags", "answer"),
     [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("fpu avx512f", False), (None, False)],
@@ -92,15 +119,16 @@ def test_bfloat16_by_cpu_flags(tmp_path: Path, flags: str | None, answer: bool) 
     assert cpu_has_bfloat16(tmp_path / "cpuinfo") is answer
 
 
+@pytest.mark.parametrize("precision", get_args(Precision))
 @pytest.mark.parametrize("network", ["parts", "types", "shapes"])
-def test_thread_count_changes_no_bit(network: str) -> None:
+def test_thread_count_changes_no_bit(network: str, precision: Precision) -> None:
     batch = np.random.default_rng(0).random((1, 19, 32, 48), np.float32)
     if network != "shapes":
         batch = normalise(pictures(192, 288)[0], read_description(network))
-    single = load(network, "onnx")(batch)
+    single = load(network, "onnx", precision=precision)(batch)
     for threads, calls in ((2, 1), (3, 1), (2, 3), (4, 2)):
-        choice = RuntimeConfig("onnx", threads, calls)
-        several = choice.load(read_description(network))
+        choice = RuntimeConfig("onnx", threads, calls, precision=precision)
+        several = choice.load(choice.describe(network))
         assert np.array_equal(several(batch), single)
         with ExitStack() as stack:
             for _ in range(calls):
@@ -184,7 +212,9 @@ def test_choice_of_runtime(
     monkeypatch.setattr(runtimes, "torch_sees_card", lambda: "card" in special)
     monkeypatch.setattr(runtimes, "cpu_has_bfloat16", lambda: "bfloat16" in special)
     if name is not None:
-        assert choose(setting, 3, 2) == RuntimeConfig(name, 3, 2)
+        precision: Precision = "int8" if name == "onnx" else "float32"
+        assert choose(setting, 3, 2, "int8") == RuntimeConfig(name, 3, 2, precision=precision)
+        assert choose(setting, 3, 2, "float32") == RuntimeConfig(name, 3, 2, precision="float32")
         return
     with pytest.raises(RuntimeMissingError, match=r"is (not )?installed"):
         choose(setting)

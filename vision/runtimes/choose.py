@@ -1,8 +1,8 @@
 """Choose the runtime that runs the networks, and load networks in it.
 
 torch is the reference. ONNX Runtime returns the same results several times as fast on a CPU and
-needs no torch. OpenVINO computes in bfloat16 if the CPU can, which is faster still and slightly
-less exact. Only the chosen runtime is imported.
+needs no torch. In 8 bits it is faster still and slightly less exact, as is OpenVINO, which computes
+in bfloat16 if the CPU can. Only the chosen runtime is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from vision.model_files import MODELS, ModelDescription
+from settings import DEFAULT_PRECISION, Precision
+from vision.model_files import MODELS, ModelDescription, read_description
 from vision.runtimes.base import ActiveCalls, Runtime
 
 RuntimeName = Literal["onnx", "torch", "openvino"]
@@ -47,12 +48,26 @@ class RuntimeConfig:
             change a bit of its result, so not with torch.
         active_calls: counter of active calls. A call includes all work on a photo, inside and
             outside the networks, so that others can see if the cores are needed.
+        precision: of the networks that have it; only ONNX Runtime runs networks in 8 bits.
     """
 
     name: RuntimeName
     threads: int = 1
     calls: int = 1
     active_calls: ActiveCalls = field(default_factory=ActiveCalls, compare=False, repr=False)
+    precision: Precision = "float32"
+
+    def describe(self, name: str, folder: Path = MODELS) -> ModelDescription:
+        """Return the description of a network in the precision in which this runtime runs it.
+
+        Args:
+            name: of the description's file.
+            folder: holds it.
+
+        Raises:
+            ModelFileError: see `read_description`.
+        """
+        return read_description(name, folder).in_precision(self.precision)
 
     def load(self, description: ModelDescription, folder: Path = MODELS) -> Runtime:
         """Load the described network.
@@ -77,13 +92,19 @@ class RuntimeConfig:
         return OnnxRuntime(description, folder, self.threads, self.calls, self.active_calls)
 
 
-def choose(setting: RuntimeSetting = "auto", threads: int = 1, calls: int = 1) -> RuntimeConfig:
+def choose(
+    setting: RuntimeSetting = "auto",
+    threads: int = 1,
+    calls: int = 1,
+    precision: Precision = DEFAULT_PRECISION,
+) -> RuntimeConfig:
     """Find the runtime to use.
 
     Args:
         setting: name of a runtime, or `auto` for the fastest installed one that suits the machine.
         threads: see `RuntimeConfig`.
         calls: see `RuntimeConfig`.
+        precision: wanted precision; see `RuntimeConfig`.
 
     Raises:
         RuntimeMissingError: the runtime is not installed.
@@ -93,7 +114,8 @@ def choose(setting: RuntimeSetting = "auto", threads: int = 1, calls: int = 1) -
         raise RuntimeMissingError(
             f"the package {package} is not installed; install it with: {command}"
         )
-    return RuntimeConfig(_best() if setting == "auto" else setting, threads, calls)
+    name = _best() if setting == "auto" else setting
+    return RuntimeConfig(name, threads, calls, precision=precision if name == "onnx" else "float32")
 
 
 def _best() -> RuntimeName:

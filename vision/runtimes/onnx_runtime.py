@@ -1,8 +1,9 @@
 """Run the networks in ONNX Runtime, on the CPU.
 
-The graph (`models/*.onnx`) holds no weights: they are external data in the safetensors file, in
-float16, and the graph casts them to float32. ONNX Runtime casts them once, at load, and then merges
-batch norms into convolutions.
+A graph in float32 (`models/*.onnx`) holds no weights: they are external data in the safetensors
+file, in float16, and the graph casts them to float32. ONNX Runtime casts them once, at load, and
+then merges batch norms into convolutions. A graph in 8 bits (`models/*.int8.onnx`) holds its
+weights.
 """
 
 from __future__ import annotations
@@ -13,8 +14,15 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from vision.model_files import ModelDescription, ModelFileError, verified_graph
+from vision.model_files import (
+    ModelDescription,
+    ModelFileError,
+    verified_bytes,
+    verified_graph,
+)
 from vision.runtimes.base import ActiveCalls
+
+_Files = tuple[list[str], list[bytes], list[int]]  # names, contents and lengths
 
 
 class OnnxRuntime:
@@ -46,9 +54,13 @@ class OnnxRuntime:
         Raises:
             ModelFileError: a file is missing, differs from the manifest, or does not fit.
         """
-        graph, weights = verified_graph(description, folder)
         self._active_calls, self._calls = active_calls, calls
-        files = ([description.weights], [weights], [len(weights)])
+        files: _Files = ([], [], [])
+        if description.precision == "int8":
+            graph = verified_bytes(description.graph, folder)
+        else:
+            graph, weights = verified_graph(description, folder)
+            files = ([description.weights], [weights], [len(weights)])
         try:
             self._wide = _session(graph, files, max(threads, calls))
             self._narrow = _session(graph, files, 1) if calls > 1 else self._wide
@@ -62,9 +74,7 @@ class OnnxRuntime:
         return logits
 
 
-def _session(
-    graph: bytes, files: tuple[list[str], list[bytes], list[int]], threads: int
-) -> onnxruntime.InferenceSession:
+def _session(graph: bytes, files: _Files, threads: int) -> onnxruntime.InferenceSession:
     """Return a session over the verified bytes, since the files may have changed on disk.
 
     Args:
@@ -77,5 +87,6 @@ def _session(
     options.inter_op_num_threads = 1
     # A waiting thread would otherwise keep its core busy, at the cost of other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_external_initializers_from_files_in_memory(*files)
+    if files[0]:
+        options.add_external_initializers_from_files_in_memory(*files)
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -490,7 +490,9 @@ def test_web_process_reads_descriptions_of_models(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("jobs.cluster.engine.models_version", lambda: models_version(tmp_path))
+    monkeypatch.setattr(
+        "jobs.cluster.engine.models_version", lambda **named: models_version(tmp_path, **named)
+    )
     broker = Settings(broker_url=SecretStr("redis://127.0.0.1:1")).broker_url
     with pytest.raises(SettingsError, match=r"models/parts\.json can't be used"):
         make_app(settings.model_copy(update={"broker_url": broker}))

@@ -1,0 +1,103 @@
+"""Networks in 8 bits are made from those in float32, and answer nearly as they do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from tests.training.tiny import write_data
+from training.quantise import quantise_all
+from training.rounding import round_weights
+from vision.model_files import MANIFEST, MODELS, read_description
+from vision.runtimes.choose import RuntimeConfig
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a models folder whose networks in 8 bits were made from drawn cars."""
+    root = tmp_path_factory.mktemp("quantise")
+    models = root / "models"
+    shutil.copytree(MODELS, models, ignore=shutil.ignore_patterns("*.int8.onnx"))
+    figures = quantise_all(write_data(root / "data"), models, root / "cache", photos=1, fitted=1)
+    assert figures["same_cells"] > 0.9
+    return models
+
+
+@pytest.mark.parametrize("name", ["parts", "types"])
+def test_network_in_8_bits_answers_nearly_the_same(folder: Path, name: str) -> None:
+    batch = np.random.default_rng(0).normal(0, 0.3, (1, 3, 192, 288)).astype(np.float32)
+    exact, rounded = (
+        config.load(config.describe(name, folder), folder)(batch)
+        for config in (RuntimeConfig("onnx"), RuntimeConfig("onnx", precision="int8"))
+    )
+    assert rounded.shape == exact.shape
+    assert np.corrcoef(exact.ravel(), rounded.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("name", ["parts", "types"])
+def test_files_of_networks_in_8_bits(folder: Path, name: str) -> None:
+    description = read_description(name, folder).in_precision("int8")
+    assert description.graph in json.loads((folder / MANIFEST).read_text())
+    assert description.precision == "int8"
+    assert description.int8 is not None
+    assert description.int8.keys() <= description.thresholds.keys()
+    model = onnx.load(folder / description.graph)
+    onnx.checker.check_model(model)
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+
+
+@pytest.mark.parametrize("name", ["parts", "types"])
+def test_shipped_network_in_8_bits_is_of_present_weights(name: str) -> None:
+    assert read_description(name).in_precision("int8").precision == "int8", "run make int8"
+
+
+def test_other_weights_have_no_network_in_8_bits(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "models")
+    manifest = tmp_path / "models" / MANIFEST
+    sums = json.loads(manifest.read_text())
+    sums["parts.safetensors"] = sums["types.safetensors"]
+    manifest.write_text(json.dumps(sums))
+    precisions = [
+        read_description(name, tmp_path / "models").in_precision("int8").precision
+        for name in ("parts", "types")
+    ]
+    assert precisions == ["float32", "int8"]
+
+
+def dense_weights(path: Path) -> list[NDArray[np.int8]]:
+    """Return the 8-bit weights of the convolutions that are not depthwise."""
+    graph = onnx.load(path).graph
+    found = [onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer]
+    return [
+        each for each in found if each.dtype == np.int8 and each.ndim == 4 and each.shape[1] > 1
+    ]
+
+
+@pytest.mark.parametrize("name", ["parts", "types"])
+def test_weights_do_not_overflow_16_bits(name: str) -> None:
+    """AVX2 adds two products of a weight and a value of at most 255 in 16 bits."""
+    weights = dense_weights(MODELS / read_description(name).in_precision("int8").graph)
+    assert len(weights) > 20
+    assert 2 * 255 * max(int(np.abs(each.astype(int)).max()) for each in weights) < 2**15
+
+
+def test_rounding_keeps_outputs_of_correlated_inputs() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(12, 2000)) + rng.normal(size=2000)
+    weight = rng.normal(size=(5, 12))
+    scales = np.abs(weight).max(1) / 7
+    moments = inputs @ inputs.T / inputs.shape[1]
+    steps = round_weights(weight, scales, moments, 7)
+    assert np.abs(steps).max() <= 7
+    nearest = np.clip(np.round(weight / scales[:, None]), -7, 7)
+    lost, lost_by_nearest = (
+        float((((weight - found * scales[:, None]) @ inputs) ** 2).mean())
+        for found in (steps, nearest)
+    )
+    assert lost < 0.6 * lost_by_nearest
