@@ -32,8 +32,8 @@ def fit_confidences(
         photos: any photos of cars.
 
     Returns:
-        The thresholds, and figures: the share of cells with the same label, and the mean difference
-        of the confidences of a part.
+        The thresholds of the groups of which parts are found, and figures: the share of cells with
+        the same label, and the mean difference of the confidences of a part.
     """
     segmenters = PartSegmenter(folder=folder, runtime=RuntimeConfig("onnx")), _uncalibrated(folder)
     pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in GROUPS}
@@ -55,7 +55,9 @@ def fit_confidences(
             platt = fit_platt_to(raw, target)
             thresholds |= {f"{group}_slope": platt.slope, f"{group}_offset": platt.offset}
             differences += np.abs(platt(raw) - target).tolist()
-    figures = {"same_cells": float(np.mean(same)), "confidence_off": float(np.mean(differences))}
+    figures = {"same_cells": float(np.mean(same))}
+    if differences:
+        figures["confidence_off"] = float(np.mean(differences))
     return thresholds, figures
 
 
@@ -77,12 +79,14 @@ def fit_types(
         photos: any photos of cars.
 
     Returns:
-        The thresholds, and figures: the share of photos with the same type, and the mean difference
-        of the probability of the type.
+        The thresholds, if parts are found, and figures: the share of photos with the same type, and
+        the mean difference of the probability of the type.
     """
     exact = look_at(photos, folder, "float32")
     rounded = look_at(photos, folder, "int8")
     both = {photo.path for photo in exact.photos} & {photo.path for photo in rounded.photos}
+    if not both:
+        return {}, {}
     logits = [_of_photos(looks, both) for looks in (exact, rounded)]
     thresholds = read_description("types", folder).thresholds
     before = np.array([thresholds["picture_weight"], thresholds["shape_weight"]])

@@ -192,8 +192,8 @@ def look_at(
     pictures, shapes, surest, areas = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Looks(
         held,
-        np.array(pictures).reshape(len(held), -1),
-        np.array(shapes).reshape(len(held), -1),
+        np.array(pictures).reshape(len(held), -1 if held else 0),
+        np.array(shapes).reshape(len(held), -1 if held else 0),
         np.array(surest),
         np.array(areas),
     )

@@ -97,6 +97,7 @@ def quantised(model: onnx.ModelProto, ranges: TensorsData, recipe: Recipe) -> on
         {"TensorQuantOverrides": _overrides(copy) if recipe.wide_depthwise else {}},
     )
     quantizer.quantize_model()
+    quantizer.model.topological_sort()  # new nodes are at the end
     result: onnx.ModelProto = quantizer.model.model
     return result
 

@@ -63,16 +63,20 @@ def some_photos(data: Path, cache: Path, count: int, seed: int) -> list[Validati
 
 
 def inputs_of(photos: Sequence[ValidationPhoto], folder: Path) -> dict[str, list[Floats]]:
-    """Return the inputs that the float32 networks get for photos, by network."""
+    """Return the inputs that the float32 networks get for photos, by network.
+
+    The type network gets the whole of a photo without parts.
+    """
     segment = PartSegmenter(folder=folder, runtime=_FLOAT)
     classify = TypeClassifier(folder=folder, runtime=_FLOAT)
     found: dict[str, list[Floats]] = {"parts": [], "types": []}
     for photo in tqdm(photos, "photos", mininterval=5):
         rgb = photo.read().pixels
         found["parts"].append(segment.batch(rgb)[0])
+        height, width = rgb.shape[:2]
         cells = segment.cells(rgb).basic
-        if cells.confidences:
-            found["types"].append(classify.batch(rgb, cells.box(*rgb.shape[:2])))
+        box = cells.box(height, width) if cells.confidences else (0.0, 0.0, width, height)
+        found["types"].append(classify.batch(rgb, box))
     return found
 
 
