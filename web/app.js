@@ -160,12 +160,14 @@ async function start(limits) {
   listenKept(() => (gallery.update(), drawKept()));
   if (limits.sample) keepPhoto(limits.sample, address("ui/sample.png"));
 
+  let place = 0; // of the lists in the window, to come back to
   const route = (first) => {
     if (location.hash && !HASH.test(location.hash) && !first) return; // the link to the content
     const result = HASH.test(location.hash);
+    if (result && !byId("start").hidden) place = scrollY;
     byId("result").hidden = !result;
     byId("start").hidden = result;
-    scrollTo(0, 0);
+    scrollTo(0, result ? 0 : place);
     if (result) {
       results.open(location.hash.slice(1));
       if (first) gallery.refresh().then(() => results.page?.update()); // as for a shared link
@@ -176,7 +178,7 @@ async function start(limits) {
     }
     const stays = ["pager", "toast"].some((id) => byId(id).contains(document.activeElement));
     if (first === true || stays) return;
-    byId(result ? "result-title" : "start-title").focus();
+    byId(result ? "result-title" : "start-title").focus({ preventScroll: true });
   };
 
   addLanguages(async (code) => {
@@ -188,6 +190,7 @@ async function start(limits) {
   });
   addInputs((files) => {
     if (!files.length) return;
+    place = 0; // the list of uploads
     if (HASH.test(location.hash)) go("");
     results.load(); // it will be needed soon
     uploads.add(files);

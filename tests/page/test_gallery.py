@@ -74,6 +74,22 @@ def test_search_and_filter(visit: Visit, server: Server) -> None:
     expect(page.locator("#gallery-note")).to_have_text("No result matches.")
 
 
+def test_way_back_to_place_in_list(visit: Visit) -> None:
+    page = visit.start()
+    add(visit, *(car(seed, f"{seed}.jpg") for seed in range(2100, 2106)))
+    last = page.locator("#gallery-list li").last
+    last.scroll_into_view_if_needed()
+    place = page.evaluate("scrollY")
+    assert place > 0
+    last.locator("a").click()
+    visit.result()
+    assert page.evaluate("scrollY") == 0
+    page.locator(".back").click()
+    expect(last).to_be_in_viewport()
+    assert page.evaluate("scrollY") == place
+    expect(page.locator("#start-title")).to_be_focused()
+
+
 def test_deletion_with_undo(visit: Visit, server: Server) -> None:
     page = visit.start()
     add(visit, car(2030, "One.jpg"), car(2031, "Two.jpg"), car(2032, "Three.jpg"))
