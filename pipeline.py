@@ -220,8 +220,8 @@ class Pipeline:
 def open_pipeline(settings: Settings, *, calls: int = 1, processes: int = 1) -> Pipeline:
     """Start to load the models that the settings ask for.
 
-    ONNX Runtime returns the same bits for any number of threads, so processes share the cores. The
-    other runtimes do not, so each process uses the same number of threads as a single one.
+    ONNX Runtime and OpenVINO return the same bits for any number of threads, so processes share the
+    cores. torch does not, so each process uses the same number of threads as a single one.
 
     Args:
         settings: settings of the service.
@@ -233,7 +233,7 @@ def open_pipeline(settings: Settings, *, calls: int = 1, processes: int = 1) -> 
     """
     threads = network_threads()
     try:
-        if processes > 1 and choose(settings.runtime).name == "onnx":
+        if processes > 1 and choose(settings.runtime).name != "torch":
             threads = min(threads, usable_cores() // processes)
         return Pipeline(
             threads,

@@ -136,6 +136,21 @@ def test_thread_count_changes_no_bit(network: str, precision: Precision) -> None
             assert np.array_equal(several(batch), single)
 
 
+@pytest.mark.parametrize("network", ["parts", "types"])
+def test_thread_count_changes_no_bit_in_openvino(network: str) -> None:
+    pytest.importorskip("openvino")
+    batch = normalise(pictures(192, 288)[0], read_description(network))
+    single = load(network, "openvino")(batch)
+    for threads, calls in ((2, 1), (2, 2)):
+        choice = RuntimeConfig("openvino", threads, calls)
+        several = choice.load(read_description(network))
+        assert np.array_equal(several(batch), single)
+        with ExitStack() as stack:
+            for _ in range(calls):
+                stack.enter_context(choice.active_calls.track())
+            assert np.array_equal(several(batch), single)
+
+
 def test_active_calls() -> None:
     calls = ActiveCalls()
     with calls.track(), calls.track():

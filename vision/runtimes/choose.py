@@ -86,7 +86,7 @@ class RuntimeConfig:
         if self.name == "openvino":
             from vision.runtimes.openvino_runtime import OpenvinoRuntime
 
-            return OpenvinoRuntime(description, folder, self.threads, self.calls)
+            return OpenvinoRuntime(description, folder, self.threads, self.calls, self.active_calls)
         from vision.runtimes.onnx_runtime import OnnxRuntime
 
         return OnnxRuntime(description, folder, self.threads, self.calls, self.active_calls)
