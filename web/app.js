@@ -174,6 +174,7 @@ async function start(limits) {
     } else {
       results.close();
       document.title = t("app");
+      uploads.redraw(); // a result may have been examined for damage
       gallery.refresh();
     }
     const stays = ["pager", "toast"].some((id) => byId(id).contains(document.activeElement));

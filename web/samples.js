@@ -43,9 +43,10 @@ console.log(await answer.text());
 const LANGUAGES = { curl, python, javascript };
 
 /** Show the code of the chosen language, with the options of a ResultPage. */
-export function fillSamples({ options }) {
+export function fillSamples({ options, damage }) {
   const [language] = Object.keys(LANGUAGES).filter((name) => byId(`code-${name}`).checked);
-  const query = service.path("", options).split("?")[1];
+  const asked = { ...options, damage: damage ? true : null };
+  const query = service.path("", asked).split("?")[1];
   byId("code").textContent = LANGUAGES[language](service.url, query);
 }
 

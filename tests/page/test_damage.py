@@ -122,6 +122,8 @@ def test_photo_without_damage(visit: Visit, ready: str) -> None:
     serve(visit, none=True)
     page = visit.open(ready)
     expect(page.locator("#damage-none")).to_have_text("No damage found")
+    page.locator(".code summary").click()
+    expect(page.locator("#code")).to_contain_text("damage=true")
     expect(page.locator("#result-summary")).to_contain_text("No damage found")
     expect(page.locator("#show-damage")).to_be_hidden()
 
@@ -153,6 +155,17 @@ def test_photo_is_examined_later(visit: Visit, server: Server) -> None:
     result = requests.get(f"{server.url}/{image_hash}/segments", timeout=60).json()
     expect(page.locator("#damage-count")).to_have_text(str(len(result["damages"])))
     expect(page.locator("#photo")).to_be_visible()
+
+
+def test_list_of_uploads_says_damage(visit: Visit) -> None:
+    page = visit.start()
+    visit.add(photo(car_photo(2505), "later.jpg", "image/jpeg"))
+    visit.result()
+    page.locator("#ask-damage").click()
+    expect(page.locator("#damage-list")).to_be_visible(timeout=PATIENCE)
+    page.locator(".back").click()
+    words = re.compile(r"parts, (No damage found|\d+ damaged places?)$")
+    expect(page.locator(".upload-state")).to_have_text(words)
 
 
 def test_other_photo_is_examined_for_itself(visit: Visit, server: Server) -> None:
