@@ -112,7 +112,7 @@ class Pipeline:
         self.runtime = choose(runtime, threads, calls, precision)
         self.version = _version_or_none(partial(models_version, precision=precision), folder)
         self.damage_version = _version_or_none(damage_version, folder)
-        self._damage = _DamageNetwork(folder, self.runtime)
+        self._damage = _DamageNetwork(folder, replace(self.runtime, lean=True))
         self._models: Future[tuple[PartSegmenter, TypeClassifier]] = Future()
         threading.Thread(target=self._load, args=(folder, damage), name="load-models").start()
 

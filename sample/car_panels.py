@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import car_body as car
@@ -259,10 +260,19 @@ def finished(body: Field, material: str, mesh: tuple[Floats, Ints]) -> Piece:
     return Piece(material, vertices, mesh[1], unit(gradient(body, vertices)))
 
 
-def body_pieces(shape: Shape, cell: float = 0.0125) -> list[Piece]:
-    """Every panel of the body of a car with its folded edges."""
-    cuts = [*front_cuts(shape), *rear_cuts(shape), *side_cuts(shape)]
-    return panels(shape.body, BOUNDS, cuts, cell)
+def body_pieces(
+    shape: Shape, cell: float = 0.0125, body: Field | None = None, marks: Sequence[Cut] = ()
+) -> list[Piece]:
+    """Every panel of the body of a car with its folded edges.
+
+    Args:
+        shape: of the car.
+        cell: edge of the triangles in metres.
+        body: a changed body of this shape, such as a dented one.
+        marks: cuts that come before those of the shape, such as scratches.
+    """
+    cuts = [*marks, *front_cuts(shape), *rear_cuts(shape), *side_cuts(shape)]
+    return panels(body or shape.body, BOUNDS, cuts, cell)
 
 
 def panels(body: Field, bounds: tuple[Point, Point], cuts: list[Cut], cell: float) -> list[Piece]:

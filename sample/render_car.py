@@ -12,6 +12,7 @@ from pathlib import Path
 
 import bpy  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import bus
+import damage
 import numpy as np
 import scene
 import surroundings
@@ -70,6 +71,7 @@ def arguments() -> argparse.Namespace:
         help="degrees above the horizon, and from behind the camera to its right",
     )
     add("--steer", type=float, default=0.0, help="degrees of the front wheels, to the left")
+    add("--damage", action="store_true", help="a dent and scratches on the left side")
     add("--seed", type=int, default=1, help="of the surroundings")
     return parser.parse_args()
 
@@ -100,7 +102,11 @@ def main() -> None:
         pieces = bus.pieces()
     else:
         shape = Shape(options.style)
-        pieces = [*body_pieces(shape, options.cell), *fittings(shape, options.steer)]
+        if options.damage:
+            body = body_pieces(shape, options.cell, damage.dented(shape.body), damage.scratches())
+        else:
+            body = body_pieces(shape, options.cell)
+        pieces = [*body, *fittings(shape, options.steer)]
     if tuple(options.scale) != (1.0, 1.0, 1.0):
         pieces = [piece.scaled(tuple(options.scale)) for piece in pieces]
     added = scene.add_pieces(pieces, shades)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,17 @@ class Runtime(Protocol):
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits of a batch (N, channels, H, W), normalised as in training."""
         ...
+
+
+def release_freed_memory() -> None:
+    """Give freed memory back to the system, where the C library can.
+
+    After a network is loaded, the C library keeps as much memory as the network needs.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):  # not glibc
+        return
 
 
 class ActiveCalls:

@@ -49,6 +49,8 @@ class RuntimeConfig:
         active_calls: counter of active calls. A call includes all work on a photo, inside and
             outside the networks, so that others can see if the cores are needed.
         precision: of the networks that have it; only ONNX Runtime runs networks in 8 bits.
+        lean: True to load a network once only for all calls. It needs half of the memory, and
+            concurrent calls take a little longer.
     """
 
     name: RuntimeName
@@ -56,6 +58,7 @@ class RuntimeConfig:
     calls: int = 1
     active_calls: ActiveCalls = field(default_factory=ActiveCalls, compare=False, repr=False)
     precision: Precision = "float32"
+    lean: bool = False
 
     def describe(self, name: str, folder: Path = MODELS) -> ModelDescription:
         """Return the description of a network in the precision in which this runtime runs it.
@@ -89,7 +92,9 @@ class RuntimeConfig:
             return OpenvinoRuntime(description, folder, self.threads, self.calls, self.active_calls)
         from vision.runtimes.onnx_runtime import OnnxRuntime
 
-        return OnnxRuntime(description, folder, self.threads, self.calls, self.active_calls)
+        return OnnxRuntime(
+            description, folder, self.threads, self.calls, self.active_calls, lean=self.lean
+        )
 
 
 def choose(

@@ -20,7 +20,7 @@ from vision.model_files import (
     verified_bytes,
     verified_graph,
 )
-from vision.runtimes.base import ActiveCalls
+from vision.runtimes.base import ActiveCalls, release_freed_memory
 
 _Files = tuple[list[str], list[bytes], list[int]]  # names, contents and lengths
 
@@ -41,6 +41,8 @@ class OnnxRuntime:
         threads: int,
         calls: int,
         active_calls: ActiveCalls,
+        *,
+        lean: bool = False,
     ) -> None:
         """Load the network.
 
@@ -50,6 +52,7 @@ class OnnxRuntime:
             threads: see `vision.runtimes.choose.RuntimeConfig`.
             calls: see `vision.runtimes.choose.RuntimeConfig`.
             active_calls: see `vision.runtimes.choose.RuntimeConfig`.
+            lean: see `vision.runtimes.choose.RuntimeConfig`.
 
         Raises:
             ModelFileError: a file is missing, differs from the manifest, or does not fit.
@@ -63,15 +66,33 @@ class OnnxRuntime:
             files = ([description.weights], [weights], [len(weights)])
         try:
             self._wide = _session(graph, files, max(threads, calls))
-            self._narrow = _session(graph, files, 1) if calls > 1 else self._wide
+            self._narrow = _session(graph, files, 1) if calls > 1 and not lean else self._wide
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ModelFileError(f"models/{description.graph} can't be used") from error
+        release_freed_memory()
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `vision.runtimes.base.Runtime`."""
         session = self._narrow if self._active_calls.count >= self._calls else self._wide
         logits: NDArray[np.float32] = session.run(["logits"], {"input": batch})[0]
         return logits
+
+
+def _share_arena() -> None:
+    """Let all sessions of this process take memory for their maps from one arena.
+
+    With an arena each, memory that one network has freed would not serve the others.
+    """
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu",
+        onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+        0,
+        onnxruntime.OrtMemType.DEFAULT,
+    )
+    onnxruntime.create_and_register_allocator(memory, None)
+
+
+_share_arena()  # only once in a process
 
 
 def _session(graph: bytes, files: _Files, threads: int) -> onnxruntime.InferenceSession:
@@ -83,6 +104,7 @@ def _session(graph: bytes, files: _Files, threads: int) -> onnxruntime.Inference
         threads: of the session.
     """
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # A waiting thread would otherwise keep its core busy, at the cost of other workers.
