@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from img_to_segments import CONFIDENCE_CLIP, PartSegmenter
 from vision.labels import DAMAGE_KINDS
-from vision.model_files import DAMAGE, MODELS, ModelDescription, read_description
+from vision.model_files import DAMAGE, MODELS, ModelDescription
 from vision.part_layout import softmax
-from vision.runtimes.choose import RuntimeConfig
+from vision.runtimes.choose import RuntimeConfig, choose
 from vision.upsample import labels_remaining, upsample_labels
 
 MOST_PIECES = 100  # damages of one photo; of more the surest are kept
@@ -117,7 +117,8 @@ class DamageSegmenter:
         folder: Path = MODELS,
         runtime: RuntimeConfig | None = None,
     ) -> None:
-        self.description = description or read_description(DAMAGE, folder)
+        runtime = runtime or choose()
+        self.description = description or runtime.describe(DAMAGE, folder)
         self._network = PartSegmenter(self.description, folder, runtime)
 
     def cells(self, rgb: NDArray[np.uint8]) -> CoarseDamage:

@@ -53,10 +53,11 @@ class FolderRun:
                 all photos have one.
         """
         self._log, self._chosen = run_log, chosen
-        models = partial(models_version, precision=load_settings().precision)
+        precision = load_settings().precision
+        models = partial(models_version, precision=precision)
         self._fixed = {"format": chosen.name, "models": _version(models)} | options.query()
         if options.damage:
-            self._fixed["damage_network"] = _version(damage_version)
+            self._fixed["damage_network"] = _version(partial(damage_version, precision=precision))
         self._merged = run_log.out / f"{chosen.name}{chosen.ending}" if one_file else None
         self._tasks = _with_partial_targets(tasks, run_log.parts) if one_file else tasks
         self._stamps: dict[Path, FileStamp | None] = {}  # by target, from before the photo is read

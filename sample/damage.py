@@ -10,11 +10,12 @@ from meshes import Field, Floats, polygon_distance
 DENT = (0.42, 0.62), (0.24, 0.15), 0.075
 # (x, z) of the points of each scratch, which are as wide as WIDTH and end in a point.
 SCRATCHES = (
-    ((-0.38, 0.70), (-0.62, 0.665), (-0.90, 0.655), (-1.12, 0.62)),
-    ((-0.34, 0.655), (-0.60, 0.63), (-0.86, 0.60), (-1.05, 0.59)),
-    ((-0.45, 0.60), (-0.70, 0.58), (-0.98, 0.54)),
+    ((-0.33, 0.735), (-0.55, 0.70), (-0.85, 0.69), (-1.12, 0.65)),
+    ((-0.36, 0.70), (-0.60, 0.672), (-0.90, 0.66), (-1.02, 0.645)),
+    ((-0.30, 0.655), (-0.60, 0.63), (-0.86, 0.60), (-1.08, 0.59)),
+    ((-0.42, 0.60), (-0.70, 0.58), (-1.00, 0.55)),
 )
-WIDTH = 0.011
+WIDTH = 0.03
 _SIDE = 0.5  # least y of the left side
 
 
@@ -33,8 +34,8 @@ def dented(body: Field) -> Field:
 
 
 def scratches() -> list[Cut]:
-    """Return the scratches, through which the bare metal shows."""
-    return [Cut(_scratch(line), "steel", "back_left_door", gap=0.0) for line in SCRATCHES]
+    """Return the scratches, through which the light primer shows."""
+    return [Cut(_scratch(line), "plate", "back_left_door", gap=0.0) for line in SCRATCHES]
 
 
 def _scratch(line: tuple[tuple[float, float], ...]) -> Field:
@@ -45,7 +46,7 @@ def _scratch(line: tuple[tuple[float, float], ...]) -> Field:
 
     def field(p: Floats) -> Floats:
         x, y, z = p.T
-        near = polygon_distance(np.stack([x, z], axis=1), ring)
+        near = polygon_distance(np.stack([x, z], axis=1), [(a, b) for a, b in ring.tolist()])
         return np.asarray(np.maximum(near, _SIDE - y))
 
     return field

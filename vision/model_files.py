@@ -124,7 +124,7 @@ def models_version(folder: Path = MODELS, precision: Precision = DEFAULT_PRECISI
     return _version(DESCRIPTIONS, sums, folder, precision)
 
 
-def damage_version(folder: Path = MODELS) -> str:
+def damage_version(folder: Path = MODELS, precision: Precision = DEFAULT_PRECISION) -> str:
     """Return the version of the damage network and of the code that makes results: 12 hex digits.
 
     It changes like `models_version`, but only with the damage network. So other results stay valid
@@ -134,11 +134,11 @@ def damage_version(folder: Path = MODELS) -> str:
         ModelFileError: the description or the manifest can't be read.
     """
     sums = {file: value for file, value in _sums(folder).items() if _is_of_damage(file)}
-    return _version((DAMAGE,), sums, folder, "float32")
+    return _version((DAMAGE,), sums, folder, precision)
 
 
 def _is_of_damage(file: str) -> bool:
-    return Path(file).stem == DAMAGE
+    return file.partition(".")[0] == DAMAGE
 
 
 def _sums(folder: Path) -> dict[str, str]:

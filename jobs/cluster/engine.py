@@ -248,7 +248,9 @@ def open_redis_engine(
         version = model_version
         if version is None:
             version = models_version(precision=settings.precision)
-        of_damage = damage_version_in_use() if damage_version is None else damage_version
+        of_damage = damage_version
+        if of_damage is None:
+            of_damage = damage_version_in_use(precision=settings.precision)
     except ModelFileError as error:
         raise SettingsError(f"{error}.") from None
     redis, store, queue = open_redis(settings)

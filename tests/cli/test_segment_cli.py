@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from tests.support.pictures import SAMPLE, encoded, noise
 from tests.support.server import Server
 
 PICTURES = REPOSITORY / "tests" / "pictures"
+DAMAGED = PICTURES / "damaged.jpg"
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +73,37 @@ def test_results_equal_those_of_service(form: str, server: Server, tmp_path: Pat
     (file,) = tmp_path.glob(f"car{FORMATS[form].ending}")
     if form != "labelme":  # there the path of the photo is in the file
         assert file.read_bytes() == answer.content
+
+
+@pytest.mark.parametrize("form", ["json", "yolo", "csv"])
+def test_damage_equals_that_of_service(
+    form: str, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    with start_server(tmp_path / "data") as server:
+        local = run(DAMAGED, "--format", form, "--damage")
+        remote = run(DAMAGED, "--format", form, "--damage", "--server", server.url)
+    assert local.exit_code == remote.exit_code == 0
+    assert local.stdout_bytes == remote.stdout_bytes
+    assert local.stdout_bytes != run(DAMAGED, "--format", form).stdout_bytes
+
+
+def test_dataset_names_kinds_of_damage(tmp_path: Path) -> None:
+    for flags, count in ((["--damage"], 33), ([], 25)):
+        out = tmp_path / str(count)
+        assert run(DAMAGED, "--format", "yolo", *flags, "--out", out).exit_code == 0
+        names = (out / "data.yaml").read_text().splitlines()[1:]
+        assert len(names) == count
+        classes = {int(row.split()[0]) for row in (out / "damaged.txt").read_text().splitlines()}
+        assert any(number >= 25 for number in classes) == (count == 33)
+
+
+def test_overlay_hatches_damage(tmp_path: Path) -> None:
+    for flags, name in ((["--damage"], "with"), ([], "without")):
+        assert run(DAMAGED, "--format", "overlay-png", *flags, "--out", tmp_path / name)
+    with_damage, without = (
+        (tmp_path / name / "damaged.png").read_bytes() for name in ("with", "without")
+    )
+    assert with_damage != without
 
 
 def test_default_options(server: Server) -> None:
