@@ -203,6 +203,22 @@ def test_switch_is_remembered(visit: Visit) -> None:
     assert asked == [f"{visit.url}/?damage=true", f"{visit.url}/"]
 
 
+def test_service_that_examines_all_photos(visit: Visit) -> None:
+    def config(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"damage": "always"})
+
+    visit.page.route("**/ui/config.json", config)
+    page = visit.start()
+    expect(page.locator("#want-damage")).to_be_checked()
+    page.locator("#want-damage").uncheck()
+    with page.expect_request(lambda request: request.method == "POST") as asked:
+        visit.add(photo(car_photo(2506), "car.jpg", "image/jpeg"))
+    assert asked.value.url == f"{visit.url}/?damage=false"
+    visit.result()
+    expect(page.locator("#damage-list")).to_be_hidden()
+
+
 def test_printed_and_copied_damage(visitor: Callable[..., Visit], ready: str) -> None:
     visit = visitor(permissions=["clipboard-read", "clipboard-write"])
     serve(visit)
