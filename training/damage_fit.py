@@ -28,7 +28,7 @@ from training.damage_rows import damage_estimates, damage_verdicts
 from vision.labels import DAMAGE_KINDS
 from vision.model_files import ModelDescription
 
-CELLS = (10.0, 20.0, 30.0, 45.0, 70.0, 100.0)  # fewest cells of a damage, of 96x128
+CELLS = (10.0, 20.0, 30.0, 45.0)  # fewest cells of a damage, of 96x128; more would hide scratches
 CONFIDENCES = tuple(round(0.3 + 0.025 * step, 3) for step in range(25))
 MOST_WRONG, LEAST_RIGHT = 0.03, 0.8  # undamaged cars reported damaged; shown damages that are right
 ISLAND = 0.2  # share of the largest piece of a kind in a photo; smaller ones are mostly wrong
@@ -156,7 +156,7 @@ def score(looks: Sequence[Look], cells: float, confidence: float) -> float:
     clean, right = figures.get("undamaged_damaged", 0.0), figures["damage_right"]
     wrong = max(0.0, clean - MOST_WRONG)
     missed = max(0.0, LEAST_RIGHT - right) if right == right else LEAST_RIGHT
-    return figures["damage_macro_f1"] + figures["damage_any_f1"] - 5 * wrong - 2 * missed
+    return figures["damage_macro_f1"] + figures["damage_any_f1"] - wrong - missed
 
 
 def figures_of(answers: Sequence[DamageAnswer]) -> dict[str, float]:
