@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from settings import REPOSITORY
-from vision.labels import PART_NAMES, TYPE_NAMES
+from vision.labels import DAMAGE_KINDS, PART_NAMES, TYPE_NAMES
 from vision.model_files import MODELS
 
 Metrics = Mapping[str, float]
 
-CARDS = ("parts", "types", "shapes")
+CARDS = ("parts", "types", "shapes", "damage")
 NUMBER = r"([\d.]*\d)"
 # Card -> words before a figure with an interval, as in "mask AP 0.70 (0.68 to 0.72)" -> its name.
 WITH_INTERVAL = {
@@ -49,6 +49,14 @@ WITH_INTERVAL = {
         r"by 180 degrees .*?by 270 degrees": "turned_270",
         "upright photos said to be turned": "upright_turned",
     },
+    "damage": {
+        "presence of a kind, mean F1 of the eight": "damage_macro_f1",
+        "damage at all, F1": "damage_any_f1",
+        "undamaged cars reported damaged": "undamaged_damaged",
+        "pixels of any damage, IoU": "damage_iou",
+        "damages shown that overlap an annotated one of that kind": "damage_right",
+        "calibration error of the confidences": "damage_ece",
+    },
 }
 # Card -> pattern of a figure without an interval -> its name.
 ALONE = {
@@ -73,6 +81,13 @@ ALONE = {
         rf"and {NUMBER} on \d+ street": "street",
         rf"turn right for {NUMBER}": "turn",
     },
+    "damage": {},
+}
+# Card -> beginnings of the figures in its table, and the names of the table's rows.
+TABLES: dict[str, tuple[tuple[str, ...], Sequence[str]]] = {
+    "parts": (("iou_", "ap_"), PART_NAMES),
+    "types": (("f1_", "street_f1_"), TYPE_NAMES),
+    "damage": (("damage_f1_",), DAMAGE_KINDS),
 }
 # Title of a row of the table in docs/accuracy.md -> figure.
 ROWS = {
@@ -88,6 +103,9 @@ ROWS = {
     "motorcycles and other vehicles given a body type": "other_vehicles_typed",
     "parts kept when the photo is turned by 90 degrees": "turned_90",
     "close-ups in which the part is named": "close_ups",
+    "damage at all, F1": "damage_any_f1",
+    "a kind of damage in a photo, mean F1 of 8 kinds": "damage_macro_f1",
+    "undamaged cars reported damaged": "undamaged_damaged",
 }
 # Pattern of a figure in the README -> its name.
 README = {
@@ -157,11 +175,10 @@ def update_card(text: str, name: str, metrics: Metrics) -> str:
         text = replace_figures(text, interval_pattern(words), (value, None, low, high), metrics)
     for pattern, figure in ALONE[name].items():
         text = replace_figures(text, pattern, (figure,), metrics)
-    prefixes = {"parts": ("iou_", "ap_"), "types": ("f1_", "street_f1_")}.get(name, ())
-    for row in PART_NAMES if name == "parts" else TYPE_NAMES:
-        if prefixes:
-            pattern = rf"\| {row} \| {NUMBER} \| {NUMBER} \|"
-            text = replace_figures(text, pattern, [prefix + row for prefix in prefixes], metrics)
+    prefixes, rows = TABLES.get(name, ((), ()))
+    for row in rows:
+        pattern = rf"\| {row} \| " + r" \| ".join([NUMBER] * len(prefixes)) + r" \|"
+        text = replace_figures(text, pattern, [prefix + row for prefix in prefixes], metrics)
     return text
 
 

@@ -18,6 +18,7 @@ from training.cards import (
     CARDS,
     README,
     ROWS,
+    TABLES,
     WITH_INTERVAL,
     bounds_of,
     interval_pattern,
@@ -26,6 +27,7 @@ from training.cards import (
     update_card,
     update_documents,
 )
+from vision.labels import DAMAGE_KINDS
 
 NUMBERS = re.compile(r"\d+\.\d+")
 ACCURACY = (REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")
@@ -99,6 +101,13 @@ def test_every_type_is_in_table() -> None:
         assert same(street, metrics()[f"street_f1_{name}"]), name
 
 
+def test_every_kind_of_damage_is_in_table() -> None:
+    rows = re.findall(r"^\| (\w+) \| ([\d.]+) \|$", card("damage"), re.MULTILINE)
+    assert {kind for kind, _ in rows} == set(DAMAGE_KINDS)
+    for kind, value in rows:
+        assert same(value, metrics()[f"damage_f1_{kind}"]), kind
+
+
 def test_card_has_weights_of_types() -> None:
     found = re.search(r"both networks, ([\d.]+) and ([\d.]+), are fitted", card("types"))
     assert found
@@ -141,10 +150,11 @@ def test_new_figures_replace_old_ones(name: str) -> None:
         found = re.search(pattern, changed)
         assert found, pattern
         assert same(found[1], 0.123, percent="%" in found[0]), pattern
-    if name != "shapes":
-        rows = re.findall(r"\| (\w+) \| ([\d.]+) \| ([\d.]+) \|", changed)
-        assert len(rows) == len(PART_NAMES if name == "parts" else TYPE_NAMES)
-        assert {value for row in rows for value in row[1:]} == {"0.12"}
+    if name in TABLES:
+        columns, names = TABLES[name]
+        rows = re.findall(r"\| (\w+) ((?:\| [\d.]+ )+)\|", changed)
+        assert {row for row, _ in rows} == set(names)
+        assert {values for _, values in rows} == {"| 0.12 " * len(columns)}
 
 
 def test_new_figures_in_table_of_accuracy() -> None:
