@@ -17,6 +17,7 @@ import requests
 from PIL import Image
 from playwright.sync_api import Page, Request, Route, expect
 
+from settings import REPOSITORY
 from tests.page.test_accessibility import CLIPPED, LANGUAGES, check_with_axe
 from tests.page.test_downloads import copied, download
 from tests.support.browser import PATIENCE, Visit, photo
@@ -131,11 +132,13 @@ def test_photo_without_damage(visit: Visit, ready: str) -> None:
 def test_photo_is_examined(visit: Visit, server: Server) -> None:
     page = visit.start()
     page.locator("#want-damage").check()
-    visit.add(photo(car_photo(2500), "examined.jpg", "image/jpeg"))
+    visit.add(REPOSITORY / "tests" / "pictures" / "damaged.jpg")
     image_hash = visit.result()
     result = requests.get(f"{server.url}/{image_hash}/segments", timeout=60).json()
-    expect(page.locator("#damage-list")).to_be_visible()
+    assert result["damages"]
     expect(page.locator("#damage-count")).to_have_text(str(len(result["damages"])))
+    expect(page.locator(".damage")).to_have_count(len(result["damages"]))
+    expect(page.locator("#overlay .damages .shape:visible")).to_have_count(len(result["damages"]))
     expect(page.locator("#ask-damage")).to_be_hidden()
     data = download(visit, "#pictures", "Mask of the damage")[1]
     assert Image.open(BytesIO(data)).size == (result["width"], result["height"])
