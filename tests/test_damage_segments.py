@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from damage_segments import MOST_PIECES, DamageSegmenter, find_pieces
 from photo_result import Result, Stage
 from pipeline import ModelsNotLoadedError, Pipeline
-from segment_interface import Photo, decode_photo
+from segment_interface import Photo, decode_image, decode_photo
 from settings import REPOSITORY, network_threads
+from tests.support.pictures import encoded, noise
 from vision.labels import DAMAGE_KINDS
 from vision.model_files import damage_version, models_version, read_description
 from vision.runtimes.choose import choose
@@ -137,6 +138,15 @@ def test_sample_has_no_damage(pipeline: Pipeline, sample: bytes) -> None:
     analysis = pipeline.analyse(decode_photo(sample, 50_000_000), damage=True)
     assert analysis.damage is not None
     assert analysis.damage.pieces == []
+
+
+def test_damage_without_a_car_must_be_surer(pipeline: Pipeline) -> None:
+    picture = Photo.of(decode_image(encoded(noise(90, 120)), 50_000_000))
+    limits = read_description("damage").thresholds
+    alone = DamageSegmenter().cells(picture.pixels)
+    found = pipeline.analyse(picture, damage=True).damage
+    assert found is not None
+    assert len(found.pieces) == len(alone.surer(limits["no_car_confidence"]).pieces)
 
 
 def test_damage_of_turned_photo(pipeline: Pipeline, photo: Photo) -> None:

@@ -419,10 +419,14 @@ LATER_VERSIONS = (
     ALTER TABLE photos ADD COLUMN summary TEXT;
     PRAGMA user_version = 4;
     """,
+    """
+    ALTER TABLE notes ADD COLUMN feedback TEXT;
+    PRAGMA user_version = 5;
+    """,
 )
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
 def test_file_of_earlier_version_is_migrated(tmp_path: Path, version: int) -> None:
     path = tmp_path / "results.sqlite"
     with sqlite3.connect(path) as db:
@@ -455,6 +459,9 @@ def test_file_of_earlier_version_is_migrated(tmp_path: Path, version: int) -> No
         store.add_name(A, "ann", "a.jpg")
         assert store.catalog.feedback(A, "ann") in (None, MARKS)
         assert store.catalog.set_feedback(A, MARKS, "ann")
+        assert store.examine(A, "ann") == 3
+        assert store.pending() == [PendingJob(A, 3, 0, True, True), PendingJob(C, 8, 1)]
+        store.end_examination(3)
         store.close()
         store = SqliteStore(path)
     assert store.catalog.file_names(A, "ann") == ["a.jpg"]
