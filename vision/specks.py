@@ -29,6 +29,8 @@ def remove_specks(
     """
     changed = False
     for label, rings in pieces.items():
+        if len(rings) < 2:
+            continue
         most = max(limit, share * _area(rings[0]))
         for ring in reversed(rings[1:]):  # the smallest first
             if _area(ring) >= most:
