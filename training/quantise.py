@@ -34,7 +34,12 @@ from training.validation import (
 from vision.model_files import MODELS, verified_bytes
 from vision.runtimes.choose import RuntimeConfig
 
-RECIPES = {"parts": Recipe(floats=("/context", "/head")), "types": Recipe(floats=("/conv_stem",))}
+# Nodes that stay in float32. The first layers lose most in dark photos and close-ups.
+_START = ("/encoder/conv_stem", "/encoder/bn1", "/encoder/blocks.0")
+RECIPES = {
+    "parts": Recipe(floats=("/context", "/head", *_START)),
+    "types": Recipe(floats=("/conv_stem",)),
+}
 PHOTOS = 16  # of each of three sources, for ranges and weights
 FITTED = 60  # of each source, for thresholds
 
@@ -65,18 +70,22 @@ def some_photos(data: Path, cache: Path, count: int, seed: int) -> list[Validati
 def inputs_of(photos: Sequence[ValidationPhoto], folder: Path) -> dict[str, list[Floats]]:
     """Return the inputs that the float32 networks get for photos, by network.
 
-    The type network gets the whole of a photo without parts.
+    Photos without parts count for the type network only if none has parts.
     """
     segment = PartSegmenter(folder=folder, runtime=_FLOAT)
     classify = TypeClassifier(folder=folder, runtime=_FLOAT)
     found: dict[str, list[Floats]] = {"parts": [], "types": []}
+    whole: list[Floats] = []
     for photo in tqdm(photos, "photos", mininterval=5):
         rgb = photo.read().pixels
         found["parts"].append(segment.batch(rgb)[0])
         height, width = rgb.shape[:2]
         cells = segment.cells(rgb).basic
-        box = cells.box(height, width) if cells.confidences else (0.0, 0.0, width, height)
-        found["types"].append(classify.batch(rgb, box))
+        if cells.confidences:
+            found["types"].append(classify.batch(rgb, cells.box(height, width)))
+        else:
+            whole.append(classify.batch(rgb, (0.0, 0.0, width, height)))
+    found["types"] = found["types"] or whole
     return found
 
 
