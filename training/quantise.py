@@ -31,7 +31,7 @@ from training.validation import (
     list_street_photos,
     some_of,
 )
-from vision.model_files import MODELS, verified_bytes
+from vision.model_files import DAMAGE, MODELS, verified_bytes
 from vision.runtimes.choose import RuntimeConfig
 
 # Nodes that stay in float32. The first layers lose most in dark photos and close-ups.
@@ -40,6 +40,7 @@ RECIPES = {
     "parts": Recipe(floats=("/context", "/head", *_START)),
     "types": Recipe(floats=("/conv_stem",)),
 }
+DAMAGE_RECIPE = RECIPES["parts"]  # the same kind of network, see `training.quantise_damage`
 PHOTOS = 16  # of each of three sources, for ranges and weights
 FITTED = 60  # of each source, for thresholds
 
@@ -100,7 +101,7 @@ def quantise(name: str, folder: Path, batches: Sequence[Floats]) -> None:
     Raises:
         ModelFileError: the network in float32 can't be used.
     """
-    recipe = RECIPES[name]
+    recipe = (RECIPES | {DAMAGE: DAMAGE_RECIPE})[name]
     description = _FLOAT.describe(name, folder)
     graph = make_float_graph(description, folder)
     layers = dense_convolutions(graph, recipe.floats)
