@@ -173,6 +173,7 @@ panels:
 
 int8:
 	$(QUICK) $(BIN)/python -m training.quantise --data "$(DATA)" $(ARGS)
+	$(QUICK) $(BIN)/python -m training.quantise_damage --data "$(DATA)" $(ARGS)
 
 evaluate:
 	$(QUICK) $(BIN)/python -m training.evaluate --data "$(DATA)" --report runs/report $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from damage_segments import MOST_PIECES, DamageSegmenter, find_pieces
 from photo_result import Result, Stage
 from pipeline import ModelsNotLoadedError, Pipeline
 from segment_interface import Photo, decode_image, decode_photo
-from settings import REPOSITORY, network_threads
+from settings import REPOSITORY, Precision, network_threads
 from tests.support.pictures import encoded, noise
 from vision.labels import DAMAGE_KINDS
 from vision.model_files import damage_version, models_version, read_description
@@ -198,16 +199,27 @@ def copy(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("file", ["damage.json", "damage.onnx", "damage.safetensors"])
-def test_missing_network(copy: Path, photo: Photo, file: str) -> None:
-    (copy / file).unlink()
-    pipeline = Pipeline(threads=network_threads(), folder=copy, runtime="onnx")
+@pytest.mark.parametrize(
+    ("file", "precision"),
+    [
+        ("damage.json", "int8"),
+        ("damage.int8.onnx", "int8"),
+        ("damage.onnx", "float32"),
+        ("damage.safetensors", "float32"),
+    ],
+)
+def test_missing_network(copy: Path, photo: Photo, file: str, precision: Precision) -> None:
+    (copy / file).unlink(missing_ok=True)  # without a network in 8 bits the others are missing
+    if precision == "int8":
+        (copy / "damage.onnx").unlink()
+    open_pipeline = partial(Pipeline, network_threads(), copy, "onnx", precision=precision)
+    pipeline = open_pipeline()
     assert pipeline.analyse(photo).confidences  # not needed here
     assert pipeline.problem is None
     with pytest.raises(ModelsNotLoadedError, match="damage network") as caught:
         pipeline.analyse(photo, damage=True)
     assert str(copy) not in str(caught.value)
-    always = Pipeline(threads=network_threads(), folder=copy, runtime="onnx", damage=True)
+    always = open_pipeline(damage=True)
     with pytest.raises(ModelsNotLoadedError):
         always.wait()
     assert always.problem
