@@ -16,12 +16,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from api import catalog_schema, schema
+from api.damage_option import json_damage, query_damage, resolved_damage, text_damage
 from api.errors import ApiError, to_api_error, unknown_photo
 from api.keys import current_owner
 from api.listing import asked_page, listed
 from api.openapi import ApiBlueprint
 from api.rate_limits import count_photo
-from api.request_files import Posted, is_form, posted_files, posted_photo
+from api.request_files import Posted, is_form, posted_form, posted_photo
 from api.request_json import check_list, not_a_string, posted_object
 from api.results import (
     ResultForm,
@@ -35,7 +36,6 @@ from api.schema import ImagePath
 from api.service import service
 from api.status import status_json, wait_seconds, waiters
 from jobs.catalog import plain_file_name
-from options import parse
 from segment_interface import ImageError, decode_base64
 
 blueprint = ApiBlueprint("photos", __name__, "post, list and delete photos")
@@ -87,13 +87,16 @@ def post_photo() -> Response:
     after that many seconds, and at once while too many other requests wait.
 
     With `damage=true` the photo is also examined for damage. A photo that is Ready without damage
-    stays Ready with its result until the new one is there.
+    stays Ready with its result until the new one is there. `damage` may also be a field of the JSON
+    or of the form.
     """
-    asked, damage = _asked_wait(), _asked_damage()
+    asked, in_query = _asked_wait(), query_damage()
     if is_form():
-        answer = _post_form(is_single=asked is not None, damage=damage)
+        answer, damage = _post_form(is_single=asked is not None, in_query=in_query)
     else:
-        answer = _accept_photo(_posted_image(), damage=damage)
+        posted, in_body = _posted_image()
+        damage = resolved_damage(in_query, in_body)
+        answer = _accept_photo(posted, damage=damage)
     if asked is not None:  # by now the photo is no longer in memory
         return _wait_for_result(answer["image_hash"], asked, damage=damage)
     return _to_response(answer)
@@ -111,13 +114,6 @@ def _asked_wait() -> _Wait | None:
     if "wait" not in request.args:
         return None
     return _Wait(wait_seconds(request.args.getlist("wait")), asked_form(others=["wait"]))
-
-
-def _asked_damage() -> bool:
-    """Return whether to examine the posted photos for damage. Raises OptionError."""
-    given = request.args.getlist("damage")
-    damage = parse({"damage": given} if given else {}, ["damage"]).damage
-    return service().settings.damage == "always" if damage is None else damage
 
 
 def _wait_for_result(image_hash: str, asked: _Wait, *, damage: bool) -> Response:
@@ -146,8 +142,8 @@ def _wait_for_result(image_hash: str, asked: _Wait, *, damage: bool) -> Response
     return answer
 
 
-def _posted_image() -> Posted:
-    """Return the photo in the request body. Raises ApiError."""
+def _posted_image() -> tuple[Posted, bool | None]:
+    """Return the photo in the request body, and its field `damage`. Raises ApiError."""
     try:
         photo = posted_photo()
         document = {"image": photo} if photo is not None else posted_object()
@@ -158,7 +154,8 @@ def _posted_image() -> Posted:
         if "images" in document:
             raise ApiError(400, "POST / takes one image; send several images to POST /batch.")
         raise ApiError(400, 'There is no image; send {"image": "<base64>"}.')
-    return Posted(image, _file_name(document.get("file_name"), "file_name"))
+    posted = Posted(image, _file_name(document.get("file_name"), "file_name"))
+    return posted, json_damage(document)
 
 
 @blueprint.post(
@@ -174,20 +171,25 @@ def post_batch() -> Response:
     photos with the code 429 or 503 again after the seconds in Retry-After. If all photos have the
     code 503, so does the answer. `damage` is as for `POST /`.
     """
-    damage = _asked_damage()
+    in_query = query_damage()
     with _batch_slot():
-        return _to_response(_accept_batch(_posted_batch(), damage=damage))
+        photos, in_body = _posted_batch()
+        return _to_response(_accept_batch(photos, damage=resolved_damage(in_query, in_body)))
 
 
-def _post_form(*, is_single: bool, damage: bool) -> dict[str, Any]:
-    """Accept the files of the posted form, and return the answer.
+def _post_form(*, is_single: bool, in_query: bool | None) -> tuple[dict[str, Any], bool]:
+    """Accept the files of the posted form.
 
     Args:
         is_single: only one file is allowed.
-        damage: examine the photos for damage.
+        in_query: the option `damage` of the query; None if it is not given.
+
+    Returns:
+        The answer, and True if the photos are examined for damage.
 
     Raises:
         ApiError: the form was refused, or its only file.
+        OptionError: its field `damage` can't be used.
     """
     settings = service().settings
     request.max_content_length = max(settings.max_body_bytes, settings.batch_body_bytes)
@@ -197,19 +199,20 @@ def _post_form(*, is_single: bool, damage: bool) -> dict[str, Any]:
         if is_large:
             held.enter_context(_batch_slot())
         try:
-            files = posted_files(settings.batch_photos)
+            files, fields = posted_form(settings.batch_photos)
         except RequestEntityTooLarge:
             limits = f"{settings.max_upload_mb:g} MB for a photo, {settings.batch_mb:g} MB for all"
             raise ApiError(413, f"The form is too large; the limits are {limits}.") from None
+        damage = resolved_damage(in_query, text_damage(fields))
         if len(files) == 1:
-            return _accept_photo(files.pop(), damage=damage)
+            return _accept_photo(files.pop(), damage=damage), damage
         if is_single:
             raise ApiError(400, "wait is for one photo; post several without it.")
         if not is_large:
             held.enter_context(_batch_slot())
         if sum(len(file.image) for file in files) > settings.batch_bytes:
             raise _batch_too_large()
-        return _accept_batch(files, damage=damage)
+        return _accept_batch(files, damage=damage), damage
 
 
 @contextmanager
@@ -304,8 +307,13 @@ def _accept_photo(posted: Posted, *, damage: bool) -> dict[str, Any]:
     return {"message": message, "image_hash": image_hash}
 
 
-def _posted_batch() -> list[Posted | ApiError]:
-    """Return the images of the posted batch with their names, or their errors. Raises ApiError."""
+def _posted_batch() -> tuple[list[Posted | ApiError], bool | None]:
+    """Return the images of the posted batch with their names or errors, and its field `damage`.
+
+    Raises:
+        ApiError: the batch was refused.
+        OptionError: its field `damage` can't be used.
+    """
     settings = service().settings
     request.max_content_length = settings.batch_body_bytes
     if not request.is_json:
@@ -327,10 +335,9 @@ def _posted_batch() -> list[Posted | ApiError]:
         names = [None] * len(images)
     if not isinstance(names, list) or len(names) != len(images):
         raise ApiError(400, "file_names must be a list with one name or null for each image.")
-    return [
-        _item(number, image, name)
-        for number, (image, name) in enumerate(zip(images, names, strict=True), start=1)
-    ]
+    items = enumerate(zip(images, names, strict=True), start=1)
+    damage = json_damage(document)
+    return [_item(number, image, name) for number, (image, name) in items], damage
 
 
 def _item(number: int, image: object, name: object) -> Posted | ApiError:

@@ -37,6 +37,13 @@ class Posted(NamedTuple):
     file_name: str | None = None
 
 
+class PostedForm(NamedTuple):
+    """The files of a posted form, and the values of its field `damage`."""
+
+    files: list[Posted]
+    damage: list[str]
+
+
 def is_form() -> bool:
     """Return whether the request body is a form that may have files."""
     return request.mimetype == _FORM
@@ -64,10 +71,10 @@ def posted_photo() -> bytes | None:
     return data
 
 
-def posted_files(most: int) -> list[Posted]:
+def posted_form(most: int) -> PostedForm:
     """Return the files of the posted form, in their order. Their fields may have any name.
 
-    They are kept in memory, as JSON is: files on disk would not count for the budget of
+    The files are kept in memory, as JSON is: files on disk would not count for the budget of
     `server.request_body`.
 
     Args:
@@ -99,7 +106,9 @@ def posted_files(most: int) -> list[Posted]:
         silent=False,
     )
     try:
-        parser.parse(stream, _FORM, request.content_length, dict(request.mimetype_params))
+        _, fields, _ = parser.parse(
+            stream, _FORM, request.content_length, dict(request.mimetype_params)
+        )
     except RequestEntityTooLarge:
         raise ApiError(413, "The form has too many fields, or one that is too large.") from None
     except ValueError:
@@ -110,4 +119,5 @@ def posted_files(most: int) -> list[Posted]:
         )
     if len(files) > most:
         raise ApiError(413, f"There are {len(files)} files; the limit is {most}.")
-    return [Posted(file.getvalue(), name) for file, name in files]
+    photos = [Posted(file.getvalue(), name) for file, name in files]
+    return PostedForm(photos, fields.getlist("damage"))

@@ -20,6 +20,10 @@ Responses = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None
 QUERY = "x-query"  # extension of an operation: its query parameters
 LONGEST_WAIT = 30.0  # seconds that one status request may wait
 
+_DAMAGE_IN_BODY = (
+    "true examines the photos for damage; like the parameter damage, which it must not contradict"
+)
+
 
 class ImagePath(BaseModel):
     """The path parameter that names a photo."""
@@ -49,6 +53,7 @@ class Upload(BaseModel):
         default=None,
         description="name of the file, which exports then have; folders in it are cut off",
     )
+    damage: bool | None = Field(default=None, description=_DAMAGE_IN_BODY)
 
 
 class Accepted(BaseModel):
@@ -297,7 +302,8 @@ _FILES = {
             "items": _FILE,
             "minItems": 1,
             "description": "the photo; several are answered as by POST /batch",
-        }
+        },
+        "damage": {"type": "boolean", "description": _DAMAGE_IN_BODY},
     },
     "required": ["file"],
 }
@@ -335,6 +341,10 @@ BATCH_BODY = _texts_body(
     "CARSEG_BATCH_PHOTOS",
     "photos, each as the image of POST /",
     file_names=_FILE_NAMES,
+    damage={
+        "anyOf": [{"type": "boolean"}, {"type": "null"}],
+        "description": _DAMAGE_IN_BODY,
+    },
 )
 
 

@@ -149,6 +149,67 @@ def test_wrong_value(client: FlaskClient, address: str, value: str) -> None:
     assert client.get("/").get_json() == []
 
 
+def test_field_of_json_and_form(client: FlaskClient) -> None:
+    image = body(PHOTO)
+    other = body(encoded(noise(30, 41)))["image"]
+    wanted = (
+        client.post("/?wait=30", json=image | {"damage": True}),
+        client.post("/?wait=30", data={"file": (BytesIO(PHOTO), "a.png"), "damage": "true"}),
+        client.post("/?wait=30&damage=true", json=image | {"damage": True}),
+    )
+    assert [bool(answer.get_json()["damages"]) for answer in wanted] == [True] * 3
+    answer = client.post("/batch", json={"images": [other], "damage": True})
+    (entry,) = answer.get_json()["photos"]
+    wait(client, entry["image_hash"])
+    assert client.get(f"/{entry['image_hash']}/segments").get_json()["damages"]
+
+
+def test_several_files_with_field(client: FlaskClient) -> None:
+    files = [(BytesIO(encoded(noise(30, width))), f"{width}.png") for width in (40, 41)]
+    answer = client.post("/", data={"file": files, "damage": "1"})
+    for entry in answer.get_json()["photos"]:
+        wait(client, entry["image_hash"])
+        assert client.get(f"/{entry['image_hash']}/segments").get_json()["damages"]
+
+
+@pytest.mark.parametrize("value", [None, False])
+def test_field_that_asks_for_nothing(client: FlaskClient, value: bool | None) -> None:
+    answer = client.post("/?wait=30", json=body(PHOTO) | {"damage": value})
+    assert answer.status_code == 200
+    assert "damages" not in answer.get_json()
+
+
+@pytest.mark.parametrize("address", ["/", "/batch"])
+@pytest.mark.parametrize(
+    ("query", "value"), [("", "true"), ("", 1), ("", []), ("?damage=false", True)]
+)
+def test_wrong_field_of_json(client: FlaskClient, address: str, query: str, value: object) -> None:
+    document = body(PHOTO) | {"images": [body(PHOTO)["image"]], "damage": value}
+    answer = client.post(f"{address}{query}", json=document)
+    assert answer.status_code == 400
+    assert "damage" in answer.get_json()["error"]
+    assert client.get("/").get_json() == []
+
+
+@pytest.mark.parametrize(
+    ("query", "values"),
+    [("", ["yes"]), ("", [""]), ("", ["true", "true"]), ("?damage=true", ["false"])],
+)
+def test_wrong_field_of_form(client: FlaskClient, query: str, values: list[str]) -> None:
+    sent = {"file": (BytesIO(PHOTO), "car.png"), "damage": values}
+    answer = client.post(f"/{query}", data=sent)
+    assert answer.status_code == 400
+    assert "damage" in answer.get_json()["error"]
+    assert client.get("/").get_json() == []
+
+
+def test_field_against_setting(make_app: Make, settings: Settings) -> None:
+    config = settings.model_copy(update={"damage": "always"})
+    client = make_app(config, FakePipeline()).test_client()
+    answer = client.post("/?wait=30", json=body(PHOTO) | {"damage": False})
+    assert "damages" not in answer.get_json()
+
+
 @pytest.mark.parametrize(
     ("query", "is_examined"), [("", True), ("?damage=false", False), ("?damage=true", True)]
 )
