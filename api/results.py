@@ -251,8 +251,18 @@ def ended_result(status: PhotoStatus | None, options: Options = PLAIN) -> Result
     if status.result is None:
         raise ApiError(400, f"The photo is not ready yet; its status is {status.state}.")
     if options.damage and status.result.damages is None:
-        raise ApiError(*(EXAMINING if status.damage_pending else NOT_EXAMINED))
+        raise _no_damage(status)
     return status.result
+
+
+def _no_damage(status: PhotoStatus) -> ApiError:
+    """Return the error for a Ready photo whose result lacks damage."""
+    if status.damage_pending:
+        return ApiError(*EXAMINING)
+    if status.damage_error is not None:
+        # without advice to post it again, since a program that follows it might never end
+        return ApiError(404, f"The examination for damage failed: {status.damage_error}")
+    return ApiError(*NOT_EXAMINED)
 
 
 def query_options(names: Collection[str], others: Collection[str] = ()) -> Options:

@@ -95,6 +95,11 @@ class Status(BaseModel):
         description="only while Ready: the photo is being examined for damage, and has its earlier "
         "result until then",
     )
+    damage_error: str | None = Field(
+        default=None,
+        description="only while Ready: why the last examination for damage failed; the result is "
+        "the earlier one",
+    )
 
 
 class StatusOf(Status):

@@ -248,6 +248,8 @@ def status_json(status: PhotoStatus) -> dict[str, str | int]:
         answer["stage"] = status.stage
     if status.state == "Ready" and status.damage_pending:
         answer["damage"] = "pending"
+    elif status.state == "Ready" and status.damage_error is not None:
+        answer["damage_error"] = status.damage_error
     return answer
 
 

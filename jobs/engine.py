@@ -52,7 +52,8 @@ class PhotoStatus(NamedTuple):
     """Status of one photo at the time of the call.
 
     A photo that is Ready and then posted for damage stays Ready, with its result, until the result
-    with damage is there. Until then `damage_pending` is True.
+    with damage is there. Until then `damage_pending` is True. If there is none in the end,
+    `damage_error` says why.
     """
 
     state: State
@@ -61,6 +62,7 @@ class PhotoStatus(NamedTuple):
     position: int | None = None  # in the queue, only while Uploaded; 1 is next
     stage: Stage | None = None  # current stage, only while Processing
     damage_pending: bool = False  # only while Ready
+    damage_error: str | None = None  # only while Ready; one sentence on the last examination
 
     @property
     def has_ended(self) -> bool:

@@ -66,6 +66,7 @@ class JobTable:
         self._damage_versions: dict[str, str] = {}  # those with damage; of the damage network
         self._jobs: dict[str, Job] = {}
         self._examinations: dict[str, Job] = {}  # pending jobs of photos that keep their results
+        self._damage_errors: dict[str, str] = {}  # why the last examination of a Ready photo failed
         self._recent: deque[Job] = deque()
         self._decoded_bytes = 0
         self._waiters: set[_Waiter] = set()  # few; `Settings.waiting_slots` limits them
@@ -108,6 +109,16 @@ class JobTable:
         with self.lock:
             return digest in self._examinations
 
+    def damage_error(self, digest: str) -> str | None:
+        """Return why the last examination of a Ready photo failed; None if it did not."""
+        with self.lock:
+            return self._damage_errors.get(digest)
+
+    def fail_examination(self, digest: str, message: str) -> None:
+        """Keep the reason why an examination failed, for as long as this process runs."""
+        with self.lock:
+            self._damage_errors[digest] = message
+
     def holds(self, job: Job) -> bool:
         """Return True if a job is still the one of its photo."""
         with self.lock:
@@ -129,8 +140,8 @@ class JobTable:
             job = self._jobs.get(digest)
             if job is None:
                 return None
-            pending = digest in self._examinations
-            return PhotoStatus(job.state, job.message, job.result, None, job.stage, pending)
+            damage = digest in self._examinations, self._damage_errors.get(digest)
+            return PhotoStatus(job.state, job.message, job.result, None, job.stage, *damage)
 
     @property
     def decoded_bytes(self) -> int:
@@ -162,6 +173,7 @@ class JobTable:
                 self._decoded_bytes += size
             if job.keeps_result:
                 self._examinations[job.digest] = job
+                self._damage_errors.pop(job.digest, None)
                 self._wake_changed(job.digest)
                 return
             self._remove(job.digest)  # a photo that is queued again moves to the end
@@ -214,6 +226,7 @@ class JobTable:
             if self._examinations.get(job.digest) is job:
                 del self._examinations[job.digest]
                 if result is None:
+                    self.fail_examination(job.digest, message)
                     self._wake(job.digest)
                     return
                 earlier = self._jobs.get(job.digest)
@@ -305,6 +318,7 @@ class JobTable:
         self._status.pop(digest, None)
         self._versions.pop(digest, None)
         self._damage_versions.pop(digest, None)
+        self._damage_errors.pop(digest, None)
         self._segments.pop(digest, None)
 
     def _wake(self, digest: str | None) -> None:

@@ -165,8 +165,7 @@ class ThreadEngine:
         if outcome is None:  # deleted or queued again since the check above
             return self._status(digest)
         result = None if outcome.result is None else Result.unpack(outcome.result)
-        pending = self._table.examines(digest)
-        return PhotoStatus(outcome.state, outcome.message, result, damage_pending=pending)
+        return self._stored_status(digest, outcome, result)
 
     def find_many(self, digests: Sequence[str], owner: str = "") -> list[PhotoStatus | None]:
         """See `Engine.find_many`."""
@@ -372,8 +371,19 @@ class ThreadEngine:
             return status._replace(result=None)
         if stored is None:
             return None
-        pending = self._table.examines(digest)
-        return PhotoStatus(stored.state, stored.message, None, damage_pending=pending)
+        return self._stored_status(digest, stored, None)
+
+    def _stored_status(
+        self, digest: str, stored: StoredOutcome, result: Result | None
+    ) -> PhotoStatus:
+        """Return the status of a photo that has no job in memory."""
+        return PhotoStatus(
+            stored.state,
+            stored.message,
+            result,
+            damage_pending=self._table.examines(digest),
+            damage_error=self._table.damage_error(digest),
+        )
 
     def _resume_job(self, row: PendingJob, *, has_upload: bool) -> bool:
         """Queue a photo that has a row without an outcome; return False if it is given up."""
@@ -384,6 +394,7 @@ class ThreadEngine:
         log.warning("Job %s is given up at the start", row.digest)
         if row.keeps_result:
             self._store.end_examination(row.number)
+            self._table.fail_examination(row.digest, STOPPED_TWICE if has_upload else LOST)
             self._uploads.remove(row.digest)
             return False
         outcome = StoredOutcome("Error", STOPPED_TWICE if has_upload else LOST)

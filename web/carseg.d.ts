@@ -103,6 +103,7 @@ export interface Status {
   stage?: string | null;
   /** While a result is Ready, and a new one with damage is not there yet. */
   damage?: "pending";
+  damage_error?: string;
 }
 
 /** The error of a service that did not answer, refused a request, or failed on a photo. */

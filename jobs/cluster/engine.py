@@ -226,9 +226,8 @@ class RedisEngine:
 
 def _status(row: PhotoRow) -> PhotoStatus:
     """Return the status of a photo without its result."""
-    return PhotoStatus(
-        row.state, row.message, None, row.position, row.stage, damage_pending=row.damage_pending
-    )
+    damage = row.damage_pending, row.damage_error
+    return PhotoStatus(row.state, row.message, None, row.position, row.stage, *damage)
 
 
 def open_redis_engine(

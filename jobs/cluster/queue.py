@@ -19,7 +19,7 @@ from photo_result import Stage
 
 
 class PhotoRow(NamedTuple):
-    """The status of a photo; `stage` to `damage_pending` as in `jobs.engine.PhotoStatus`.
+    """The status of a photo; `stage` to `damage_error` as in `jobs.engine.PhotoStatus`.
 
     `damage_version` is that of its result; "" without damage.
     """
@@ -30,6 +30,7 @@ class PhotoRow(NamedTuple):
     stage: Stage | None
     position: int | None
     damage_pending: bool = False
+    damage_error: str | None = None
     damage_version: str = ""
 
 
@@ -246,7 +247,7 @@ class RedisQueue:
 def _row(found: list[Any] | None) -> PhotoRow | None:
     if not found:
         return None
-    number, state, message, stage, position, examine, damage_version = found
+    number, state, message, stage, position, examine, damage_version, damage_error = found
     is_ready = state == b"Ready"
     return PhotoRow(
         int(number),
@@ -255,5 +256,6 @@ def _row(found: list[Any] | None) -> PhotoRow | None:
         None if is_ready else stage.decode() or None,
         position or None,
         is_ready and bool(examine),
+        damage_error.decode() or None,
         damage_version.decode(),
     )

@@ -123,6 +123,7 @@ local function examine(digest, upload)
   call('SET', P .. 'upload:' .. digest, upload)
   local photo, job = P .. 'photo:' .. digest, call('INCR', P .. 'last')
   call('HSET', photo, 'examine', 1, 'job', job, 'attempts', 0, 'accepted', exact(now()))
+  call('HDEL', photo, 'damage_error')
   call('PERSIST', photo)
   call('PERSIST', P .. 'result:' .. digest)
   keep_notes(digest)
@@ -168,6 +169,7 @@ local function finish(digest, state, message, result, seconds, version, summary,
     and call('GET', P .. 'upload:' .. digest)
   end_job(digest)
   if keeps_result then
+    call('HSET', photo, 'damage_error', message)
     call('EXPIRE', P .. 'result:' .. digest, seconds)
     call('EXPIRE', photo, seconds)
     keep_notes(digest)
@@ -292,19 +294,20 @@ return {2, exact((started or time) - accepted), exact(time - (started or time))}
 
 # owner, digest...
 # -> for each: number, state, message, stage, position, 1 if damage is asked for and not there,
-# version of the damage network; false if it is unknown to the owner
+# version of the damage network, why the last examination failed; false if it is unknown to the
+# owner
 STATUSES = """
 local function standing(digest, owner)
-  local number, state, message, stage, examine, damage_version = unpack(
+  local number, state, message, stage, examine, damage_version, damage_error = unpack(
     call('HMGET', P .. 'photo:' .. digest, 'number', 'state', 'message', 'stage', 'examine',
-         'damage_version'))
+         'damage_version', 'damage_error'))
   if not number then return false end
   if owner ~= '' and call('SISMEMBER', P .. 'owners:' .. digest, owner) == 0 then
     return false
   end
   local rank = state == 'Uploaded' and call('ZRANK', P .. 'waiting', digest)
   return {number, state, message, stage or '', rank and rank + 1 or 0, examine and 1 or 0,
-          damage_version or ''}
+          damage_version or '', damage_error or ''}
 end
 local found = {}
 for i = 2, #ARGV do table.insert(found, standing(ARGV[i], ARGV[1])) end

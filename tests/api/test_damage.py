@@ -131,12 +131,22 @@ def test_failed_examination(make_app: Make, tmp_path: Path) -> None:
     stages = FakePipeline(tmp_path / "script")
     client = make_app(stages=stages).test_client()
     image_hash = post(client, PHOTO)
-    wait(client, image_hash)
+    ended = wait(client, image_hash)
     plain = client.get(f"/{image_hash}/segments").data
     stages.throw(40, "RuntimeError")
     answer = client.post("/?damage=true&wait=30", json=body(PHOTO))
     assert answer.status_code == 404
+    reason = "The photo could not be processed because of an error in the service."
+    error = f"The examination for damage failed: {reason}"
+    assert answer.get_json() == {"error": error}
+    assert client.get(f"/{image_hash}/damage.png").get_json() == {"error": error}
+    status = client.get(f"/{image_hash}/status").get_json()
+    assert status == ended | {"damage_error": reason}
     assert client.get(f"/{image_hash}/segments").data == plain
+    stages.throw(40, None)
+    answer = client.post("/?damage=true&wait=30", json=body(PHOTO))
+    assert answer.get_json()["damages"]
+    assert client.get(f"/{image_hash}/status").get_json().keys() == {"status", "message"}
 
 
 @pytest.mark.parametrize("address", ["/?damage=", "/batch?damage="])

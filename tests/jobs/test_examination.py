@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from jobs.engine import PhotoStatus
+from jobs.messages import UNEXPECTED
 from photo_result import Result
 from tests.jobs.engine_bench import Bench
 from tests.support.pictures import encoded, noise
@@ -90,10 +91,13 @@ def test_failed_examination_keeps_result(bench: Bench) -> None:
     before = final(bench, digest)
     bench.stages.throw(30, "RuntimeError")
     bench.post(30, damage=True)
-    assert final(bench, digest) == before
+    failed = final(bench, digest)
+    assert failed == before._replace(damage_error=UNEXPECTED)
+    assert bench.engine.find_many([digest]) == [failed._replace(result=None)]
     bench.stages.throw(30, None)
     bench.post(30, damage=True)
     assert result(final(bench, digest)).damages
+    assert bench.find(digest).damage_error is None
 
 
 def test_slow_examination_keeps_result(bench: Bench) -> None:
@@ -102,7 +106,10 @@ def test_slow_examination_keeps_result(bench: Bench) -> None:
     bench.stages.hang(30)
     bench.post(30, damage=True)
     wait_until(lambda: bench.find(digest).is_final)
-    assert bench.find(digest) == before
+    after = bench.find(digest)
+    assert after.damage_error is not None
+    assert "took longer than" in after.damage_error
+    assert after._replace(damage_error=None) == before
 
 
 def test_examination_is_cancelled(bench: Bench) -> None:
