@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,7 @@ def models_version(folder: Path = MODELS, precision: Precision = DEFAULT_PRECISI
     Raises:
         ModelFileError: a description or the manifest can't be read.
     """
-    sums = {file: value for file, value in _sums(folder).items() if not _is_of_damage(file)}
-    return _version(DESCRIPTIONS, sums, folder, precision)
+    return _version(DESCRIPTIONS, folder, precision)
 
 
 def damage_version(folder: Path = MODELS, precision: Precision = DEFAULT_PRECISION) -> str:
@@ -133,12 +132,7 @@ def damage_version(folder: Path = MODELS, precision: Precision = DEFAULT_PRECISI
     Raises:
         ModelFileError: the description or the manifest can't be read.
     """
-    sums = {file: value for file, value in _sums(folder).items() if _is_of_damage(file)}
-    return _version((DAMAGE,), sums, folder, precision)
-
-
-def _is_of_damage(file: str) -> bool:
-    return file.partition(".")[0] == DAMAGE
+    return _version((DAMAGE,), folder, precision)
 
 
 def _sums(folder: Path) -> dict[str, str]:
@@ -150,15 +144,14 @@ def _sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def _version(
-    names: Iterable[str], sums: Mapping[str, str], folder: Path, precision: Precision
-) -> str:
-    """Return a hash of descriptions and of a part of the manifest. Raises ModelFileError."""
+def _version(names: Collection[str], folder: Path, precision: Precision) -> str:
+    """Return a hash of descriptions and of their part of the manifest. Raises ModelFileError."""
     digest = hashlib.sha256(f"{RESULTS}".encode())
     for name in names:
         fields = vars(read_description(name, folder).in_precision(precision))
         fields.pop("name")
         digest.update(json.dumps(fields, sort_keys=True).encode())
+    sums = {file: value for file, value in _sums(folder).items() if file.partition(".")[0] in names}
     digest.update((json.dumps(sums, indent=2) + "\n").encode())
     return digest.hexdigest()[:12]
 
