@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.damage_segments import DamageMap
+from analysis.photo_damage import Damage, count_damages, damages_of, outline_damage, polygons_of
 from car_classification import CarType
-from damage_segments import DamageMap
 from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE, Topology
-from photo_damage import Damage, count_damages, damages_of, outline_damage, polygons_of
 from poligons_from_seg import (
     DEFAULT_TOLERANCE,
     Outline,

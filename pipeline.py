@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.damage_segments import DamageMap, DamageSegmenter
+from analysis.photo_turn import Orientation, classify, turn_upright
 from car_classification import TypeClassifier
-from damage_segments import DamageMap, DamageSegmenter
 from img_to_segments import CoarseSegmentation, PartSegmenter, Segmentation
 from photo_result import Analysis, Stage
-from photo_turn import Orientation, classify, turn_upright
 from poligons_from_seg import Outline, label_map_to_outlines
 from segment_interface import Photo
 from settings import (

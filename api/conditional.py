@@ -21,7 +21,7 @@ from settings import REPOSITORY, VERSION
 # Kept by the client alone, and used again only after the service said that it still holds.
 _CACHING = "private, no-cache"
 _WRITERS = (
-    *("options.py", "photo_result.py", "photo_damage.py", "poligons_from_seg.py"),
+    *("options.py", "photo_result.py", "analysis", "poligons_from_seg.py"),
     *("exports", "geometry"),
 )
 

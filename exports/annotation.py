@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.photo_damage import Damage
 from car_classification import CarType
 from options import OptionError, Options
-from photo_damage import Damage
 from photo_result import Part, Result, outline
 from poligons_from_seg import DEFAULT_TOLERANCE, label_map_to_outlines
 from vision.labels import DAMAGE_KINDS, label_of, parts_named

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.photo_damage import Damage
 from exports.annotation import ImageAnnotation
 from exports.coordinates import rounded, run_lengths
 from exports.json_answer import to_json_bytes
 from img_to_segments import PART_NAMES
-from photo_damage import Damage
 from photo_result import Part
 from vision.labels import DAMAGE_KINDS, label_of
 

@@ -6,8 +6,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from analysis.photo_damage import Damage
 from exports.annotation import ImageAnnotation
-from photo_damage import Damage
 from photo_result import Part
 from poligons_from_seg import Polygon, Ring
 

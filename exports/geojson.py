@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.photo_damage import Damage
 from exports.annotation import ImageAnnotation
 from exports.coordinates import box, points
 from exports.json_answer import to_json_bytes
 from exports.palette import DAMAGE_COLOURS, PART_COLOURS, as_hex
-from photo_damage import Damage
 from photo_result import Part
 from poligons_from_seg import Ring
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from analysis.photo_damage import Damage
 from car_classification import CarType
 from exports.annotation import ImageAnnotation
 from exports.coordinates import box, points
-from photo_damage import Damage
 from photo_result import Part
 from settings import VERSION
 

@@ -7,10 +7,10 @@ so Labelme reads the photo from `imagePath`.
 
 from __future__ import annotations
 
+from analysis.photo_damage import Damage
 from exports.annotation import ImageAnnotation
 from exports.coordinates import keyhole, rounded
 from exports.json_answer import to_json_bytes
-from photo_damage import Damage
 from photo_result import Part
 from vision.labels import label_of
 

@@ -16,9 +16,9 @@ import shapely
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from analysis.photo_damage import Damage
 from exports.annotation import ImageAnnotation
 from exports.palette import BACKGROUND, DAMAGE_COLOURS, HATCHINGS, PART_COLOURS, Colour
-from photo_damage import Damage
 
 Rings = list[list[tuple[float, float]]]
 

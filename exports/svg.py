@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from xml.sax.saxutils import quoteattr
 
+from analysis.photo_damage import Damage
 from exports.annotation import ImageAnnotation
 from exports.coordinates import number
 from exports.palette import DAMAGE_COLOURS, HATCHINGS, PART_COLOURS, as_hex
-from photo_damage import Damage
 from photo_result import Part
 from poligons_from_seg import Polygon, Ring
 from vision.labels import DAMAGE_KINDS

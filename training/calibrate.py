@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from analysis.damage_segments import DamageSegmenter
 from car_classification import TYPE_NAMES, TypeClassifier
-from damage_segments import DamageSegmenter
 from img_to_segments import PartSegmenter
 from pipeline import Pipeline
 from settings import Precision

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from damage_segments import CoarseDamage, DamageSegmenter
+from analysis.damage_segments import CoarseDamage, DamageSegmenter
 from training.calibration import (
     Platt,
     calibration_error,

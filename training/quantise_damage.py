@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from damage_segments import CoarseDamage, DamageSegmenter
+from analysis.damage_segments import CoarseDamage, DamageSegmenter
 from img_to_segments import PartSegmenter
 from training.calibration import fit_platt_to
 from training.damage_data import list_damaged, may_have_damage

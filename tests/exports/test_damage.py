@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools.coco import COCO
 
-from damage_segments import DamageMap, Piece
+from analysis.damage_segments import DamageMap, Piece
 from exports import FORMATS, export
 from exports.annotation import ImageAnnotation, annotate, kept_damage_kinds
 from exports.csv_table import COLUMNS, DAMAGE_COLUMNS

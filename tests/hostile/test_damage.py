@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from damage_segments import find_pieces
+from analysis.damage_segments import find_pieces
 from exports import FORMATS, export
 from exports.annotation import kept_damage_kinds
 from options import Options

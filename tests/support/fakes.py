@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from damage_segments import DamageMap, Piece
+from analysis.damage_segments import DamageMap, Piece
 from options import DEFAULT_CONFIDENCE
 from photo_result import Analysis, Stage
 from pipeline import Pipeline

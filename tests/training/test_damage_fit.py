@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from damage_segments import find_pieces
+from analysis.damage_segments import find_pieces
 from training.calibration import Platt
 from training.damage_answers import Shown
 from training.damage_fit import (

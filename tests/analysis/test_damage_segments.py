@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from damage_segments import MOST_PIECES, DamageSegmenter, find_pieces
+from analysis.damage_segments import MOST_PIECES, DamageSegmenter, find_pieces
 from photo_result import Result, Stage
 from pipeline import ModelsNotLoadedError, Pipeline
 from segment_interface import Photo, decode_image, decode_photo

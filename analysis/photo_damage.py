@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from damage_segments import DamageMap
+from analysis.damage_segments import DamageMap
 from poligons_from_seg import Polygon, Ring, label_map_to_outlines
 from vision.labels import PART_NAMES, name_of
 

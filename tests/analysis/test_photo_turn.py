@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analysis.photo_turn import Orientation, best_orientation
 from car_classification import CarView
 from img_to_segments import CoarseSegmentation
-from photo_turn import Orientation, best_orientation
 from vision.labels import TYPE_NAMES, WHEEL, label_of
 
 
