@@ -215,14 +215,14 @@ OPTION_SPECS: dict[str, OptionSpec] = {
             "min_area",
             _read_float,
             f"a number of pixels from 0 to {_MOST_PIXELS}",
-            "leave out pieces of a part with fewer pixels",
+            "leave out pieces of a part or of damage with fewer pixels",
             {"type": "number", "minimum": 0, "maximum": _MOST_PIXELS, "default": 0},
         ),
         OptionSpec(
             "min_confidence",
             _read_float,
             "a number from 0 to 1",
-            "leave out parts with less confidence; 0 keeps all parts",
+            "leave out parts and damage with less confidence; 0 keeps all parts",
             {"type": "number", "minimum": 0, "maximum": 1, "default": DEFAULT_CONFIDENCE},
         ),
         OptionSpec(

@@ -19,6 +19,7 @@ from exports.annotation import part_names
 from options import OPTION_SPECS, OptionError, Options, parse
 
 _STOPPED = 130  # exit status after Ctrl-C, as in shells
+_FLAG_TEXTS = {"damage": "examine the photos for damage, too"}  # where a flag takes no value
 _PAIRS_SHOWN = 5  # of photos that differ only in their ending
 
 
@@ -31,7 +32,7 @@ def _option_flags(command: Callable[..., None]) -> Callable[..., None]:
         if spec.name == "file_name":
             continue
         kind: dict[str, Any] = {"metavar": spec.schema["type"].upper()}
-        text = f"{spec.description}."
+        text = f"{_FLAG_TEXTS.get(spec.name, spec.description)}."
         if spec.schema.get("default"):
             text += f" Default: {spec.schema['default']}."
         if "enum" in spec.schema:

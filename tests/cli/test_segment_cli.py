@@ -87,6 +87,12 @@ def test_damage_equals_that_of_service(
     assert local.stdout_bytes != run(DAMAGED, "--format", form).stdout_bytes
 
 
+def test_help_of_damage() -> None:
+    text = " ".join(run("--help").stdout.split())
+    assert "--damage examine the photos for damage, too." in text
+    assert text.count("damage with") == 2  # fewer pixels, less confidence
+
+
 def test_dataset_names_kinds_of_damage(tmp_path: Path) -> None:
     for flags, count in ((["--damage"], 33), ([], 25)):
         out = tmp_path / str(count)
