@@ -251,7 +251,7 @@ class Result:
                 It is mentioned only if the photo was examined for damage.
         """
         if self.type is None and not self.parts and not self.car_seen:
-            return NO_CAR
+            return " ".join([NO_CAR, *self._damage_sentences(damages)])
         count = len(self.sure_parts()) if count is None else count
         if count == 0:
             sentences = ["No part was found with enough confidence."]
@@ -265,10 +265,13 @@ class Result:
             )
         if self.other_cars and count:
             sentences.append("There are other cars of similar size in the photo.")
-        if self.damages is not None:
-            found = len(self.sure_damages()) if damages is None else damages
-            sentences.append(count_damages(found))
-        return " ".join(sentences)
+        return " ".join([*sentences, *self._damage_sentences(damages)])
+
+    def _damage_sentences(self, count: int | None) -> list[str]:
+        """Return the sentence on damage, if the photo was examined; `count` as in `message`."""
+        if self.damages is None:
+            return []
+        return [count_damages(len(self.sure_damages()) if count is None else count)]
 
     def exteriors(self, names: Collection[str] = PART_NAMES) -> Segments:
         """Return the outlines of the sure parts with one of these names, without holes."""

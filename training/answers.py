@@ -59,7 +59,7 @@ class Answer:
     @property
     def is_empty(self) -> bool:
         """Return True if the message says that there is no car."""
-        return self.message == NO_CAR
+        return self.message.startswith(NO_CAR)
 
 
 @dataclass(frozen=True)

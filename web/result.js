@@ -249,7 +249,7 @@ export class ResultPage {
 
   #show(again = false) {
     const { result, config } = this;
-    const none = result.message === config.no_car;
+    const none = result.message.startsWith(config.no_car);
     const title = result.type ? typeName(result.type.name) : t(none ? "result.noCar" : "result.unknownType");
     byId("result-title").textContent = title;
     document.title = `${title} – ${t("app")}`;
@@ -377,7 +377,7 @@ export class ResultPage {
   #setConfidence(confidence) {
     this.confidence = confidence;
     this.result = sure(this.all, confidence);
-    const none = this.result.message === this.config.no_car;
+    const none = this.result.message.startsWith(this.config.no_car);
     byId("result-summary").replaceChildren(...this.#summary(none));
     this.#sort();
   }

@@ -238,8 +238,21 @@ def test_no_damage_and_no_car(make_app: Make) -> None:
     wait(client, image_hash)
     result = client.get(f"/{image_hash}/segments?min_confidence=0.6").get_json()
     assert (result["parts"], result["damages"]) == ([], [])
-    (damage,) = client.get(f"/{image_hash}/segments").get_json()["damages"]
-    assert damage["parts"] == []
+    assert result["message"] == "No car was found in this photo. No damage was found."
+    found = client.get(f"/{image_hash}/segments").get_json()
+    assert [damage["parts"] for damage in found["damages"]] == [[]]
+    assert found["message"] == "No car was found in this photo. 1 damage was found."
+
+
+def test_number_in_list(client: FlaskClient) -> None:
+    image_hash = post(client, PHOTO)
+    wait(client, image_hash)
+    (entry,) = client.get("/?details=1").get_json()["photos"]
+    assert entry["damages"] is None
+    post(client, PHOTO, damage=True)
+    client.get(f"/{image_hash}/status?wait=30")
+    (entry,) = client.get("/?details=1").get_json()["photos"]
+    assert entry["damages"] == 1
 
 
 def test_parts_that_are_left_out(client: FlaskClient) -> None:
