@@ -28,6 +28,10 @@ class ListedPhoto(BaseModel):
     time: str = Field(description="time at which it became Ready, ISO 8601 in UTC")
     type: ListedType | None = Field(description="as in the result")
     parts: int = Field(description="number of parts that the result has by default")
+    damages: int | None = Field(
+        description="number of damages that the result has by default; null if the photo was not "
+        "examined for damage"
+    )
     width: int = Field(description="as in the result")
     height: int
     file_names: list[str] = Field(

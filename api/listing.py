@@ -98,6 +98,7 @@ def entry_json(entry: PhotoEntry) -> dict[str, Any]:
         "time": to_utc(entry.ended),
         "type": None if summary.type is None else car_type,
         "parts": len(service().settings.part_names.intersection(summary.parts)),
+        "damages": summary.damages,
         "width": summary.width,
         "height": summary.height,
         "file_names": entry.file_names,

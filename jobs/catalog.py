@@ -30,6 +30,8 @@ class Summary:
         parts: names of the parts that are sure enough to be delivered by default.
         type: name of the body type; None if the result has none.
         confidence: of the type, 0..1; None if there is no type.
+        damages: number of damages that are sure enough to be delivered by default; None if the
+            photo was not examined for damage.
     """
 
     width: int
@@ -37,6 +39,7 @@ class Summary:
     parts: tuple[str, ...]
     type: str | None
     confidence: float | None
+    damages: int | None = None
 
     @classmethod
     def of(cls, result: Result) -> Summary:
@@ -47,11 +50,15 @@ class Summary:
             parts=tuple(part.name for part in result.sure_parts()),
             type=None if result.type is None else result.type.name,
             confidence=None if result.type is None else round(result.type.confidence, 4),
+            damages=None if result.damages is None else len(result.sure_damages()),
         )
 
     def pack(self) -> str:
         """Serialise the summary to text for `unpack`."""
-        return json.dumps(vars(self), separators=(",", ":"))
+        fields = dict(vars(self))
+        if self.damages is None:  # earlier releases know no such field
+            del fields["damages"]
+        return json.dumps(fields, separators=(",", ":"))
 
     @classmethod
     def unpack(cls, text: str | bytes) -> Summary:

@@ -94,6 +94,7 @@ def test_pages_with_details(filled: tuple[FlaskClient, list[str]]) -> None:
             "time": entry["time"],
             "type": car_type,
             "parts": len(result["parts"]),
+            "damages": None,
             "width": result["width"],
             "height": result["height"],
             "file_names": [],
