@@ -154,7 +154,7 @@ def test_failed_store_keeps_earlier_result(
     old = service.result()
     service.upgrade("newer")
 
-    def refuse(*arguments: object) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
         raise StoreError("full", full=True)
 
     with monkeypatch.context() as patch:
