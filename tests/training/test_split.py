@@ -57,10 +57,12 @@ def test_empty_and_street_photos_are_in_one_part(tmp_path: Path) -> None:
     assert len(set(street)) == len(street) == 3
 
 
-def test_packs_hold_no_calibration_photo_but_annotated_ones(tmp_path: Path) -> None:
+def test_packs_hold_calibration_photos_with_label_maps_only(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     rows = [source.row for source in list_sources(data, tmp_path / "cache")]
-    assert {row.kind for row in rows if row.part == "calibration"} == {"annotated"}
+    kept = [row for row in rows if row.part == "calibration"]
+    assert {row.kind for row in kept} == {"annotated", "damaged"}
+    assert all(row.labels for row in kept)
     for row in rows:  # what a teacher must not see is marked
         if "val" in row.photo.split("/"):
             assert row.part == "val", row
