@@ -31,7 +31,7 @@ test("file name is kept for the formats", async () => {
 });
 
 test("damage is asked for", async () => {
-  const other = await readFile(new URL("../sample/overlay.png", import.meta.url));
+  const other = Buffer.concat([photo, Buffer.from("another file")]);
   const hash = await service.submit(other);
   await service.wait(hash);
   assert.equal(await service.submit(other, { damage: true }), hash);

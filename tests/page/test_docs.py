@@ -22,6 +22,7 @@ def test_upload(visit: Visit) -> None:
     answer = post.locator(".live-responses-table")
     expect(answer).to_contain_text('"image_hash"', timeout=PATIENCE)
     expect(answer.locator(".response-col_status").last).to_contain_text("200")
+    expect(post.locator(".curl-command")).not_to_contain_text("damage=true")
     # Swagger UI warns of this for any list of files.
     usual = "Could not find component: JsonSchema_string_binary"
     visit.errors = [error for error in visit.errors if error != usual]

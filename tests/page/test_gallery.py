@@ -48,6 +48,8 @@ def test_upload_says_what_was_found(visit: Visit) -> None:
 def test_card_after_reload(visit: Visit) -> None:
     page = visit.start()
     add(visit, car(2010, "Volvo.jpg"), car(2011, "Saab.jpg"))
+    for name in ("Volvo.jpg", "Saab.jpg"):  # the small pictures are kept shortly after the upload
+        expect(card(page, name).locator("img")).to_be_visible(timeout=PATIENCE)
     page.reload()
     expect(card(page, "Volvo.jpg").locator("img")).to_be_visible()
     expect(card(page, "Volvo.jpg")).to_contain_text("parts found")
