@@ -187,7 +187,8 @@ class Pipeline:
             found = None
             if damage:
                 on_stage("damage")
-                found = self._damage.find(photo, upright.quarters, car_seen=car_seen)
+                parts = upright.cells if sees_car else None
+                found = self._damage.find(photo, upright.quarters, parts, car_seen=car_seen)
                 car_seen = car_seen or bool(found.pieces)
             if not sees_car:
                 nothing = np.zeros(photo.size, np.uint8)
@@ -271,12 +272,20 @@ class _DamageNetwork:
                     raise ModelsNotLoadedError(DAMAGE_FAILED) from None
             return self._segmenter
 
-    def find(self, photo: Photo, quarters: int, *, car_seen: bool) -> DamageMap:
+    def find(
+        self,
+        photo: Photo,
+        quarters: int,
+        parts: CoarseSegmentation | None,
+        *,
+        car_seen: bool,
+    ) -> DamageMap:
         """Find the damage in a photo.
 
         Args:
             photo: the photo as it was posted.
             quarters: quarter turns clockwise that turn it upright.
+            parts: of the car in the upright photo; None if no car is seen as a whole.
             car_seen: True if it shows a car or a piece of one. Without one, damage must be surer.
 
         Raises:
@@ -286,6 +295,8 @@ class _DamageNetwork:
         cells = segmenter.cells(np.ascontiguousarray(np.rot90(photo.pixels, -quarters)))
         if not car_seen:
             cells = cells.surer(segmenter.description.thresholds.get("no_car_confidence", 0.0))
+        if parts is not None:
+            cells = cells.on_car(parts)
         return cells.turned(quarters).enlarge(*photo.size)
 
 

@@ -23,8 +23,9 @@ MANIFEST = "manifest.json"
 DESCRIPTIONS = ("parts", "shapes", "types")  # of the networks that run for each photo
 DAMAGE = "damage"  # description of the network that runs only for photos posted for it
 
-# Increment with each code change that changes results.
+# Increment with each code change that changes results, or only damage.
 RESULTS = 2
+DAMAGE_RESULTS = 2
 
 
 class ModelFileError(Exception):
@@ -132,7 +133,7 @@ def damage_version(folder: Path = MODELS, precision: Precision = DEFAULT_PRECISI
     Raises:
         ModelFileError: the description or the manifest can't be read.
     """
-    return _version((DAMAGE,), folder, precision)
+    return _version((DAMAGE,), folder, precision, f".{DAMAGE_RESULTS}")
 
 
 def _sums(folder: Path) -> dict[str, str]:
@@ -144,9 +145,16 @@ def _sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def _version(names: Collection[str], folder: Path, precision: Precision) -> str:
-    """Return a hash of descriptions and of their part of the manifest. Raises ModelFileError."""
-    digest = hashlib.sha256(f"{RESULTS}".encode())
+def _version(names: Collection[str], folder: Path, precision: Precision, code: str = "") -> str:
+    """Return a hash of descriptions and of their part of the manifest. Raises ModelFileError.
+
+    Args:
+        names: of the descriptions.
+        folder: of the models.
+        precision: of the networks.
+        code: version of the code, after `RESULTS`.
+    """
+    digest = hashlib.sha256(f"{RESULTS}{code}".encode())
     for name in names:
         fields = vars(read_description(name, folder).in_precision(precision))
         fields.pop("name")

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from analysis.damage_segments import MOST_PIECES, DamageSegmenter, find_pieces
+from img_to_segments import CoarseSegmentation
 from photo_result import Result, Stage
 from pipeline import ModelsNotLoadedError, Pipeline
 from segment_interface import Photo, decode_image, decode_photo
@@ -104,6 +105,41 @@ def test_enlarged_pieces() -> None:
         assert abs(xs.mean() / 10 - 0.5 - cell_xs.mean()) < 1
     tiny = cells.enlarge(3, 4)
     assert len(tiny.pieces) == len(np.unique(tiny.labels)) - 1
+
+
+def car(size: tuple[int, int], *sure: float) -> CoarseSegmentation:
+    """Return the parts of a car in the left half of a map: its corners, with some confidences."""
+    labels = np.zeros(size, np.uint8)
+    height, width = size[0], size[1] // 2
+    corners = ((0, 0), (0, width), (height, 0), (height, width))
+    for label, (y, x) in enumerate(corners, start=1):
+        labels[max(y - 9, 0) : y + 9, max(x - 9, 0) : min(x + 9, width)] = label
+    nothing = np.zeros((1, *size), np.float32)
+    return CoarseSegmentation(nothing, labels, nothing, dict(enumerate(sure, start=1)))
+
+
+def test_pieces_off_the_car_are_dropped() -> None:
+    found = find_pieces(
+        logits(
+            ("airbag", 40, 70, 80, 100, 9),
+            ("dent", 40, 20, 60, 40, 9),
+            ("broken", 4, 60, 20, 90, 9),
+        ),
+        LIMITS,
+    )
+    assert [piece.kind for piece in found.pieces] == ["dent", "broken", "airbag"]
+    kept = found.on_car(car(SHAPE, 0.9, 0.9, 0.9, 0.1))
+    assert [piece.kind for piece in kept.pieces] == ["dent", "broken"]  # inside, and 13 % of one
+    assert np.array_equal(kept.labels, np.where(found.labels == 3, 0, found.labels))
+    small = found.on_car(car((48, 64), 0.9, 0.9, 0.9, 0.9))  # parts on another grid
+    assert small.pieces == kept.pieces
+
+
+def test_pieces_beside_few_parts_are_kept() -> None:
+    found = find_pieces(logits(("airbag", 40, 70, 80, 100, 9)), LIMITS)
+    assert found.on_car(car(SHAPE, 0.9, 0.9, 0.2, 0.1)).pieces == found.pieces
+    assert found.on_car(car(SHAPE)).pieces == found.pieces
+    assert found.on_car(car(SHAPE, 0.9, 0.9, 0.9)).pieces == []
 
 
 def test_turned_pieces() -> None:
