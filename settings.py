@@ -204,7 +204,9 @@ class Settings(BaseSettings):
         "`damage=true`, or `always`, all but those posted with `damage=false`",
     )
     write_masks: bool = Field(
-        default=False, description="also write one PNG mask per part to `seg_img/<hash>/<part>.png`"
+        default=False,
+        description="also write one PNG mask per part to `seg_img/<hash>/<part>.png`, and one of "
+        "the damage, `damage.png`, if the photo is examined for it",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="how much is logged: `debug`, `info`, `warning` or `error`"

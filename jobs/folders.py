@@ -99,12 +99,15 @@ class Uploads:
 
 
 class Masks:
-    """Folder of the mask files: `<folder>/<hash>/<part>.png`, 255 inside the part, 0 outside."""
+    """Folder of the mask files: `<folder>/<hash>/<part>.png`, 255 inside the part, 0 outside.
+
+    A photo that was examined for damage has `damage.png`, too, with the kind of each pixel.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, digest: str, labels: NDArray[np.uint8]) -> None:
+    def write(self, digest: str, labels: NDArray[np.uint8], damage: bytes | None = None) -> None:
         """Write the masks of a photo.
 
         The folder of the photo appears only once it is complete. It replaces an earlier folder.
@@ -112,6 +115,7 @@ class Masks:
         Args:
             digest: hash of the photo.
             labels: label map (H, W) uint8; 0 is background, n is `name_of(n)`.
+            damage: PNG of the damage; None if the photo was not examined for damage.
         """
         unfinished = Path(tempfile.mkdtemp(dir=self.folder, prefix=_UNFINISHED))
         try:
@@ -119,6 +123,8 @@ class Masks:
                 mask = np.where(labels == label, np.uint8(255), np.uint8(0))
                 path = unfinished / f"{name_of(label)}.png"
                 path.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+            if damage is not None:
+                (unfinished / "damage.png").write_bytes(damage)
             unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner can read
             self.remove(digest)
             unfinished.rename(self.folder / digest)

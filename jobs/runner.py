@@ -6,6 +6,8 @@ import logging
 import threading
 from functools import partial
 
+from exports.annotation import kept_damage_kinds
+from exports.pictures import damage_png
 from jobs.counts import JobCounts
 from jobs.folders import Masks, Uploads
 from jobs.job import Job, Outcome, log_job
@@ -13,6 +15,7 @@ from jobs.job_table import JobTable
 from jobs.messages import timed_out
 from jobs.outcome import CancelledError, run_guarded, to_store
 from jobs.store import Store, StoreError
+from options import PLAIN
 from photo_result import Result, Stage
 from pipeline import Analyser
 from segment_interface import Photo, decode_photo
@@ -98,7 +101,10 @@ class JobRunner:
         analysis = self._stages.analyse(photo, on_stage, damage=damage)
         result = Result.of(analysis, self._stages.version, self._stages.damage_version)
         if self._settings.write_masks:
-            self._masks.write(job.digest, result.sure_labels(names=self._settings.part_names))
+            labels = result.sure_labels(names=self._settings.part_names)
+            examined = result.damages is not None
+            picture = damage_png(kept_damage_kinds(result, PLAIN)) if examined else None
+            self._masks.write(job.digest, labels, picture)
         return result
 
     def _end(self, job: Job, outcome: Outcome, message: str, result: Result | None) -> bool:
@@ -113,7 +119,8 @@ class JobRunner:
                 return False
             if not self._table.begin_end(job):
                 later = self._table.job(job.digest)
-                if later in (job, None) and not job.keeps_result:  # no later one wrote masks
+                kept = job.keeps_result and job.digest in self._table
+                if later in (job, None) and not kept:  # no later one wrote masks
                     self._masks.remove(job.digest)
                 return True
         saved = self._save(job, message, result)
