@@ -45,16 +45,7 @@ from training.calibration import (
 from training.corrections import DataError
 from training.damage_answers import list_undamaged
 from training.damage_data import list_damaged
-from training.damage_fit import (
-    Look,
-    best_thresholds,
-    figures_of,
-    fit_confidence,
-    flat_thresholds,
-    look_at_damage,
-    unseen_answers,
-    without_thresholds,
-)
+from training.damage_fit import Look, fit_looks, look_at_damage, without_thresholds
 from training.export import read_fields, write_fields
 from training.figures import part_verdicts
 from training.split import Part
@@ -293,21 +284,14 @@ def fit_damage(evidence: Evidence) -> dict[str, float]:
     """Fit the thresholds of the damage network; without photos of damage they stay.
 
     Returns:
-        The fewest cells, the least confidence of the network itself, and figures by
-        cross-validation.
+        The figures of `damage_fit.fit_looks`.
     """
     looks = evidence.damage_looks
     if not any(look.kinds for look in looks):
         return {}
-    cells, confidence = best_thresholds(looks)
-    platt, error = fit_confidence(looks, cells)
-    write_thresholds("damage", evidence.folder, flat_thresholds(cells, confidence, platt))
-    unseen = figures_of(unseen_answers(looks))
-    return unseen | {
-        "damage_ece_after": error,
-        "damage_cells": cells,
-        "damage_confidence": confidence,
-    }
+    thresholds, figures = fit_looks(looks)
+    write_thresholds("damage", evidence.folder, thresholds)
+    return figures
 
 
 # Add functions here that fit further thresholds (no car, type unknown, two doors).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -79,26 +80,44 @@ def list_damaged(data: Path) -> list[DamagedPhoto]:
     file = data / "damage" / "annotations.json"
     if not file.exists():
         return []
-    document = json.loads(file.read_text(encoding="utf-8"))
+    cases = {
+        photo["file_name"]: part_of(f"case {photo['group']}", val=photo["split"] != "train")
+        for photo in json.loads(file.read_text(encoding="utf-8"))["images"]
+    }
+    return read_damage(file, data / "damage" / "images", cases.__getitem__)
+
+
+def read_damage(coco: Path, photos: Path, part: Callable[[str], Part]) -> list[DamagedPhoto]:
+    """Read the photos of a COCO file of polygons of damage, in the order of its `images`.
+
+    Categories are matched to DAMAGE_KINDS by name; others are ignored. Photos with the same `group`
+    are of one case; without it each photo is a case.
+
+    Args:
+        coco: the file.
+        photos: folder of the photos.
+        part: file name -> part of the split.
+    """
+    document = json.loads(coco.read_text(encoding="utf-8"))
     names = {category["id"]: category["name"] for category in document["categories"]}
     by_photo: dict[int, list[dict[str, Any]]] = {}
     for item in document["annotations"]:
-        by_photo.setdefault(item["image_id"], []).append(item)
-    photos = []
+        if names[item["category_id"]] in DAMAGE_KINDS:
+            by_photo.setdefault(item["image_id"], []).append(item)
+    found = []
     for photo in document["images"]:
-        key = f"case {photo['group']}"
         items = sorted(by_photo.get(photo["id"], []), key=lambda item: -item["area"])
-        photos.append(
+        found.append(
             DamagedPhoto(
-                data / "damage" / "images" / photo["file_name"],
-                part_of(key, val=photo["split"] != "train"),
-                key,
+                photos / photo["file_name"],
+                part(photo["file_name"]),
+                f"case {photo.get('group', photo['file_name'])}",
                 photo["width"],
                 photo["height"],
                 [(names[item["category_id"]], item["segmentation"]) for item in items],
             )
         )
-    return photos
+    return found
 
 
 def may_have_damage(name: str) -> bool:

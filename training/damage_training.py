@@ -62,12 +62,13 @@ class DamageBatches:
 
     def __init__(self, data: TrainingData, batch: int) -> None:
         self._data = data
-        self._clean = max(1, round(batch * UNDAMAGED))
-        self._broken = max(1, batch - self._clean)
         self._damaged = data.damaged.of_part("train")
         self._shares = _shares_by_kind(data.damaged, self._damaged)
         self._annotated = data.annotated.of_part("train")
         self._cars = undamaged(data.cars, "train")
+        has_clean = len(self._annotated) + len(self._cars) > 0
+        self._clean = max(1, round(batch * UNDAMAGED)) if has_clean else 0
+        self._broken = max(1, batch - self._clean)
 
     def draw(self, rng: Generator) -> DamageInput:
         """Draw a batch."""
@@ -80,8 +81,9 @@ class DamageBatches:
         return DamageInput(x, labels.long())
 
     def _draw_clean(self, rng: Generator) -> list[tuple[PhotoSet, Indices, Jitter]]:
-        """Draw cars without damage: a third annotated photos, the rest others."""
+        """Draw cars without damage: a third annotated photos, if there are any, the rest others."""
         others = self._clean - self._clean // 3 if len(self._cars) else 0
+        others = others if len(self._annotated) else self._clean
         drawn = [(self._data.annotated, self._annotated, self._clean - others, _SQUASHED)]
         drawn += [(self._data.cars, self._cars, others, _NATURAL)]
         return [(s, rng.choice(held, count), jitter) for s, held, count, jitter in drawn if count]

@@ -7,15 +7,27 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors.torch import save
 from torch import Tensor
 
+from training import weights as networks
 from training.onnx_graph import make_graph
-from training.weights import PARTS
-from vision.labels import PART_NAMES
-from vision.model_files import MANIFEST, MODELS, read_description, verified_bytes
+from vision.labels import DAMAGE_KINDS, PART_NAMES
+from vision.model_files import (
+    DAMAGE,
+    DESCRIPTIONS,
+    MANIFEST,
+    MODELS,
+    read_description,
+    verified_bytes,
+)
+
+_NETWORKS = {
+    "parts": (networks.PARTS, PART_NAMES),
+    "damage": (networks.DAMAGE, DAMAGE_KINDS),
+}
 
 
 def export_weights(state: dict[str, Tensor], file: str, folder: Path = MODELS) -> str:
@@ -61,22 +73,27 @@ def export_network(weights: Path, file: str, folder: Path) -> str:
     return digest
 
 
-def export_part_network(weights: Path, out: Path) -> None:
-    """Write a models folder that has another part network than `models/`.
+def export_trained(name: Literal["parts", "damage"], weights: Path, out: Path) -> None:
+    """Write a models folder that has another part or damage network than `models/`.
 
-    Its description has no figures, since those of the network in `models/` do not apply to it.
+    Its description has no figures, since those of the network in `models/` do not apply to it. The
+    other networks are copied.
 
     Args:
-        weights: float16 safetensors of a network with the options `weights.PARTS`.
+        name: of the network's description.
+        weights: float16 safetensors of a network with the options of `training.weights`.
         out: the folder.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for file in (*MODELS.glob("types.*"), *MODELS.glob("shapes.*"), MODELS / MANIFEST):
-        shutil.copy(file, out / file.name)
-    fields = read_fields("parts")
+    for other in {*DESCRIPTIONS, DAMAGE} - {name}:
+        for file in MODELS.glob(f"{other}.*"):
+            shutil.copy(file, out / file.name)
+    shutil.copy(MODELS / MANIFEST, out / MANIFEST)
+    options, labels = _NETWORKS[name]
+    fields = read_fields(name)
     fields.pop("int8", None)
-    labels = ["background", *PART_NAMES]
-    write_fields(fields | {"metrics": {}, "options": PARTS, "labels": labels}, "parts", out)
+    changed = {"metrics": {}, "options": options, "labels": ["background", *labels]}
+    write_fields(fields | changed, name, out)
     export_network(weights, fields["weights"], out)
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from training.checks import check_parts
 from training.corrections import DataError
-from training.export import export_part_network
+from training.export import export_trained
 from training.fit import Budget, FitOptions, Step, fit
 from training.losses import (
     hard_parts_loss,
@@ -195,7 +195,7 @@ class PanelLine:
             blend.mkdir(exist_ok=True)
             save_weights(network, blend / WEIGHTS)
             self._check(network, blend.name)
-        export_part_network(blend / WEIGHTS, self.options.models)
+        export_trained("parts", blend / WEIGHTS, self.options.models)
         shutil.copy(blend / FIGURES, self.options.models / FIGURES)
 
     def _train(self, each: Round) -> nn.Module:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,13 +113,19 @@ class TrainingData:
     device: torch.device
 
 
-def read_packs(folder: Path, device: torch.device, limit: int | None = None) -> TrainingData:
+def read_packs(
+    folder: Path,
+    device: torch.device,
+    limit: int | None = None,
+    needed: Collection[Kind] = ("annotated", "empty"),
+) -> TrainingData:
     """Read the packs of a folder.
 
     Args:
         folder: holds `pack*.zip`, written by `training.pack`.
         device: see `TrainingData`.
         limit: maximum number of photos of each kind and part, for trials.
+        needed: kinds of photos that must be there.
 
     Raises:
         DataError: there are no packs, or they lack a kind of photos.
@@ -135,7 +141,7 @@ def read_packs(folder: Path, device: torch.device, limit: int | None = None) -> 
                 files[row.kind].append(pack.read(row.photo))
                 if row.labels is not None:
                     maps[row.kind].append(pack.read(row.labels))
-    if not rows["annotated"] or not rows["empty"]:
+    if not all(rows[kind] for kind in needed):
         raise DataError(f"{folder} holds no packs, or not all of them; see training/README.md")
     kept = {kind: _some(rows[kind], limit) for kind in rows}
     sets = {

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from img_to_segments import PartSegmenter
-from training.finetune import OwnDataError, OwnRun, finetune, own_photos
+from training.finetune import finetune, own_photos
+from training.own_photos import OwnDataError, OwnRun
 from training.parts_data import read_rgb
 
 
