@@ -52,10 +52,13 @@ function addLanguages(onChange) {
 
 function addInputs(add, limits) {
   for (const id of ["choose", "camera"]) {
-    byId(id).addEventListener("change", ({ target }) => {
-      add([...target.files]);
-      target.value = ""; // the same file can be chosen again
-    });
+    const input = byId(id);
+    const take = () => {
+      add([...input.files]);
+      input.value = ""; // the same file can be chosen again
+    };
+    input.addEventListener("change", take);
+    take(); // chosen before the page was ready
   }
   document.addEventListener("paste", (event) => {
     const files = [...event.clipboardData.files].filter((file) => file.type.startsWith("image/"));

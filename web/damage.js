@@ -1,6 +1,6 @@
 // Damage in a result: hatched on the picture, listed with the parts on which it lies.
 
-import { byId, el, pathData, svg } from "./dom.js";
+import { arrange, byId, el, pathData, svg } from "./dom.js";
 import { intoView } from "./parts.js";
 import { kindName, partName, percent, sureness, t } from "./texts.js";
 
@@ -70,7 +70,8 @@ export function paintDamages(context, damages, colours, line) {
 export class DamageList {
   constructor(page) {
     this.page = page;
-    this.rows = new Map(); // key -> button
+    this.made = new Map(); // key -> row; it stays
+    this.rows = new Map(); // key -> button of the damages that are listed
     byId("show-damage").addEventListener("change", () => page.shownParts());
   }
 
@@ -81,7 +82,7 @@ export class DamageList {
     byId("damage-count").textContent = damages.length;
     byId("damage-none").hidden = damages.length > 0;
     byId("show-damage").parentElement.hidden = !damages.length;
-    byId("damages").replaceChildren(...damages.map((damage) => this.#row(damage)));
+    arrange(byId("damages"), damages.map((damage) => this.#row(damage)));
   }
 
   /** What is below the picture: the name of a damage, a note on it, and its colour. */
@@ -123,18 +124,25 @@ export class DamageList {
   }
 
   #row(damage) {
-    const { page } = this;
     const { key, confidence } = damage;
-    const [kind, where] = inWords(damage);
-    const dot = el("span", { class: "dot" });
-    dot.style.background = page.config.damage_colours[damage.kind];
-    const words = el("span", { class: "words" }, el("span", { class: "kind" }, kind), el("span", { class: "where" }, where));
-    const sure = el("span", { class: "sure" }, percent(confidence));
+    if (!this.made.has(key)) this.made.set(key, this.#make(key));
+    const { node, button, dot, kind, where, sure } = this.made.get(key);
+    [kind.textContent, where.textContent] = inWords(damage);
+    dot.style.background = this.page.config.damage_colours[damage.kind];
+    sure.textContent = percent(confidence);
+    this.rows.set(key, button);
+    return node;
+  }
+
+  #make(key) {
+    const { page } = this;
+    const span = (name) => el("span", { class: name });
+    const [dot, kind, where, sure] = ["dot", "kind", "where", "sure"].map(span);
+    const words = el("span", { class: "words" }, kind, where);
     const button = el("button", { class: "name", "aria-pressed": "false" }, dot, words, sure);
     button.addEventListener("click", () => page.pick(page.picked === key ? null : key));
     for (const event of ["focus", "pointerenter"]) button.addEventListener(event, () => page.light(key));
     for (const event of ["blur", "pointerleave"]) button.addEventListener(event, () => page.light(null));
-    this.rows.set(key, button);
-    return el("li", { class: "damage", "data-damage": key }, button);
+    return { node: el("li", { class: "damage", "data-damage": key }, button), button, dot, kind, where, sure };
   }
 }

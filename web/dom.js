@@ -22,6 +22,27 @@ export const el = (tag, attributes = {}, ...children) =>
 export const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
 
+/** Give a node these children. Those it has already stay, under a pointer or with the focus. */
+export function arrange(parent, nodes) {
+  const { activeElement: focused } = document;
+  for (const node of [...parent.childNodes]) if (!nodes.includes(node)) node.remove();
+  let next = parent.firstChild;
+  for (const node of nodes) {
+    if (node === next) next = next.nextSibling;
+    else parent.insertBefore(node, next);
+  }
+  if (focused?.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
+}
+
+/** Give a select these options, [[value, text], ...], unless it has them: it may be open. */
+export function fillSelect(select, options) {
+  const { value } = select;
+  const now = [...select.options].map((option) => [option.value, option.text]);
+  if (`${now}` === `${options}`) return;
+  select.replaceChildren(...options.map(([key, text]) => new Option(text, key)));
+  select.value = value;
+}
+
 /** A path of polygons ({exterior, holes}) for fill-rule evenodd. */
 export function pathData(polygons, digits = 2) {
   const point = ([x, y]) => `${+x.toFixed(digits)} ${+y.toFixed(digits)}`;

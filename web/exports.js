@@ -1,14 +1,13 @@
 // What can be taken away from a result: files, and texts for the clipboard.
 
 import { toClipboard } from "./clipboard.js";
-import { byId, el, pathData, save, toast } from "./dom.js";
+import { arrange, byId, el, save, toast } from "./dom.js";
 import { library } from "./library.js";
 import { lookNow } from "./look.js";
 import { nameOf, stemOf } from "./names.js";
 import { photoOf } from "./photos.js";
-import { markdown } from "./print.js";
 import { address, complain, file, need, service } from "./service.js";
-import { partName, t } from "./texts.js";
+import { t } from "./texts.js";
 
 // format of the service -> what people call it, and how its files end
 const FORMATS = {
@@ -23,17 +22,45 @@ const FORMATS = {
 };
 
 /** A link that saves a file of the service, and says so where that fails. */
-export function fileLink(text, path, name) {
-  const link = el("a", { href: address(path), download: name, class: "file" }, text);
+export function fileLink() {
+  const link = el("a", { class: "file" });
   link.addEventListener("click", async (event) => {
     event.preventDefault();
+    const { href, download } = link;
     try {
-      save(await file(path), name);
+      save(await file(href), download);
     } catch (error) {
       complain(error);
     }
   });
   return link;
+}
+
+/** Have a link save another file. */
+export function pointTo(link, text, path, download) {
+  link.textContent = text;
+  Object.assign(link, { href: address(path), download });
+}
+
+const items = new Map(); // key -> list item with a link or button, which stays
+
+function item(key, make) {
+  if (!items.has(key)) items.set(key, el("li", {}, make()));
+  return items.get(key);
+}
+
+function fileItem(key, ...target) {
+  const node = item(key, fileLink);
+  pointTo(node.firstChild, ...target);
+  return node;
+}
+
+/** A button whose work takes the page that it was last filled for. */
+function buttonItem(key, text, work) {
+  const node = item(key, () => el("button", { class: "file" }));
+  node.firstChild.textContent = text;
+  node.firstChild.onclick = work;
+  return node;
 }
 
 /** The list of downloads of a ResultPage. */
@@ -46,24 +73,23 @@ export function fillDownloads(page) {
   const { min_confidence } = options;
   const mask = service.path(hash, { min_confidence }, "mask.png").slice(1);
   const pictures = [
-    fileLink(t("result.overlayPng"), overlay, `${stem}-parts.png`),
-    fileLink(t("result.maskPng"), mask, `${stem}-mask.png`),
-    fileLink(t("result.svg"), path("svg"), `${stem}.svg`),
+    fileItem("overlay", t("result.overlayPng"), overlay, `${stem}-parts.png`),
+    fileItem("mask", t("result.maskPng"), mask, `${stem}-mask.png`),
+    fileItem("svg", t("result.svg"), path("svg"), `${stem}.svg`),
   ];
   if (page.damage) {
     const damage = service.path(hash, { min_confidence }, "damage.png").slice(1);
-    pictures.push(fileLink(t("damage.mask"), damage, `${stem}-damage.png`));
+    pictures.push(fileItem("damage", t("damage.mask"), damage, `${stem}-damage.png`));
   }
   if (photoOf(hash)) {
     const save = () => savePhoto(page, `${stem}-photo.png`);
-    pictures.unshift(el("button", { class: "file", onclick: save }, t("result.photoPng")));
+    pictures.unshift(buttonItem("photo", t("result.photoPng"), save));
   }
   const data = Object.entries(FORMATS).map(([format, [text, end]]) =>
-    fileLink(text, path(format), `${stem}${end}`),
+    fileItem(format, text, path(format), `${stem}${end}`),
   );
-  const items = (links) => links.map((link) => el("li", {}, link));
-  byId("pictures").replaceChildren(...items(pictures));
-  byId("data").replaceChildren(...items(data));
+  arrange(byId("pictures"), pictures);
+  arrange(byId("data"), data);
 }
 
 /** The list of files that other programs correct; they need the photo. */
@@ -78,10 +104,10 @@ export function fillEdits(page) {
     labelstudio: (module) => module.saveToEdit(page, "labelstudio"),
     labels: (module) => module.copyLabels(page),
   };
-  const items = Object.entries(works).map(([key, work]) =>
-    el("li", {}, el("button", { class: "file", onclick: () => run(work) }, t(`edit.${key}`))),
+  const nodes = Object.entries(works).map(([key, work]) =>
+    buttonItem(`edit.${key}`, t(`edit.${key}`), () => run(work)),
   );
-  byId("edits").replaceChildren(...items);
+  arrange(byId("edits"), nodes);
 }
 
 /** The list of texts to copy of a ResultPage. */
@@ -90,42 +116,21 @@ export function fillCopies(page) {
     copyLink: () => location.href,
     copyJson: async () => JSON.stringify(await service.result(page.hash, page.options), null, 1),
     copyCurl: () => `curl "${service.url}${service.path(page.hash, page.options)}"`,
-    copyHtml: () => snippet(page),
-    copyMarkdown: () => markdown(page),
+    copyHtml: async () => (await need("copies"))?.snippet(page),
+    copyMarkdown: async () => (await need("copies"))?.markdown(page),
   };
-  const items = Object.entries(texts).map(([key, text]) => {
+  const nodes = Object.entries(texts).map(([key, text]) => {
     const copy = async () => {
       try {
-        await toClipboard(await text());
+        const words = await text();
+        if (words) await toClipboard(words);
       } catch (error) {
         complain(error);
       }
     };
-    return el("li", {}, el("button", { class: "file", onclick: copy }, t(`result.${key}`)));
+    return buttonItem(key, t(`result.${key}`), copy);
   });
-  byId("copies").replaceChildren(...items);
-}
-
-const escaped = (text) =>
-  String(text).replace(/[&<>"']/g, (letter) => `&#${letter.charCodeAt(0)};`);
-
-/** HTML of the photo with a clickable overlay; the address of the photo is to be filled in. */
-export function snippet({ result, config }) {
-  const { width, height } = result;
-  const shapes = result.parts.map(({ name, polygons }) => {
-    const colour = escaped(config.colours[name]);
-    const paint = `fill="${colour}" fill-opacity=".4" stroke="${colour}" fill-rule="evenodd"`;
-    const title = `<title>${escaped(partName(name))}</title>`;
-    const path = `<path ${paint} d="${pathData(polygons, 1)}">${title}</path>`;
-    return `  <a href="#${escaped(name)}">${path}</a>`;
-  });
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="100%">`,
-    `  <image href="photo.jpg" width="${width}" height="${height}"/>`,
-    ...shapes,
-    "</svg>",
-    "",
-  ].join("\n");
+  arrange(byId("copies"), nodes);
 }
 
 /** Draw the photo with its parts, as they look now, and save it. */

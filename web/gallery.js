@@ -1,6 +1,6 @@
 // The results that the service has, newest first: found by name and type, chosen, deleted.
 
-import { byId, el, pathData, svg } from "./dom.js";
+import { arrange, byId, el, fillSelect, pathData, svg } from "./dom.js";
 import { library } from "./library.js";
 import { isPressed, press } from "./look.js";
 import { photoOf } from "./photos.js";
@@ -17,7 +17,9 @@ export class Gallery {
     Object.assign(this, { config, summaries, removal });
     this.shown = PAGE;
     this.hashes = [];
-    this.cards = new Map(); // hash -> {node, result}
+    this.cards = new Map(); // hash -> {node, result, ...}; a node lasts as long as its result
+    this.failures = new Set(); // hashes whose results could not be fetched
+    this.asked = this.answered = 0; // lists of results, by number
     this.chosen = new Set();
     this.learned = Promise.resolve(); // one question after the other
     this.marked = null; // hashes of the results with marks while only these are wanted
@@ -34,15 +36,20 @@ export class Gallery {
 
   /** Ask the service what there is. */
   async refresh() {
+    const number = (this.asked += 1);
+    const known = library.summarized;
     try {
-      this.hashes = (await service.ready()).reverse();
-      this.failed = false;
-      this.marked = isPressed("marked") ? await markedHashes() : null;
-      await library.prune(this.hashes);
+      const hashes = (await service.ready()).reverse();
+      const marked = isPressed("marked") ? await markedHashes() : null;
+      if (number < this.answered) return; // a later list came first
+      Object.assign(this, { hashes, marked, answered: number, failed: false });
+      await library.prune(known, hashes);
       await this.#learn(LISTED);
     } catch {
       this.failed = true;
     }
+    for (const hash of this.failures) if (this.cards.has(hash)) this.seen.observe(this.cards.get(hash).node);
+    this.failures.clear();
     this.#draw();
   }
 
@@ -50,11 +57,13 @@ export class Gallery {
   #learn(most) {
     this.learned = this.learned.then(async () => {
       const hashes = this.hashes.slice();
+      const { known } = library;
       let last = hashes.slice(0, most).findLastIndex((hash) => !library.isComplete(hash));
       while (last >= 0) {
         const limit = Math.min(last + 1, LISTED);
         const before = hashes[last + 1]; // the service lists the oldest first
         const page = await json(`./?details=true&limit=${limit}${before ? `&after=${before}` : ""}`);
+        if (library.known !== known) return; // all was deleted meanwhile
         for (const photo of page.photos) library.learn(photo.image_hash, summaryOfListed(photo));
         last -= limit;
       }
@@ -74,6 +83,9 @@ export class Gallery {
     for (const hash of gone) this.cards.delete(hash);
     this.hashes = this.hashes.filter((hash) => !gone.includes(hash));
     this.redraw();
+    if (!gone.length || this.asked === this.answered) return;
+    this.answered = this.asked + 1; // a list on its way may have what was deleted
+    this.refresh();
   }
 
   /** Hashes of all results that pass the search and the filter, in their order. */
@@ -126,9 +138,7 @@ export class Gallery {
 
   #choose(hashes) {
     this.chosen = new Set(hashes);
-    for (const [hash, { node }] of this.cards) {
-      node.querySelector("input").checked = this.chosen.has(hash);
-    }
+    for (const [hash, { box }] of this.cards) box.checked = this.chosen.has(hash);
     this.#selection();
     byId(hashes.length ? "delete-chosen" : "search").focus();
   }
@@ -140,6 +150,8 @@ export class Gallery {
 
   #draw() {
     const hashes = this.matching;
+    const focused = document.activeElement?.closest("#gallery-list li")?.dataset.hash;
+    this.shown = Math.max(this.shown, hashes.indexOf(focused) + 1); // newer ones push none out that has the focus
     const all = this.hashes.filter((hash) => !this.removal.hidden.has(hash));
     for (const hash of this.chosen) if (!all.includes(hash)) this.chosen.delete(hash);
     const note = byId("gallery-note");
@@ -150,12 +162,7 @@ export class Gallery {
     byId("more").hidden = hashes.length <= this.shown;
     this.#types();
     this.#selection();
-    const nodes = hashes.slice(0, this.shown).map((hash) => this.#card(hash));
-    const list = byId("gallery-list");
-    if (nodes.length === list.children.length && nodes.every((node, at) => node === list.children[at])) return;
-    const focused = list.contains(document.activeElement) ? document.activeElement : null;
-    list.replaceChildren(...nodes);
-    if (focused?.isConnected) focused.focus();
+    arrange(byId("gallery-list"), hashes.slice(0, this.shown).map((hash) => this.#card(hash)));
   }
 
   #types() {
@@ -167,16 +174,13 @@ export class Gallery {
     if (entries.some(({ none }) => none)) options.push(["none", t("result.noCar")]);
     const { value } = select;
     if (value && !options.some(([type]) => type === value)) options.push([value, typeName(value)]);
-    const nodes = [["", t("gallery.allTypes")], ...options].map(([key, name]) => new Option(name, key));
-    select.replaceChildren(...nodes);
-    select.value = value;
+    fillSelect(select, [["", t("gallery.allTypes")], ...options]);
   }
 
   #card(hash) {
     if (!this.cards.has(hash)) {
-      const node = el("li", { "data-hash": hash });
-      this.cards.set(hash, { node, result: null });
-      this.seen.observe(node);
+      this.cards.set(hash, this.#make(hash));
+      this.seen.observe(this.cards.get(hash).node);
     }
     this.#fill(hash);
     return this.cards.get(hash).node;
@@ -185,41 +189,53 @@ export class Gallery {
   async #load(hash) {
     if (isKnown(library.get(hash)) && library.thumbOf(hash)) return;
     const result = await this.summaries.fetch(hash);
-    if (!result) return void this.cards.delete(hash); // asked again with the next refresh
+    if (!result) return void this.failures.add(hash); // asked again with the next refresh
     if (this.cards.has(hash)) this.cards.get(hash).result = result;
     this.#draw();
   }
 
+  #make(hash) {
+    const picture = el("span", { class: "card-picture" });
+    const title = el("strong");
+    const name = el("span", { class: "card-name" });
+    const note = el("span", { class: "card-note" });
+    const box = this.#box(hash);
+    const link = el("a", { class: "card", href: `#${hash}` }, picture, title, name, note);
+    const node = el("li", { "data-hash": hash }, link, el("label", { class: "pick" }, box));
+    return { node, picture, title, name, note, box, result: null };
+  }
+
   #fill(hash) {
-    const { node, result } = this.cards.get(hash);
+    const card = this.cards.get(hash);
+    const { result } = card;
     const entry = library.get(hash);
-    if (!node.firstChild) node.append(el("a", { class: "card", href: `#${hash}` }), this.#pick(hash));
     const known = isKnown(entry);
     const found = entry.none || !known ? "" : t(entry.count ? "result.found" : "result.noParts", { n: entry.count });
     const damage = entry.damage === undefined ? "" : damageWords(entry.damage);
     const note = [found, damage, entry.time ? when(entry.time) : ""].filter(Boolean);
-    const content = JSON.stringify([known, entry.name, note, document.documentElement.lang, Boolean(result), library.thumbOf(hash)]);
-    node.querySelector("input").checked = this.chosen.has(hash);
-    if (node.dataset.content === content) return;
-    node.dataset.content = content;
-    node.querySelector("a").replaceChildren(
-      el("span", { class: "card-picture" }, this.#picture(hash, result)),
-      el("strong", {}, known ? titleOf(entry) : t("result.unknownType")),
-      ...(entry.name ? [el("span", { class: "card-name" }, entry.name)] : []),
-      el("span", { class: "card-note" }, ...note.map((text) => el("span", {}, text))),
-    );
+    card.box.checked = this.chosen.has(hash);
+    const drawn = library.thumbOf(hash) ?? Boolean(result);
+    if (card.drawn !== drawn) arrange(card.picture, [this.#picture(hash, result)].filter(Boolean));
+    card.drawn = drawn;
+    const content = JSON.stringify([entry, note, document.documentElement.lang]);
+    if (card.content === content) return;
+    card.content = content;
+    card.title.textContent = known ? titleOf(entry) : t("result.unknownType");
+    card.name.textContent = entry.name ?? "";
+    card.name.hidden = !entry.name;
+    card.note.replaceChildren(...note.map((text) => el("span", {}, text)));
     const name = [entry.name, known ? inBrief(entry) : ""].filter(Boolean).join(", ") || hash.slice(0, 8);
-    node.querySelector("input").setAttribute("aria-label", t("gallery.choose", { name }));
+    card.box.setAttribute("aria-label", t("gallery.choose", { name }));
   }
 
-  #pick(hash) {
+  #box(hash) {
     const box = el("input", { type: "checkbox" });
     box.addEventListener("change", () => {
       if (box.checked) this.chosen.add(hash);
       else this.chosen.delete(hash);
       this.#selection();
     });
-    return el("label", { class: "pick" }, box);
+    return box;
   }
 
   #picture(hash, result) {

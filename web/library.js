@@ -35,11 +35,17 @@ export class Library {
 
   /** Open the database and read all entries. */
   async open() {
-    const late = new Promise((resolve) => setTimeout(resolve, OPEN_WITHIN, null));
-    this.db = await Promise.race([this.#open().catch(() => null), late]);
-    if (!this.db) return;
+    const late = new Promise((resolve) => setTimeout(resolve, OPEN_WITHIN));
+    await Promise.race([this.#read().catch(() => null), late]);
+  }
+
+  async #read() {
+    this.db = await this.#open();
     const kept = await done(this.#store("entries").getAll()).catch(() => []);
-    for (const entry of kept) this.entries.set(entry.hash, { ...entry, ...this.entries.get(entry.hash) });
+    for (const { hash, ...entry } of kept) {
+      this.entries.set(hash, { hash, ...entry, ...this.entries.get(hash) });
+      this.onNote(hash);
+    }
   }
 
   /** What is known of a photo: an object, empty if there is nothing. */
@@ -109,7 +115,7 @@ export class Library {
 
   /** Delete all that is kept. */
   async clear() {
-    this.known.clear();
+    this.known = new Map(); // what is asked for now is not learned any more
     await this.forget([...this.entries.keys()]);
     await this.#write((entries, photos) => (entries.clear(), photos.clear()));
   }
@@ -125,13 +131,17 @@ export class Library {
     if (!on) await this.clear();
   }
 
-  /** Forget photos whose results the service has deleted. */
-  async prune(hashes) {
+  /** Hashes of the photos that have been Ready. */
+  get summarized() {
+    const ready = [...this.entries.values()].filter(({ count, none }) => count !== undefined || none);
+    return ready.map(({ hash }) => hash);
+  }
+
+  /** Forget photos that were `summarized` before the service was asked for `hashes`, and are gone. */
+  async prune(summarized, hashes) {
     const there = new Set(hashes);
-    const gone = [...this.entries.values()].filter(
-      ({ hash, count, none }) => (count !== undefined || none) && !there.has(hash),
-    );
-    if (gone.length) await this.forget(gone.map(({ hash }) => hash));
+    const gone = summarized.filter((hash) => !there.has(hash));
+    if (gone.length) await this.forget(gone);
     if (this.entries.size > MOST) await this.forget(this.#oldest().slice(0, -MOST));
   }
 

@@ -1,6 +1,6 @@
 // What a person marks in a result: parts that are wrong or missing, and the right type.
 
-import { announce, byId, el } from "./dom.js";
+import { announce, byId, fillSelect } from "./dom.js";
 import { complain, json, service } from "./service.js";
 import { t, typeName, typeNames } from "./texts.js";
 
@@ -57,8 +57,7 @@ export class Marks {
     byId("unmark").hidden = !n;
     const names = typeNames().map((name) => [name, typeName(name)]);
     names.sort((a, b) => a[1].localeCompare(b[1]));
-    const options = [["", t("marks.asFound")], ...names];
-    byId("right-type").replaceChildren(...options.map(([value, name]) => el("option", { value }, name)));
+    fillSelect(byId("right-type"), [["", t("marks.asFound")], ...names]);
     byId("right-type").value = type ?? "";
     this.onChange();
   }

@@ -1,6 +1,7 @@
 // The lists of parts: those found and those that may be there, with switches, and all others.
 
-import { byId, el } from "./dom.js";
+import { arrange, byId, el } from "./dom.js";
+import { fileLink } from "./exports.js";
 import { partName, partOrder, percent, sureness, t } from "./texts.js";
 
 const dark = (colour) => {
@@ -24,7 +25,9 @@ export class PartList {
     this.page = page;
     this.off = new Set(); // found, and switched off; kept from photo to photo, as a choice for all
     this.on = new Set(); // not sure, and switched on, for one photo
-    this.rows = new Map(); // name -> {node, box, maybe}
+    this.made = new Map(); // name -> row; it stays while the part moves between the lists
+    this.rows = new Map(); // name -> {node, box, maybe, ...} of the parts that are listed
+    this.missing = new Map(); // name -> list item
     byId("all-parts").addEventListener("change", ({ target }) => {
       for (const [name, { maybe }] of this.rows) if (!maybe) this.#switch(name, target.checked);
       this.#changed();
@@ -41,10 +44,9 @@ export class PartList {
     this.rows.clear();
     const rows = (parts, isMaybe) =>
       sorted(parts.map(({ name }) => name)).map((name) => this.#row(seen.get(name), isMaybe));
-    byId("found").replaceChildren(...rows(found, false));
-    byId("maybe").replaceChildren(...rows(maybe, true));
-    const lines = sorted(missing).map((name) => this.#missing(name));
-    byId("missing").replaceChildren(...lines);
+    arrange(byId("found"), rows(found, false));
+    arrange(byId("maybe"), rows(maybe, true));
+    arrange(byId("missing"), sorted(missing).map((name) => this.#missing(name)));
     for (const [id, list] of Object.entries({ found, maybe, missing })) {
       byId(`${id}-count`).textContent = list.length;
       if (id !== "found") byId(`${id}-box`).hidden = !list.length;
@@ -92,52 +94,52 @@ export class PartList {
 
   #row(part, maybe) {
     const { name } = part;
-    const label = t("result.show", { name: partName(name) });
-    const box = el("input", { type: "checkbox", "aria-label": label });
+    if (!this.made.has(name)) this.made.set(name, this.#make(name));
+    const row = Object.assign(this.made.get(name), { maybe });
+    const { page } = this;
+    row.box.setAttribute("aria-label", t("result.show", { name: partName(name) }));
+    row.box.checked = maybe ? this.on.has(name) : !this.off.has(name);
+    row.title.textContent = partName(name);
+    row.sure.textContent = percent(part.confidence);
+    const pieces = t("result.pieces", { n: part.polygons.length }).replaceAll(" ", "\u00a0");
+    row.note.textContent = `${sureness(part.confidence)} · ${page.areaOf(part)} · ${pieces}`;
+    page.fillMaskLink(row.link, name);
+    this.rows.set(name, row);
+    return row.node;
+  }
+
+  #make(name) {
+    const { page } = this;
     const colour = this.config.colours[name];
+    const box = el("input", { type: "checkbox" });
     box.style.setProperty("--part", colour);
     box.style.setProperty("--tick", dark(colour) ? "#fff" : "#000");
-    box.checked = maybe ? this.on.has(name) : !this.off.has(name);
     box.addEventListener("change", () => (this.#switch(name, box.checked), this.#changed()));
-    const { button, ...rest } = this.#name(name, part);
-    const tick = el("label", { class: "tick" }, box);
-    const node = el("li", { class: "part", "data-part": name }, tick, button, rest.more);
-    this.rows.set(name, { node, box, button, maybe, ...rest });
-    return node;
+    const id = `more-${name}`;
+    const [title, sure, note] = [el("span"), el("span", { class: "sure" }), el("p")];
+    const badge = el("span", { class: "badge" });
+    const look = { class: "name", "aria-expanded": "false", "aria-controls": id };
+    const button = el("button", look, title, badge, sure);
+    button.addEventListener("click", () => page.pick(page.picked === name ? null : name));
+    for (const event of ["focus", "pointerenter"]) button.addEventListener(event, () => page.light(name));
+    for (const event of ["blur", "pointerleave"]) button.addEventListener(event, () => page.light(null));
+    const mark = el("button", { class: "mark" });
+    mark.addEventListener("click", () => page.marks.toggle(name, mark.dataset.mark));
+    const link = fileLink();
+    const more = el("div", { class: "more", id, hidden: true }, note, el("div", { class: "more-actions" }, mark, link));
+    const node = el("li", { class: "part", "data-part": name }, el("label", { class: "tick" }, box), button, more);
+    return { node, box, button, title, badge, sure, note, more, mark, link };
   }
 
   #missing(name) {
-    const onclick = () => this.page.marks.toggle(name, "missing");
-    const button = el("button", { class: "mark", value: name, "aria-describedby": "missing-hint", onclick }, partName(name));
-    return el("li", { "data-part": name }, button);
-  }
-
-  #name(name, part) {
-    const id = `more-${name}`;
-    const badge = el("span", { class: "badge" });
-    const button = el(
-      "button",
-      { class: "name", "aria-expanded": "false", "aria-controls": id },
-      el("span", {}, partName(name)),
-      badge,
-      el("span", { class: "sure" }, percent(part.confidence)),
-    );
-    const { page } = this;
-    button.addEventListener("click", () => page.pick(page.picked === name ? null : name));
-    button.addEventListener("focus", () => page.light(name));
-    button.addEventListener("blur", () => page.light(null));
-    const pieces = t("result.pieces", { n: part.polygons.length }).replaceAll(" ", "\u00a0");
-    const mark = el("button", { class: "mark" });
-    mark.addEventListener("click", () => page.marks.toggle(name, mark.dataset.mark));
-    const more = el(
-      "div",
-      { class: "more", id, hidden: true },
-      el("p", {}, `${sureness(part.confidence)} · ${page.areaOf(part)} · ${pieces}`),
-      el("div", { class: "more-actions" }, mark, page.maskLink(name)),
-    );
-    button.addEventListener("pointerenter", () => page.light(name));
-    button.addEventListener("pointerleave", () => page.light(null));
-    return { button, more, mark, badge };
+    if (!this.missing.has(name)) {
+      const onclick = () => this.page.marks.toggle(name, "missing");
+      const button = el("button", { class: "mark", value: name, "aria-describedby": "missing-hint", onclick });
+      this.missing.set(name, el("li", { "data-part": name }, button));
+    }
+    const node = this.missing.get(name);
+    node.firstChild.textContent = partName(name);
+    return node;
   }
 
   #switch(name, on) {

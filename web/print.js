@@ -1,4 +1,4 @@
-// A result as a page to print, and as Markdown.
+// A result as a page to print.
 
 import { byId, el, pathData, svg } from "./dom.js";
 import { anchor, apart, widthOf } from "./labels.js";
@@ -8,16 +8,16 @@ import { photoOf } from "./photos.js";
 import { partName, percent, t, when } from "./texts.js";
 
 /** The lines of the table, in the order of the list: [part, cells of words]. */
-function lines(page) {
+export function lines(page) {
   const shown = new Map(page.shown.map((part) => [part.name, part]));
   const parts = [...page.list.rows.keys()].flatMap((name) => shown.get(name) ?? []);
   return parts.map((part) => [part, [partName(part.name), percent(part.confidence), page.areaOf(part)]]);
 }
 
-const heads = () => [t("print.part"), t("print.sure"), t("print.area")];
+export const heads = () => [t("print.part"), t("print.sure"), t("print.area")];
 
 /** The summary of the result's head, in one line. */
-const summary = () => [...byId("result-summary").children].map((node) => node.textContent).join(" · ");
+export const summary = () => [...byId("result-summary").children].map((node) => node.textContent).join(" · ");
 
 /** Write the page to print; it is only seen on paper. */
 export function fillPrint(page) {
@@ -38,7 +38,7 @@ export function fillPrint(page) {
   );
 }
 
-const damageHeads = () => [t("damage.kind"), t("print.sure"), t("print.part"), t("print.area")];
+export const damageHeads = () => [t("damage.kind"), t("print.sure"), t("print.part"), t("print.area")];
 
 function damageTable({ damage }) {
   if (!damage) return [];
@@ -80,31 +80,3 @@ function names(parts, nameOf, room, height) {
 
 /** Leave nothing to print. */
 export const clearPrint = () => byId("print").replaceChildren();
-
-const cell = (text) => text.replace(/[\\|`*_<[]/g, "\\$&").replace(/\s+/g, " ");
-
-function damageLines({ damage }, row) {
-  if (!damage) return [];
-  const rows = damage.lines().map(row);
-  const table = rows.length ? [row(damageHeads()), "|---|---|---|---|", ...rows] : [t("damage.none")];
-  return [`### ${t("damage.title")}`, "", ...table, "", t("damage.note"), ""];
-}
-
-/** The result as Markdown. */
-export function markdown(page) {
-  const { name } = library.get(page.hash);
-  const row = (cells) => `| ${cells.map(cell).join(" | ")} |`;
-  return [
-    `## ${cell(byId("result-title").textContent)}`,
-    "",
-    [name, summary()].filter(Boolean).map(cell).join(" · "),
-    "",
-    row(heads()),
-    "|---|---|---|",
-    ...lines(page).map(([, cells]) => row(cells)),
-    "",
-    ...damageLines(page, row),
-    `<${location.href}>`,
-    "",
-  ].join("\n");
-}

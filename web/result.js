@@ -1,7 +1,7 @@
 // One result: the picture, its parts, how they look, and what can be taken away.
 
 import { announce, announceSettled, byId, el, sleep, toast } from "./dom.js";
-import { fileLink, fillCopies, fillDownloads, fillEdits } from "./exports.js";
+import { fillCopies, fillDownloads, fillEdits, pointTo } from "./exports.js";
 import { follow } from "./follow.js";
 import { library } from "./library.js";
 import { isPressed, lookNow, press } from "./look.js";
@@ -129,6 +129,7 @@ export class ResultPage {
     this.abort?.abort();
     this.redrawing?.abort();
     this.all = this.result = null;
+    byId("result-body").hidden = true; // not to be seen, or deleted, as another
     clearPrint();
   }
 
@@ -205,19 +206,19 @@ export class ResultPage {
     return t("result.ofPhoto", { p: percent(share, share < 0.001 ? 2 : share < 0.1 ? 1 : 0) });
   }
 
-  /** A link that saves the mask of a part. */
-  maskLink(name) {
+  /** Have a link save the mask of a part. */
+  fillMaskLink(link, name) {
     const options = { min_confidence: Math.min(this.confidence, this.config.confidence) };
     const wanted = this.all.parts.find((part) => part.name === name);
     if (wanted.confidence < options.min_confidence) options.min_confidence = 0;
     const path = service.path(this.hash, options, `masks/${name}.png`).slice(1);
-    return fileLink(t("result.mask"), path, `${stemOf(nameOf(this.hash))}-${name}.png`);
+    pointTo(link, t("result.mask"), path, `${stemOf(nameOf(this.hash))}-${name}.png`);
   }
 
   #state(title, text, lang = null, again = null) {
     byId("result-body").hidden = true;
     byId("result-title").textContent = title;
-    byId("result-name").hidden = true;
+    byId("result-name").textContent = "";
     byId("result-summary").replaceChildren();
     const words = el("p", { lang }, text);
     const button = again && el("button", { class: "button", onclick: again }, t("error.again"));
@@ -271,9 +272,7 @@ export class ResultPage {
   }
 
   #name() {
-    const { name } = library.get(this.hash);
-    byId("result-name").hidden = !name;
-    byId("result-name").textContent = name ?? "";
+    byId("result-name").textContent = library.get(this.hash).name ?? "";
   }
 
   #found() {
@@ -473,7 +472,7 @@ export class ResultPage {
     byId("code-box").addEventListener("toggle", () => this.#code());
     byId("ask-damage").addEventListener("click", () => this.#askDamage());
     byId("print-result").addEventListener("click", () => window.print());
-    byId("delete").addEventListener("click", () => this.events.onDelete(this.hash));
+    byId("delete").addEventListener("click", () => this.hash && this.events.onDelete(this.hash));
     byId("add-photo").addEventListener("change", ({ target }) => {
       if (target.files[0]) this.#addPhoto(target.files[0]);
       target.value = "";

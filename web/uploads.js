@@ -1,7 +1,7 @@
 // The photos that were added: prepared, sent, followed, and tried again where that failed.
 
 import { remember, remembered } from "./added.js";
-import { announce, byId, el } from "./dom.js";
+import { announce, arrange, byId, el } from "./dom.js";
 import { follow } from "./follow.js";
 import { library } from "./library.js";
 import { inWords, steps } from "./progress.js";
@@ -62,8 +62,7 @@ export class Uploads {
   }
 
   #add(item) {
-    const bar = steps();
-    item.view = { bar, node: el("li", { class: "upload" }) };
+    item.view = this.#view(item);
     this.items.unshift(item);
     byId("upload-list").prepend(item.view.node);
     byId("uploads").hidden = false;
@@ -83,7 +82,7 @@ export class Uploads {
       item.blob ??= await this.#prepare(item);
       item.hash = await this.#post(item);
       library.note(item.hash, { name: item.name, time: Date.now() });
-      keepPhoto(item.hash, item.blob);
+      item.kept = keepPhoto(item.hash, item.blob).catch(() => null);
       remember(item.hash);
       this.#set(item, { state: "Uploaded", position: null, stage: null });
     } catch (error) {
@@ -126,6 +125,7 @@ export class Uploads {
         },
       });
       if (last.status === "Error") throw new ServiceError(last.message, 404);
+      await item.kept; // so that a reload finds its small picture
       this.#set(item, { state: "Ready" });
       this.#summarize(item);
       announce(`${item.name}: ${t("upload.done")}`);
@@ -189,28 +189,46 @@ export class Uploads {
     this.#draw(item);
   }
 
+  /** The nodes of a row; `#draw` shows those that its state needs. */
+  #view(item) {
+    const open = el("a", { class: "button open" });
+    const again = el("button", { class: "button again", onclick: () => this.#retry(item) });
+    const remove = el("button", { class: "icon remove", onclick: () => this.#remove(item) }, "×");
+    const text = el("div", { class: "upload-text" });
+    const actions = el("div", { class: "upload-actions" });
+    return {
+      node: el("li", { class: "upload", tabindex: -1 }, text, actions),
+      picture: el("span", { class: "upload-picture" }),
+      text,
+      name: el("strong", { class: "upload-name" }, item.name),
+      state: el("span", { class: "upload-state" }),
+      note: el("span", { class: "upload-note" }),
+      bar: steps(),
+      actions,
+      buttons: { open, again, remove },
+    };
+  }
+
   #draw(item) {
-    const { node, bar } = item.view;
-    const had = node.contains(document.activeElement) ? document.activeElement.className : null;
+    const { view } = item;
+    const { node, text, name, state, note, bar, actions } = view;
+    const hadFocus = node.contains(document.activeElement);
     const failed = item.state === "Failed";
     this.#batch();
-    const picture = item.thumbnail ?? (item.hash && photoOf(item.hash));
     bar.update(item);
     node.classList.toggle("failed", failed);
-    const words = this.#words(item);
-    node.replaceChildren(
-      picture ? this.#thumbnail(picture) : el("span", { class: "upload-picture" }),
-      el(
-        "div",
-        { class: "upload-text" },
-        el("strong", { class: "upload-name" }, item.name),
-        el("span", { class: "upload-state", lang: failed && item.foreign && "en" }, words),
-        item.note ? el("span", { class: "upload-note" }, this.#note(item.note)) : null,
-        failed || item.state === "Ready" ? null : bar.node,
-      ),
-      this.#actions(item),
-    );
-    if (had) (node.getElementsByClassName(had)[0] ?? node.querySelector("a, button"))?.focus();
+    state.textContent = this.#words(item);
+    if (failed && item.foreign) state.lang = "en";
+    else state.removeAttribute("lang");
+    note.textContent = item.note ? this.#note(item.note) : "";
+    this.#picture(item);
+    arrange(node, [view.picture, text, actions]);
+    const isUnderWay = !this.#ended(item);
+    arrange(text, [name, state, item.note && note, isUnderWay && bar.node].filter(Boolean));
+    arrange(actions, this.#actions(item));
+    if (hadFocus && !node.contains(document.activeElement)) {
+      (node.querySelector("a, button") ?? node).focus();
+    }
   }
 
   #words(item) {
@@ -219,10 +237,15 @@ export class Uploads {
     return isKnown(entry) ? inBrief(entry) : inWords(item);
   }
 
-  #thumbnail(source) {
-    const image = el("img", { class: "upload-picture", src: source, alt: "" });
-    image.onerror = () => image.replaceWith(el("span", { class: "upload-picture" }));
-    return image;
+  #picture({ view, thumbnail, hash }) {
+    const src = thumbnail ?? (hash && photoOf(hash));
+    if (!src || view.src === src) return;
+    view.src = src;
+    const image = el("img", { class: "upload-picture", src, alt: "" });
+    image.onerror = () => {
+      image.replaceWith((view.picture = el("span", { class: "upload-picture" })));
+    };
+    view.picture = image;
   }
 
   #note({ key, from, to }) {
@@ -232,24 +255,15 @@ export class Uploads {
     return t(key, from ? { from: size(from), to: size(to) } : {});
   }
 
-  #actions(item) {
-    const { name } = item;
-    const box = el("div", { class: "upload-actions" });
-    if (item.state === "Ready") {
-      const label = t("upload.openLabel", { name });
-      const link = { class: "button open", href: `#${item.hash}`, "aria-label": label };
-      box.append(el("a", link, t("upload.open")));
-    }
-    if (item.state === "Failed") {
-      const retry = () => this.#retry(item);
-      box.append(el("button", { class: "button again", onclick: retry }, t("upload.retry")));
-    }
-    if (this.#ended(item)) {
-      const label = t("upload.removeLabel", { name });
-      const remove = () => this.#remove(item);
-      const look = { class: "icon remove", "aria-label": label, title: t("upload.remove") };
-      box.append(el("button", { ...look, onclick: remove }, "×"));
-    }
-    return box;
+  #actions({ name, state, hash, view: { buttons } }) {
+    const { open, again, remove } = buttons;
+    open.textContent = t("upload.open");
+    again.textContent = t("upload.retry");
+    open.setAttribute("aria-label", t("upload.openLabel", { name }));
+    remove.setAttribute("aria-label", t("upload.removeLabel", { name }));
+    remove.title = t("upload.remove");
+    if (state === "Failed") return [again, remove];
+    open.href = `#${hash}`;
+    return state === "Ready" ? [open, remove] : [];
   }
 }

@@ -3,12 +3,24 @@
 // The view is (scale, x, y): a point p of the photo, in its pixels, is at scale * p + (x, y) of the
 // stage, in CSS pixels. Zooming changes these three numbers; nothing is drawn anew.
 
-import { pathData, svg } from "./dom.js";
+import { arrange, pathData, svg } from "./dom.js";
 import { anchor, apart, widthOf } from "./labels.js";
 
 const MOST = 24; // zoom, as a multiple of the whole picture's size
 const STEP = 1.25;
 const SLOP = 5; // CSS pixels a finger may move in a tap
+
+/** A group for the outline of a "part" or "damage", wider in its halo. */
+function groupFor(kind, name) {
+  const paths = ["halo", "shape"].map((look) => svg("path", { class: look }));
+  return svg("g", { [`data-${kind}`]: name }, ...paths);
+}
+
+function fillGroup(group, { polygons, colour, stroke = colour }) {
+  group.setAttribute("fill", colour);
+  group.setAttribute("stroke", stroke);
+  for (const path of group.children) path.setAttribute("d", pathData(polygons));
+}
 
 export class Viewer {
   /**
@@ -20,7 +32,11 @@ export class Viewer {
     this.events = events;
     this.size = { width: 1, height: 1 };
     this.view = { scale: 1, x: 0, y: 0 };
-    this.parts = new Map(); // name -> <g>
+    this.parts = new Map(); // name -> <g>; it stays while its outline changes
+    this.damages = svg("g", { class: "damages" });
+    this.layer = svg("g", {}, this.damages);
+    this.labels = svg("g", { class: "labels", "aria-hidden": "true" });
+    this.names = [];
     this.fingers = new Map(); // pointer id -> its last event
     new ResizeObserver(() => this.#resized()).observe(this.stage);
     this.#listen();
@@ -44,31 +60,23 @@ export class Viewer {
    * @param damages {patterns, shapes}: shapes as parts, each with a stroke, drawn over all parts
    */
   draw(parts, damages = { patterns: [], shapes: [] }) {
-    this.layer = svg("g");
-    this.damages = svg("g", { class: "damages" });
     this.patterns = damages.patterns;
-    const shapes = damages.shapes.map((shape) => ({ ...shape, into: this.damages }));
-    this.labels = svg("g", { class: "labels", "aria-hidden": "true" });
-    this.names = [...parts, ...shapes].map(({ name, polygons, label }) => {
-      const text = svg("text", {}, label);
-      this.labels.append(text);
-      return { name, label, text, at: anchor(polygons) };
+    this.names = [...parts, ...damages.shapes].map(({ name, polygons, label }) => {
+      return { name, label, text: svg("text", {}, label), at: anchor(polygons) };
     });
-    this.lit = null;
+    this.light(null);
+    const before = new Map(this.parts);
     this.parts.clear();
-    for (const { name, polygons, colour, stroke = colour, into = this.layer } of [...parts, ...shapes]) {
-      const d = pathData(polygons);
-      const group = svg(
-        "g",
-        { [into === this.layer ? "data-part" : "data-damage"]: name, fill: colour, stroke },
-        svg("path", { d, class: "halo" }),
-        svg("path", { d, class: "shape" }),
-      );
-      this.parts.set(name, group);
-      into.append(group);
-    }
-    this.layer.append(this.damages);
-    this.overlay.replaceChildren(...this.patterns, this.layer, this.labels);
+    const groupOf = (kind) => (shape) => {
+      const group = before.get(shape.name) ?? groupFor(kind, shape.name);
+      fillGroup(group, shape);
+      this.parts.set(shape.name, group);
+      return group;
+    };
+    arrange(this.layer, [...parts.map(groupOf("part")), this.damages]);
+    arrange(this.damages, damages.shapes.map(groupOf("damage")));
+    this.labels.replaceChildren(...this.names.map(({ text }) => text));
+    arrange(this.overlay, [...this.patterns, this.layer, this.labels]);
     this.#place();
   }
 
@@ -168,7 +176,7 @@ export class Viewer {
     view.x = held(view.x, size.width * view.scale, stage.clientWidth);
     view.y = held(view.y, size.height * view.scale, stage.clientHeight);
     this.photo.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
-    this.layer?.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
+    this.layer.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
     for (const pattern of this.patterns ?? []) {
       pattern.setAttribute("patternTransform", `rotate(45) scale(${1 / (view.scale || 1)})`);
     }
@@ -177,7 +185,6 @@ export class Viewer {
   }
 
   #placeNames() {
-    if (!this.labels) return;
     this.labels.classList.toggle("off", !this.named);
     if (!this.named) return;
     const { scale, x, y } = this.view;
