@@ -144,7 +144,7 @@ def test_stream_keeps_alive_and_ends(
     name = post(app.test_client(), encoded(noise(20, 20, seed=6)))
     assert gate.entered.wait(60)
     waiters = StatusWaiters(
-        service_of(app).engine, threading.Semaphore(1), heartbeat=0.05, longest_stream=0.3
+        service_of(app).engine, threading.Semaphore(1), heartbeat=0.05, longest_stream=2
     )
     lines, leave = waiters.stream(name, lambda status: status.state)
     *_, last = seen = list(lines)

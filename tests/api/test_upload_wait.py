@@ -146,5 +146,6 @@ def test_first_photo_while_models_load(
     server = start_server(tmp_path / "data")
     answer = requests.post(f"{server.url}/?wait=30", data=sample, timeout=60)
     assert answer.status_code in (200, 202)
+    server.wait(hashlib.sha256(sample).hexdigest())
     assert "hood" in requests.post(f"{server.url}/?wait=30", data=sample, timeout=60).text
     server.kill()

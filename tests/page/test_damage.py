@@ -101,6 +101,7 @@ def test_damages_are_listed_and_drawn(visit: Visit, ready: str) -> None:
 def test_colours_below_hatching_are_seen(visit: Visit, ready: str) -> None:
     serve(visit)
     page = visit.open(ready)
+    visit.photo_size()
     box = page.locator("#overlay .damages .shape").first.bounding_box()
     assert box
     inside = {
@@ -112,8 +113,8 @@ def test_colours_below_hatching_are_seen(visit: Visit, ready: str) -> None:
     shots = []
     for shown in (True, False):
         page.locator("#show-damage").set_checked(shown)
-        page.wait_for_timeout(200)
-        picture = Image.open(BytesIO(page.screenshot(clip=inside)))  # type: ignore[arg-type]
+        shot = page.screenshot(clip=inside, animations="disabled")  # type: ignore[arg-type]
+        picture = Image.open(BytesIO(shot))
         shots.append(np.asarray(picture.convert("RGB")).astype(int))
     changed = np.abs(shots[0] - shots[1]).max(axis=2) > 30
     assert 0.15 < changed.mean() < 0.6
@@ -166,7 +167,7 @@ def test_list_of_uploads_says_damage(visit: Visit) -> None:
     visit.result()
     page.locator("#ask-damage").click()
     expect(page.locator("#damage-list")).to_be_visible(timeout=PATIENCE)
-    page.locator(".back").click()
+    visit.back()
     words = re.compile(r"parts, (No damage found|\d+ damaged places?)$")
     expect(page.locator(".upload-state")).to_have_text(words)
 
@@ -187,7 +188,7 @@ def test_switch_is_remembered(visit: Visit) -> None:
     box = page.locator("#want-damage")
     expect(box).not_to_be_checked()
     box.check()
-    page.reload()
+    visit.reload()
     expect(box).to_be_checked()
 
     asked: list[str] = []
@@ -199,8 +200,8 @@ def test_switch_is_remembered(visit: Visit) -> None:
     page.on("request", note)
     visit.add(photo(car_photo(2504), "car.jpg", "image/jpeg"))
     visit.result()
-    box.evaluate("box => box.click()")
-    page.locator(".back").click()
+    visit.back()
+    box.uncheck()
     visit.add(photo(car_photo(2504), "car.jpg", "image/jpeg"))
     visit.result()
     assert asked == [f"{visit.url}/?damage=true", f"{visit.url}/"]
@@ -275,6 +276,7 @@ def test_words_of_damage_fit(
     serve(visit)
     page = visit.start(f"/ui?lang={language}")
     expect(page.locator("#damage-option")).to_be_visible()
+    expect(page.locator("#gallery-list li").first).to_be_visible()
     assert page.evaluate(CLIPPED) == []
     page.goto(f"{visit.url}/ui?lang={language}#{ready}")
     visit.result()

@@ -45,15 +45,22 @@ def download(visit: Visit, selector: str, text: str) -> tuple[str, bytes]:
     return caught.value.suggested_filename, Path(caught.value.path()).read_bytes()
 
 
-def stem_of(url: str, image_hash: str) -> str:
-    """Return how files of a photo are called: tests that share the service may have named it."""
-    photos = requests.get(f"{url}/?details=1&limit=1000", timeout=60).json()["photos"]
+def stem_of(visit: Visit, image_hash: str) -> str:
+    """Return how files of a photo are called, once the page that shows its result knows that.
+
+    Tests that share the service may have named it.
+    """
+    photos = requests.get(f"{visit.url}/?details=1&limit=1000", timeout=60).json()["photos"]
     (names,) = [one["file_names"] for one in photos if one["image_hash"] == image_hash]
-    return Path(names[0]).stem if names else f"car-{image_hash[:8]}"
+    if not names:
+        return f"car-{image_hash[:8]}"
+    expect(visit.page.locator("#result-name")).to_have_text(names[0])
+    return Path(names[0]).stem
 
 
 def test_pictures(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     visit.open(ready)
+    stem = stem_of(visit, ready)
     size = (result["width"], result["height"])
     asked: list[str] = []
     visit.page.on("request", lambda request: asked.append(request.url))
@@ -67,7 +74,7 @@ def test_pictures(visit: Visit, ready: str, result: dict[str, Any]) -> None:
     assert ET.fromstring(data).tag == "{http://www.w3.org/2000/svg}svg"
     names.add(name)
     assert len(names) == 4
-    assert all(name.startswith(stem_of(visit.url, ready)) for name in names)
+    assert all(name.startswith(stem) for name in names)
     of_service = [url for url in asked if ready in url]
     assert len(of_service) == 3
     assert all(f"min_confidence={DEFAULT_CONFIDENCE}" in url for url in of_service)

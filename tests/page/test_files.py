@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Response, expect
+from playwright.sync_api import Request, Response, expect
 
 from api import page as ui
 from exports.palette import DAMAGE_COLOURS, PART_COLOURS
@@ -19,6 +19,7 @@ from photo_result import NO_CAR
 from settings import REPOSITORY, Settings
 from tests.support.browser import PATIENCE, Visit, photo
 from tests.support.pictures import car_photo
+from tests.support.waiting import wait_until
 from vision.labels import DAMAGE_KINDS
 
 WEB = REPOSITORY / "web"
@@ -100,7 +101,11 @@ def test_transfer_size(visit: Visit, language: str) -> None:
     uploaded, one is opened, results are searched, and both are saved as a table.
     """
     loaded: list[Response] = []
+    pending: set[Request] = set()
     visit.page.on("response", lambda answer: loaded.append(answer))
+    visit.page.on("request", lambda request: pending.add(request))
+    visit.page.on("requestfinished", lambda request: pending.discard(request))
+    visit.page.on("requestfailed", lambda request: pending.discard(request))
     page = visit.start(f"/ui?lang={language}")
     expect(page.locator("#start-title")).not_to_be_empty()
     page.wait_for_load_state("networkidle")
@@ -114,7 +119,7 @@ def test_transfer_size(visit: Visit, language: str) -> None:
         page.locator("#batch-menu .file").first.click()
     page.locator(".upload .open").first.click()
     visit.result()
-    page.wait_for_load_state("networkidle")
+    wait_until(lambda: page.evaluate("true") and not pending)  # events come during calls
     assert page_size(visit, loaded) < 190_000
     assert sent_size(visit, loaded) < 65_000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,6 +15,7 @@ from tests.support.browser import PATIENCE, Visit, photo
 from tests.support.http import body
 from tests.support.pictures import car_photo, encoded, noise
 from tests.support.server import Server
+from tests.support.waiting import wait_until
 
 NO_DATABASE = "Object.defineProperty(window, 'indexedDB', { get() { throw new Error('off'); } })"
 
@@ -48,10 +50,9 @@ def test_upload_says_what_was_found(visit: Visit) -> None:
 def test_card_after_reload(visit: Visit) -> None:
     page = visit.start()
     add(visit, car(2010, "Volvo.jpg"), car(2011, "Saab.jpg"))
-    for name in ("Volvo.jpg", "Saab.jpg"):  # the small pictures are kept shortly after the upload
-        expect(card(page, name).locator("img")).to_be_visible(timeout=PATIENCE)
-    page.reload()
-    expect(card(page, "Volvo.jpg").locator("img")).to_be_visible()
+    page.reload()  # at once: the small pictures are kept before the uploads are done
+    for name in ("Volvo.jpg", "Saab.jpg"):
+        expect(card(page, name).locator("img")).to_be_visible()
     expect(card(page, "Volvo.jpg")).to_contain_text("parts found")
     expect(card(page, "Volvo.jpg")).to_contain_text(":")  # the time
     card(page, "Volvo.jpg").locator("a").click()
@@ -78,18 +79,120 @@ def test_search_and_filter(visit: Visit, server: Server) -> None:
 
 def test_way_back_to_place_in_list(visit: Visit) -> None:
     page = visit.start()
-    add(visit, *(car(seed, f"{seed}.jpg") for seed in range(2100, 2106)))
-    last = page.locator("#gallery-list li").last
+    names = [f"{seed}.jpg" for seed in range(2200, 2206)]
+    add(visit, *(car(int(Path(name).stem), name) for name in names))
+    for name in names:  # newer cards push older ones out of the list
+        expect(card(page, name).locator("img")).to_be_visible()
+    oldest = page.locator("#gallery-list li").last.get_attribute("data-hash")
+    last = page.locator(f"#gallery-list [data-hash='{oldest}']")
     last.scroll_into_view_if_needed()
     place = page.evaluate("scrollY")
     assert place > 0
     last.locator("a").click()
     visit.result()
     assert page.evaluate("scrollY") == 0
-    page.locator(".back").click()
-    expect(last).to_be_in_viewport()
-    assert page.evaluate("scrollY") == place
+    visit.back()
     expect(page.locator("#start-title")).to_be_focused()
+    assert page.evaluate("scrollY") == place
+    expect(last).to_be_in_viewport()
+
+
+def test_card_stays_same_node(visit: Visit) -> None:
+    """A pointer or the focus does not lose its card while more is learned of results."""
+    page = visit.start()
+    add(visit, car(2210, "First.jpg"), car(2211, "Second.jpg"))
+    expect(card(page, "First.jpg").locator("img")).to_be_visible()
+    link = card(page, "First.jpg").locator("a").element_handle()
+    card(page, "First.jpg").locator("a").focus()
+    more = range(2212, 2215)
+    visit.add(*(car(seed, f"{seed}.jpg") for seed in more))
+    expect(page.locator(".upload .open")).to_have_count(5, timeout=PATIENCE)
+    for seed in more:
+        expect(card(page, f"{seed}.jpg").locator("img")).to_be_visible()
+    page.locator("#language").select_option("de")
+    expect(card(page, "First.jpg")).to_contain_text("Teile gefunden")
+    assert link.evaluate("link => link.isConnected")
+    page.locator("#search").fill("first")
+    expect(page.locator("#gallery-list li")).to_have_count(1)
+    assert card(page, "First.jpg").locator("a").evaluate("(now, link) => now === link", link)
+
+
+def test_click_while_card_changes(visit: Visit) -> None:
+    page = visit.start()
+    add(visit, car(2220, "Pressed.jpg"), car(2221, "Other.jpg"))
+    pressed = card(page, "Pressed.jpg")
+    expect(pressed.locator("img")).to_be_visible()
+    pressed.locator("img").scroll_into_view_if_needed()
+    box = pressed.locator("img").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    image_hash = pressed.get_attribute("data-hash")
+    page.evaluate(
+        """async (hash) => {
+          const { library } = await import("./ui/library.js");
+          const canvas = document.createElement("canvas");
+          const thumb = await new Promise((resolve) => canvas.toBlob(resolve));
+          library.thumbs.delete(hash);
+          await library.note(hash, { name: "Renamed.jpg", thumb });
+        }""",
+        image_hash,
+    )
+    expect(card(page, "Renamed.jpg")).to_be_visible()
+    page.mouse.up()
+    assert visit.result() == image_hash
+
+
+def test_focused_card_is_not_pushed_out(visit: Visit) -> None:
+    page = visit.start()
+    add(visit, car(2230, "Above.jpg"), car(2231, "Focused.jpg"))
+    focused = card(page, "Focused.jpg")
+    expect(focused.locator("img")).to_be_visible()
+    at = [
+        "Focused.jpg" in text for text in page.locator("#gallery-list li").all_inner_texts()
+    ].index(True)
+    newer = [f"{number:064x}" for number in range(30)]
+
+    def answer(route: Route) -> None:
+        if route.request.method != "GET" or "details" in route.request.url:
+            return route.continue_()
+        return route.fulfill(json=[*route.fetch().json(), *newer])
+
+    page.route(re.compile(rf"{visit.url}/(\?.*)?$"), answer)
+    visit.failed_loads_are_fine = True  # there are no such photos
+    focused.locator("a").focus()
+    visit.add(car(2232, "Newer.jpg"), car(2233, "Newest.jpg"))
+    expect(page.locator(".upload .open")).to_have_count(4, timeout=PATIENCE)
+    expect(page.locator("#gallery-list li")).to_have_count(len(newer) + 2 + at + 1)
+    expect(focused.locator("a")).to_be_focused()
+    page.unroute_all(behavior="wait")
+
+
+def test_photo_that_is_ready_while_list_is_asked_for(visit: Visit) -> None:
+    """A list from before a photo was Ready does not make the page forget the photo."""
+    page = visit.start()
+    held: list[Route] = []
+
+    def hold_first(route: Route) -> None:
+        if held or route.request.method != "GET" or "details" in route.request.url:
+            return route.continue_()
+        held.append(route)
+        return None
+
+    page.route(re.compile(rf"{visit.url}/(\?.*)?$"), hold_first)
+    visit.add(car(2240, "Early.jpg"), car(2241, "Late.jpg"))
+    expect(page.locator(".upload .open")).to_have_count(2, timeout=PATIENCE)
+    for name in ("Early.jpg", "Late.jpg"):
+        expect(card(page, name).locator("img")).to_be_visible()
+    held[0].fulfill(json=[])
+    page.locator("#marked").click()  # asks again
+    expect(page.locator("#gallery-note")).to_be_visible()
+    page.locator("#marked").click()
+    for name in ("Early.jpg", "Late.jpg"):
+        expect(card(page, name).locator("img")).to_be_visible()
+    page.reload()
+    expect(card(page, "Late.jpg").locator("img")).to_be_visible()
+    page.unroute_all(behavior="wait")
 
 
 def test_deletion_with_undo(visit: Visit, server: Server) -> None:
@@ -122,6 +225,8 @@ def test_deletion_with_undo(visit: Visit, server: Server) -> None:
     assert deleted.value.url.endswith(str(hashes["Three.jpg"]))
     expect(page.locator(".upload", has_text="Three.jpg")).to_have_count(0)
     page.goto(f"{visit.url}/ui?lang=en")  # leaving ends it as well
+    wait_until(lambda: hashes["One.jpg"] not in requests.get(server.url, timeout=60).json())
+    page.reload()  # its list may have been older
     expect(card(page, "Two.jpg")).to_be_visible()
     expect(card(page, "One.jpg")).to_have_count(0)
 
@@ -135,8 +240,7 @@ def test_switch_keeps_nothing(visit: Visit) -> None:
     expect(page.locator("#toast")).to_contain_text("keeps nothing")
     expect(card(page, "Kept.jpg")).to_have_count(0)
     page.locator("#keep").uncheck()
-    add_again = [car(2042, "Secret.jpg"), car(2043, "Other.jpg")]
-    visit.add(*add_again)
+    visit.add(car(2042, "Secret.jpg"), car(2043, "Other.jpg"))
     expect(page.locator(".upload .open")).to_have_count(4, timeout=PATIENCE)
     expect(card(page, "Secret.jpg")).to_be_visible()  # in this tab
     page.reload()
@@ -245,7 +349,7 @@ def test_page_without_database(visit: Visit) -> None:
     page.reload()
     visit.result()
     expect(page.locator("#photo")).to_be_hidden()
-    page.locator(".back").click()
+    visit.back()
     page.locator("#kept summary").click()
     expect(page.locator("#keep")).to_be_disabled()
 

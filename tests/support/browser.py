@@ -24,6 +24,7 @@ from tests.support.server import Server
 REQUIRED = "REQUIRE_BROWSER"  # if it is set, a missing Chromium is a failure
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE = 90_000  # milliseconds that the networks may take on a busy machine
+_PAGE_PATIENCE = 30_000  # milliseconds that all else on the page may take there
 
 # Counts what the policy forbids, and what is written where progress is shown.
 WATCH = """
@@ -86,6 +87,16 @@ class Visit:
         expect(self.page.locator("body")).to_have_class("ready")
         return self.page
 
+    def reload(self) -> None:
+        """Load the page again, and wait until it takes photos."""
+        self.page.reload()
+        expect(self.page.locator("body")).to_have_class("ready")
+
+    def back(self) -> None:
+        """Go from a result to the lists, and wait until they are shown."""
+        self.page.locator(".back").click()
+        expect(self.page.locator("#start")).to_be_visible()
+
     def add(self, *files: Any) -> None:
         """Choose photos: paths, or dicts of name, mimeType and buffer."""
         self.page.set_input_files("#choose", list(files))
@@ -116,9 +127,19 @@ class Visit:
         """Return a part in the list."""
         return self.page.locator(f".part[data-part={name}]")
 
+    def photo_size(self) -> tuple[int, int]:
+        """Wait until the photo below the parts is loaded, and return its width and height."""
+        self.page.wait_for_function("photo.complete && photo.naturalWidth > 0", timeout=PATIENCE)
+        width, height = self.page.evaluate("[photo.naturalWidth, photo.naturalHeight]")
+        return width, height
+
+    def drawing(self) -> Locator:
+        """Return the drawing of all parts, whose `transform` changes with zoom and position."""
+        return self.page.locator("#overlay > g:not(.labels)")
+
     def transform(self) -> str:
         """Return the place of the drawing, which changes with zoom and position."""
-        return self.page.locator("#overlay > g:not(.labels)").get_attribute("transform") or ""
+        return self.drawing().get_attribute("transform") or ""
 
     def scale(self) -> float:
         found = re.search(r"scale\(([\d.e-]+)\)", self.transform())
@@ -133,6 +154,7 @@ def photo(data: bytes, name: str = "car.png", kind: str = "image/png") -> dict[s
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Chromium]:
+    expect.set_options(timeout=_PAGE_PATIENCE)
     with sync_playwright() as playwright:
         browser = launch(playwright)
         yield browser
