@@ -204,12 +204,14 @@ class Result:
 class Status:
     """The status of a photo: Uploaded, Processing, Ready or Error.
 
-    While Ready, `damage_pending` is True as long as the photo is examined for damage.
+    While Ready, `damage_pending` is True as long as the photo is examined for damage, and
+    `damage_error` is the reason why the last examination failed, else None.
     """
 
     status: str
     message: str
     damage_pending: bool = False
+    damage_error: str | None = None
 
     @property
     def is_final(self) -> bool:
@@ -293,7 +295,8 @@ class CarSeg:
             timeout: seconds to wait at most; None to wait without limit.
 
         Raises:
-            CarSegError: the service refused the photo, failed on it, or could not be reached.
+            CarSegError: the service refused the photo, failed on it, or could not be reached; with
+                `damage=True` also if it failed on the examination alone.
             TimeoutError: the photo was not ready in time.
             OSError: the file can't be read.
         """
@@ -438,6 +441,8 @@ class CarSeg:
 
     def wait(self, image_hash: str, *, timeout: float | None = None) -> None:
         """Wait until a photo is Ready, and no damage is pending.
+
+        If an examination for damage failed, `status` has the reason.
 
         Raises:
             CarSegError: the photo ended in Error, or the service could not be reached.
@@ -620,8 +625,7 @@ class _Transfer:
                 self._next_pause = _BUSY_POLL
                 for outcome in self._in_service.pop(image_hash):
                     if now is not None:
-                        error = None if now.status == "Ready" else CarSegError(now.message)
-                        yield replace(outcome, error=error)
+                        yield replace(outcome, error=_failure(now, self._damage))
                     elif self._losses[outcome.number] < _TRIES - 1:
                         self._losses[outcome.number] += 1
                         self._retries.append(replace(outcome, image_hash=None))
@@ -690,7 +694,21 @@ def _of_damage(damage: bool | None) -> dict[str, str]:
 
 
 def _status(document: Mapping[str, Any]) -> Status:
-    return Status(document["status"], document["message"], "damage" in document)
+    return Status(
+        status=document["status"],
+        message=document["message"],
+        damage_pending="damage" in document,
+        damage_error=document.get("damage_error"),
+    )
+
+
+def _failure(status: Status, damage: bool | None) -> CarSegError | None:
+    """Return why a photo ended without a result, or without the damage that was asked for."""
+    if status.status != "Ready":
+        return CarSegError(status.message)
+    if damage and status.damage_error is not None:
+        return CarSegError(f"The examination for damage failed: {status.damage_error}", 404)
+    return None
 
 
 def _part(document: Mapping[str, Any]) -> Part:

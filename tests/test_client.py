@@ -22,9 +22,13 @@ import pytest
 import requests
 from PIL import Image
 
+from api.openapi import OpenApiApp
 from client import CarSeg, CarSegError, Options, Outcome, Result
+from jobs.messages import UNEXPECTED
 from options import DEFAULT_CONFIDENCE
 from settings import REPOSITORY
+from tests.support.browser import serving
+from tests.support.fakes import FakePipeline
 from tests.support.http import body
 from tests.support.pictures import SAMPLE, encoded, noise
 from tests.support.server import Server, clean_environment
@@ -448,6 +452,66 @@ def test_forgotten_photos_end_in_error(busy: Busy) -> None:
     assert (outcome.number, outcome.image_hash) == (0, HASH)
     assert "lost it" in str(outcome.error)
     assert len(busy.seen) == 6
+
+
+def test_failed_examination(make_app: Callable[..., OpenApiApp], tmp_path: Path) -> None:
+    stages = FakePipeline(tmp_path)
+    photo = encoded(noise(30, 40))
+    with serving(make_app(stages=stages)) as url, CarSeg(url) as client:
+        image_hash = client.segment(photo).image_hash
+        assert client.status(image_hash).damage_error is None
+        stages.throw(40, "RuntimeError")
+        reason = f"The examination for damage failed: {UNEXPECTED}"
+        for outcomes in (
+            client.finish_many([photo], damage=True),
+            client.segment_many([photo], Options(damage=True)),
+        ):
+            (outcome,) = outcomes
+            assert isinstance(outcome.error, CarSegError)
+            assert (outcome.error.message, outcome.error.status) == (reason, 404)
+        assert client.status(image_hash).damage_error == UNEXPECTED
+        (status,) = client.statuses([image_hash])
+        assert status is not None
+        assert (status.damage_error, status.is_final) == (UNEXPECTED, True)
+        (outcome,) = client.finish_many([photo])
+        assert outcome.error is None
+        with pytest.raises(CarSegError, match="The examination for damage failed"):
+            client.segment(photo, Options(damage=True))
+
+
+@needs_node
+def test_failed_examination_in_javascript(
+    make_app: Callable[..., OpenApiApp], tmp_path: Path
+) -> None:
+    program = """
+        import { CarSegMany } from "./web/carseg_many.js";
+        const service = new CarSegMany(process.argv[1]);
+        const photos = [Buffer.from(process.argv[2], "base64")];
+        const ended = [];
+        for (const options of [{ damage: true }, {}]) {
+          for await (const { error } of service.finishMany(photos, options)) {
+            ended.push(error ? [error.message, error.status] : null);
+          }
+        }
+        console.log(JSON.stringify(ended));
+    """
+    stages = FakePipeline(tmp_path)
+    photo = encoded(noise(30, 40))
+    with serving(make_app(stages=stages)) as url, CarSeg(url) as client:
+        client.segment(photo)
+        stages.throw(40, "RuntimeError")
+        ended = subprocess.run(
+            ["node", "--input-type=module", "-e", program, url, body(photo)["image"]],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        )
+    assert json.loads(ended.stdout) == [
+        [f"The examination for damage failed: {UNEXPECTED}", 404],
+        None,
+    ]
 
 
 def test_many_photos_without_service() -> None:

@@ -8,6 +8,7 @@ const AT_ONCE = 100; // photos that a service has at the same time; half of what
 const CROWD_POLL = 250; // milliseconds between two questions for many while photos end
 const ASKED = 1000; // hashes in one question
 const LOST = "The service accepted the photo, but lost it before it was finished.";
+const UNEXAMINED = "The examination for damage failed: ";
 const TRIES = 3; // of a photo whose result is gone before it could be fetched
 
 /** A service, as `CarSeg`, that takes many photos. */
@@ -162,7 +163,9 @@ class Crowd {
         const outcomes = this.there.get(asked[place]);
         this.there.delete(asked[place]);
         for (const { number, photo, hash, losses = 0 } of outcomes) {
-          if (standing?.status === "Ready") yield { number, photo, hash };
+          const reason = this.damage && standing?.damage_error;
+          if (reason) yield { number, photo, hash, error: new CarSegError(`${UNEXAMINED}${reason}`, 404) };
+          else if (standing?.status === "Ready") yield { number, photo, hash };
           else if (standing) yield { number, photo, hash, error: new CarSegError(standing.message, 200) };
           else if (losses < TRIES - 1) this.again.push({ number, photo, losses: losses + 1 });
           else yield { number, photo, hash, error: new CarSegError(LOST, 404) };

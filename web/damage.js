@@ -110,6 +110,11 @@ export class DamageList {
     return byId("show-damage").checked ? this.page.result.damages : [];
   }
 
+  /** True while damages that were found are not shown. */
+  get isOff() {
+    return this.page.result.damages.length > 0 && !byId("show-damage").checked;
+  }
+
   /** The lines of a table: [kind, confidence, parts, share of the photo]. */
   lines() {
     return this.shown.map((damage) => {

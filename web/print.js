@@ -41,7 +41,7 @@ export function fillPrint(page) {
 export const damageHeads = () => [t("damage.kind"), t("print.sure"), t("print.part"), t("print.area")];
 
 function damageTable({ damage }) {
-  if (!damage) return [];
+  if (!damage || damage.isOff) return [];
   const row = (name) => (cells) => el("tr", {}, ...cells.map((text) => el(name, {}, text)));
   const rows = damage.lines().map(row("td"));
   const table = el("table", {}, el("thead", {}, row("th")(damageHeads())), el("tbody", {}, ...rows));

@@ -56,6 +56,7 @@ export class ResultPage {
     this.json = null; // and samples: loaded when they are first looked at
     this.samples = null;
     this.damage = null; // the list of damages, null unless the photo was examined for damage
+    this.damageError = ""; // why the last examination for damage failed
     this.marks = new Marks(() => this.list.drawMarks());
     this.#listen();
   }
@@ -81,6 +82,7 @@ export class ResultPage {
       const [all] = await Promise.all([wanted, this.marks.load(hash), findPhoto(hash)]);
       const module = all.damages ? await need("damage") : null;
       signal.throwIfAborted();
+      this.damageError = standing.damage_error ?? "";
       this.damage = module && (this.damages ??= new module.DamageList(this));
       this.hatchings = module?.hatchings(this.config) ?? [];
       library.note(hash, summaryOf(sure(all, this.config.confidence), this.config));
@@ -113,15 +115,19 @@ export class ResultPage {
     const last = await follow(this.hash, { onStatus: () => null, signal });
     if (last.status === "Error") throw new ServiceError(last.message, 404);
     await this.open(this.hash);
+    if (this.damageError) announce(byId("damage-failed").textContent);
   }
 
   /** What the box of damages shows: the list, the button that asks for it, or that it is sought. */
   #damageState(isSought) {
     const canAsk = Boolean(photoOf(this.hash)) && !this.damage;
-    byId("damage-box").hidden = !this.damage && !canAsk && !isSought;
+    const failed = this.damageError && !isSought;
+    byId("damage-box").hidden = !this.damage && !canAsk && !isSought && !failed;
     byId("damage-list").hidden = byId("found-title").hidden = !this.damage;
     byId("ask-damage").hidden = !canAsk || isSought;
     byId("damage-sought").hidden = !isSought;
+    byId("damage-failed").hidden = !failed;
+    byId("damage-reason").textContent = this.damageError;
   }
 
   /** Stop what is under way. */

@@ -196,6 +196,7 @@ export default {
     share: "{name} ({p} davon)",
     kind: "Schaden",
     mask: "Maske der Schäden",
+    failed: "Das Foto konnte nicht auf Schäden untersucht werden.",
     note: "Ein Hinweis aus dem Foto. Er ersetzt kein Gutachten.",
   },
   edit: {

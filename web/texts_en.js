@@ -196,6 +196,7 @@ export default {
     share: "{name} ({p} of it)",
     kind: "Damage",
     mask: "Mask of the damage",
+    failed: "The photo could not be examined for damage.",
     note: "A hint from the photo. It replaces no assessor.",
   },
   edit: {

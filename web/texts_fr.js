@@ -196,6 +196,7 @@ export default {
     share: "{name} ({p} de sa surface)",
     kind: "Dommage",
     mask: "Masque des dommages",
+    failed: "La photo n’a pas pu être examinée pour des dommages.",
     note: "Une indication tirée de la photo. Elle ne remplace pas un expert.",
   },
   edit: {

@@ -5,8 +5,8 @@ import { announce, arrange, byId, el } from "./dom.js";
 import { follow } from "./follow.js";
 import { library } from "./library.js";
 import { inWords, steps } from "./progress.js";
-import { keepPhoto, photoOf, prepare } from "./photos.js";
-import { patient, service, ServiceError } from "./service.js";
+import { keepPhoto, photoOf } from "./photos.js";
+import { need, patient, service, ServiceError } from "./service.js";
 import { inBrief, isKnown } from "./summary.js";
 import { byName, number, t } from "./texts.js";
 
@@ -96,7 +96,9 @@ export class Uploads {
 
   async #prepare(item) {
     const file = item.source instanceof Blob ? item.source : await item.source.blob();
-    const { blob, from, to, converted } = await prepare(file, this.config);
+    const module = await need("prepare");
+    if (!module) throw new ServiceError("", 0);
+    const { blob, from, to, converted } = await module.prepare(file, this.config);
     if (from) item.note = { key: "upload.smaller", from, to };
     else if (converted) item.note = { key: "upload.converted" };
     item.thumbnail = URL.createObjectURL(blob);
@@ -126,7 +128,7 @@ export class Uploads {
       });
       if (last.status === "Error") throw new ServiceError(last.message, 404);
       await item.kept; // so that a reload finds its small picture
-      this.#set(item, { state: "Ready" });
+      this.#set(item, { state: "Ready", isUnexamined: Boolean(last.damage_error) });
       this.#summarize(item);
       announce(`${item.name}: ${t("upload.done")}`);
       this.onDone(item, item.alone && this.items.every((other) => this.#ended(other)));
@@ -220,11 +222,13 @@ export class Uploads {
     state.textContent = this.#words(item);
     if (failed && item.foreign) state.lang = "en";
     else state.removeAttribute("lang");
-    note.textContent = item.note ? this.#note(item.note) : "";
+    const isUnexamined = item.isUnexamined && library.get(item.hash).damage === undefined;
+    const notes = [item.note && this.#note(item.note), isUnexamined && t("damage.failed")];
+    note.textContent = notes.filter(Boolean).join(" ");
     this.#picture(item);
     arrange(node, [view.picture, text, actions]);
     const isUnderWay = !this.#ended(item);
-    arrange(text, [name, state, item.note && note, isUnderWay && bar.node].filter(Boolean));
+    arrange(text, [name, state, note.textContent && note, isUnderWay && bar.node].filter(Boolean));
     arrange(actions, this.#actions(item));
     if (hadFocus && !node.contains(document.activeElement)) {
       (node.querySelector("a, button") ?? node).focus();

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ import requests
 from PIL import Image
 from playwright.sync_api import Page, Request, Route, expect
 
+from api.openapi import OpenApiApp
+from jobs.messages import UNEXPECTED
 from settings import REPOSITORY
 from tests.page.test_accessibility import CLIPPED, LANGUAGES, check_with_axe
 from tests.page.test_downloads import copied, download
-from tests.support.browser import PATIENCE, Visit, photo
-from tests.support.pictures import car_photo
+from tests.support.browser import PATIENCE, Visit, photo, serving
+from tests.support.fakes import FakePipeline
+from tests.support.pictures import car_photo, encoded, noise
 from tests.support.server import Server
 from vision.labels import DAMAGE_KINDS
 
@@ -172,6 +176,54 @@ def test_list_of_uploads_says_damage(visit: Visit) -> None:
     expect(page.locator(".upload-state")).to_have_text(words)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_reason_of_failed_examination(
+    visitor: Callable[..., Visit],
+    make_app: Callable[..., OpenApiApp],
+    tmp_path: Path,
+    language: str,
+) -> None:
+    stages = FakePipeline(tmp_path)
+    words = {
+        "en": "The photo could not be examined for damage.",
+        "de": "Das Foto konnte nicht auf Schäden untersucht werden.",
+        "fr": "La photo n’a pas pu être examinée pour des dommages.",
+        "th": "ตรวจหาความเสียหายในรูปไม่สำเร็จ",
+    }[language]
+    with serving(make_app(stages=stages)) as url:
+        visit = visitor(url, viewport={"width": 360, "height": 860})
+        page = visit.start(f"/ui?lang={language}")
+        painted = photo(encoded(noise(30, 40)))
+        visit.add(painted)
+        visit.result()
+        expect(page.locator("#damage-failed")).to_be_hidden()
+        stages.throw(40, "RuntimeError")
+        page.locator("#ask-damage").click()
+        failed = page.locator("#damage-failed")
+        expect(failed).to_have_text(f"{words} {UNEXPECTED}")
+        expect(page.locator("#live")).to_contain_text(words)
+        assert page.evaluate(CLIPPED) == []
+        visit.reload()
+        visit.result()
+        expect(failed).to_have_text(f"{words} {UNEXPECTED}")
+
+        visit.back()
+        page.locator("#want-damage").check()
+        visit.add(painted)
+        visit.result()
+        visit.back()
+        expect(page.locator(".upload-note")).to_have_text(words)
+
+        stages.throw(40, None)
+        page.locator(".upload .open").click()
+        visit.result()
+        page.locator("#ask-damage").click()
+        expect(page.locator("#damage-list")).to_be_visible()
+        expect(failed).to_be_hidden()
+        visit.back()
+        expect(page.locator(".upload-note")).to_have_count(0)
+
+
 def test_other_photo_is_examined_for_itself(visit: Visit, server: Server) -> None:
     """A photo that was added to a result, but is not the one of the result."""
     image_hash = server.post(car_photo(2502))
@@ -239,6 +291,35 @@ def test_printed_and_copied_damage(visitor: Callable[..., Visit], ready: str) ->
     expect(paper.locator("table").last.locator("tbody tr")).to_have_count(2)
     expect(paper).to_contain_text("It replaces no assessor.")
     expect(paper.locator("path[fill^='url(#print-']")).to_have_count(2)
+
+
+def test_html_of_damage(visitor: Callable[..., Visit], ready: str) -> None:
+    visit = visitor(permissions=["clipboard-read", "clipboard-write"])
+    serve(visit)
+    page = visit.open(ready)
+    snippet = copied(visit, "HTML for a web page")
+    page.locator("#show-damage").uncheck()
+    hidden = copied(visit, "HTML for a web page")
+    assert "dent" not in hidden
+    assert "No damage found" not in hidden
+    other = page.context.new_page()
+    other.set_content(snippet)
+    expect(other.locator("li")).to_have_text(
+        [
+            "Scratch (41%): On none of the parts",
+            re.compile(r"^Dent \(83%\): Hood \([\d.]+% of it\)$"),
+        ]
+    )
+    expect(other.locator("body")).to_contain_text("It replaces no assessor.")
+    expect(other.locator("a[href='#dent'] title")).to_have_text("Dent")
+    expect(other.locator("a[href='#hood'] title")).to_have_text("Hood")
+
+
+def test_html_without_damage(visitor: Callable[..., Visit], ready: str) -> None:
+    visit = visitor(permissions=["clipboard-read", "clipboard-write"])
+    serve(visit, none=True)
+    visit.open(ready)
+    assert "<p>No damage found</p>" in copied(visit, "HTML for a web page")
 
 
 def test_saved_picture_has_hatching(visit: Visit, ready: str) -> None:

@@ -72,6 +72,19 @@ def test_page_loads_nothing_from_other_hosts() -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", code)
 
 
+def test_all_modules_of_start_are_preloaded() -> None:
+    """The browser need not read one module to learn of the next."""
+    page = (WEB / "index.html").read_text(encoding="utf-8")
+    preloaded = re.findall(r'<link rel="modulepreload" href="ui/(\w+\.js)">', page)
+    found, unread = {"app.js"}, ["app.js"]
+    while unread:
+        code = (WEB / unread.pop()).read_text(encoding="utf-8")
+        imported = set(re.findall(r'^(?:import|export)\b[^;]*?"\./(\w+\.js)";', code, re.MULTILINE))
+        unread += imported - found
+        found |= imported
+    assert sorted(preloaded) == sorted(found - {"app.js"})
+
+
 def test_config(client: FlaskClient, settings: Settings, sample: bytes) -> None:
     config = client.get("/ui/config.json").get_json()
     assert config["max_upload_bytes"] == settings.max_upload_bytes

@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,18 +189,26 @@ def visit(visitor: Callable[..., Visit]) -> Visit:
     return visitor()
 
 
-@pytest.fixture
-def gated(make_app: Callable[..., OpenApiApp], tmp_path: Path, gate: Gate) -> Iterator[str]:
-    """Yield the address of a service with one worker, whose photos wait until `gate` opens."""
-    app = make_app(Settings(data_dir=tmp_path, workers=1), gate)
+@contextmanager
+def serving(app: OpenApiApp) -> Iterator[str]:
+    """Serve an app of this process, and yield its address."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    gate.open.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def gated(make_app: Callable[..., OpenApiApp], tmp_path: Path, gate: Gate) -> Iterator[str]:
+    """Yield the address of a service with one worker, whose photos wait until `gate` opens."""
+    with serving(make_app(Settings(data_dir=tmp_path, workers=1), gate)) as url:
+        yield url
+        gate.open.set()
 
 
 @pytest.fixture(scope="session")
