@@ -166,7 +166,9 @@ class PartSegmenter:
         confidences = {}
         if np.count_nonzero(car.labels) >= thresholds["car_area"] * car.labels.size:
             raw = _confidences(by_label, car.labels, car.elsewhere)
-            confidences = {label: _calibrated(raw[label], label, thresholds) for label in raw}
+            confidences = {
+                label: calibrated(raw[label], _group(label), thresholds) for label in raw
+            }
         return CoarseSegmentation(merged, car.labels, probabilities, confidences, car.has_rivals)
 
     def enlarge(self, cells: CoarseSegmentation, height: int, width: int) -> Segmentation:
@@ -283,15 +285,23 @@ def _confidences(
     return confidences
 
 
-def _calibrated(confidence: float, label: int, thresholds: Mapping[str, float]) -> float:
-    """Return the calibrated confidence: the share of parts with this confidence that are right.
+def _group(label: int) -> str:
+    """Return the name of the thresholds of a label: basic parts and body panels have their own."""
+    return "confidence" if label <= len(BASIC_PARTS) else "panels"
+
+
+def calibrated(confidence: float, name: str, thresholds: Mapping[str, float]) -> float:
+    """Return the calibrated confidence: the share of findings with this confidence that are right.
 
     It is Platt scaling (1999) of the logit, which keeps the order of confidences.
-    `training/calibrate.py` fits its constants, which are in the model's description: two for the
-    basic parts and two for the body panels.
+    `training/calibrate.py` fits its constants, which are in the model's description.
+
+    Args:
+        confidence: of the network, 0 to 1.
+        name: of the constants `<name>_slope` and `<name>_offset`; 1 and 0 if they are missing.
+        thresholds: of the model's description.
     """
     p = min(max(confidence, CONFIDENCE_CLIP), 1 - CONFIDENCE_CLIP)
-    group = "confidence" if label <= len(BASIC_PARTS) else "panels"
-    slope = thresholds.get(f"{group}_slope", 1.0)
-    offset = thresholds.get(f"{group}_offset", 0.0)
+    slope = thresholds.get(f"{name}_slope", 1.0)
+    offset = thresholds.get(f"{name}_offset", 0.0)
     return 1 / (1 + math.exp(-(slope * math.log(p / (1 - p)) + offset)))

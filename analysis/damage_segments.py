@@ -6,7 +6,6 @@ loaded only if damage is asked for.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from img_to_segments import CONFIDENCE_CLIP, CoarseSegmentation, PartSegmenter
+from img_to_segments import CoarseSegmentation, PartSegmenter, calibrated
 from options import DEFAULT_CONFIDENCE
 from vision.labels import DAMAGE_KINDS
 from vision.model_files import DAMAGE, MODELS, ModelDescription
@@ -193,7 +192,7 @@ def find_pieces(logits: NDArray[np.float32], thresholds: Mapping[str, float]) ->
             if cells < least:
                 continue
             here = places == place
-            confidence = _calibrated(float(probabilities[label][here].mean()), kind, thresholds)
+            confidence = calibrated(float(probabilities[label][here].mean()), kind, thresholds)
             if confidence >= thresholds[f"{kind}_confidence"]:
                 sure.append((Piece(kind, confidence, cells), here))
         largest = max((piece.cells for piece, _ in sure), default=0)
@@ -212,10 +211,3 @@ def _hull(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     hull = np.zeros(labels.shape, np.uint8)
     outline = cv2.convexHull(cv2.findNonZero((labels > 0).view(np.uint8)))
     return cv2.fillConvexPoly(hull, outline, (1,)).astype(np.uint8)
-
-
-def _calibrated(confidence: float, kind: str, thresholds: Mapping[str, float]) -> float:
-    p = min(max(confidence, CONFIDENCE_CLIP), 1 - CONFIDENCE_CLIP)
-    slope = thresholds.get(f"{kind}_slope", 1.0)
-    offset = thresholds.get(f"{kind}_offset", 0.0)
-    return 1 / (1 + math.exp(-(slope * math.log(p / (1 - p)) + offset)))

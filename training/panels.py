@@ -157,7 +157,7 @@ class PanelLine:
 
     @cached_property
     def data(self) -> TrainingData:
-        """All photos, packed and read on first use."""
+        """Return all photos, packed and read on first use."""
         packs, packed = self.options.out / "packs", self.options.out / "packs.done"
         if not packed.exists():
             print("packs ...", flush=True)

@@ -58,7 +58,8 @@ def fit_confidences(folder: Path, photos: Sequence[Path]) -> tuple[dict[str, flo
         photos: any photos, most of them with damage.
 
     Returns:
-        The thresholds that differ, and the share of cells with the same kind.
+        The thresholds that differ, none if no piece is found in both precisions; and the share of
+        cells with the same kind.
     """
     exact = _FLOAT.describe(DAMAGE, folder)
     raw = without_thresholds(_INT8.describe(DAMAGE, folder))
@@ -71,6 +72,8 @@ def fit_confidences(folder: Path, photos: Sequence[Path]) -> tuple[dict[str, flo
         target, found = one.cells(rgb), other.cells(rgb)
         pairs += list(_pairs(found, target))
         same.append(float((_kinds(found) == _kinds(target)).mean()))
+    if not pairs:
+        return {}, float(np.mean(same))
     own, wanted = np.array(pairs).T
     platt = fit_platt_to(own, wanted)
     slopes = {f"{kind}_slope": platt.slope for kind in DAMAGE_KINDS}
@@ -105,21 +108,41 @@ def _pairs(found: CoarseDamage, target: CoarseDamage) -> Iterator[tuple[float, f
             yield piece.confidence, target.pieces[best].confidence
 
 
+def quantise_damage(
+    data: Path,
+    folder: Path,
+    ranges: tuple[int, int] = RANGES,
+    fitted: tuple[int, int] = FITTED,
+) -> dict[str, float]:
+    """Make the network in 8 bits, and return figures to print.
+
+    Args:
+        data: folder of the data sets.
+        folder: of the models.
+        ranges: see `RANGES`.
+        fitted: see `FITTED`.
+
+    Raises:
+        ModelFileError: the network in float32 can't be used.
+    """
+    segment = PartSegmenter(_FLOAT.describe(DAMAGE, folder), folder, _FLOAT)
+    photos = some_photos(data, ranges, seed=1)
+    quantise(DAMAGE, folder, [segment.batch(read_rgb(path))[0] for path in photos])
+    thresholds, same = fit_confidences(folder, some_photos(data, fitted, seed=2))
+    fields = read_fields(DAMAGE, folder)
+    fields["int8"]["thresholds"] = {name: round(value, 4) for name, value in thresholds.items()}
+    write_fields(fields, DAMAGE, folder)
+    return {"same_cells": same}
+
+
 def main() -> None:
     """Make the network, and print how well it agrees with that in float32."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", type=Path, default=MODELS)
     arguments = parser.parse_args()
-    folder = arguments.models
-    segment = PartSegmenter(_FLOAT.describe(DAMAGE, folder), folder, _FLOAT)
-    photos = some_photos(arguments.data, RANGES, seed=1)
-    quantise(DAMAGE, folder, [segment.batch(read_rgb(path))[0] for path in photos])
-    thresholds, same = fit_confidences(folder, some_photos(arguments.data, FITTED, seed=2))
-    fields = read_fields(DAMAGE, folder)
-    fields["int8"]["thresholds"] = {name: round(value, 4) for name, value in thresholds.items()}
-    write_fields(fields, DAMAGE, folder)
-    print(f"{'same_cells':24s} {same:.4f}")
+    for name, value in quantise_damage(arguments.data, arguments.models).items():
+        print(f"{name:24s} {value:.4f}")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Line:
 
     @cached_property
     def data(self) -> TrainingData:
-        """All packed photos, read on first use."""
+        """Return all packed photos, read on first use."""
         started = time.monotonic()
         data = read_packs(self.packs, self.device, self.scale.photos)
         counts = (len(photos) for photos in (data.annotated, data.cars, data.empty))

@@ -207,7 +207,7 @@ def test_concurrent_identical_posts(
 def test_fifty_photos_from_eight_threads(
     app: OpenApiApp, pipeline: Pipeline, sample: bytes
 ) -> None:
-    """Each answer is the one that the photo gets alone, whatever its neighbours."""
+    """Compare each answer with that of the photo alone, whatever its neighbours."""
     car = Image.fromarray(decode_image(sample, 50_000_000)).convert("RGB")
     car.thumbnail((480, 480))
     photos = [

@@ -42,7 +42,7 @@ def read(file: str) -> str:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_locks_fit_requirements(lock: str) -> None:
-    """If this fails: make lock."""
+    """Compare the pins with the requirements; `make lock` mends a difference."""
     wanted: dict[str, str] = {}
     for file in LOCKS[lock]:
         wanted |= pins(read(file))

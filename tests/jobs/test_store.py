@@ -518,7 +518,7 @@ def test_any_label_map_round_trip(labels: NDArray[np.uint8]) -> None:
 
 
 def test_label_map_of_earlier_version() -> None:
-    """All pixels in one zlib stream, not runs."""
+    """Read a label map of all pixels in one zlib stream, not of runs."""
     labels = np.random.default_rng(0).integers(0, 19, (40, 50), np.uint8)
     result = Result.of(Analysis(None, labels, {}, {}), "1")
     stored = replace(result, packed_labels=zlib.compress(labels.tobytes()))

@@ -128,7 +128,7 @@ def test_old_masks_are_removed_with_result(service: Service) -> None:
 
 
 def test_stop_during_repost_loses_no_photo(service: Service) -> None:
-    """As after a kill: the photo waits in the store, and its earlier masks are still there."""
+    """Start as after a kill: the photo waits in the store, and its earlier masks are there."""
     post(service.client, PHOTO)
     wait(service.client, HASH)
     service.jobs.close()
