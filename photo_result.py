@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from analysis.damage_segments import DamageMap
 from analysis.photo_damage import Damage, count_damages, damages_of, outline_damage, polygons_of
 from car_classification import CarType
+from geometry.arrays import ragged_ranges
 from img_to_segments import PART_NAMES
 from options import DEFAULT_CONFIDENCE, Topology
 from poligons_from_seg import (
@@ -35,7 +36,8 @@ NO_CAR = "No car was found in this photo."
 Segments = dict[str, list[list[list[float]]]]  # part -> polygons -> points [x, y]
 
 _LIDS = ("tailgate", "trunk")
-_APART = ("packed_labels", "damages", "packed_damage", "damage_version")  # see `Result.pack`
+# See `Result.pack`.
+_APART = ("packed_labels", "damages", "packed_damage", "damage_version", "scale")
 _LENGTH = 4  # bytes that hold the length of the text before the label map
 _RUNS = b"R"  # first byte of a run-length label map; a zlib stream of all pixels begins with "x"
 
@@ -46,13 +48,15 @@ class Analysis:
 
     Attributes:
         type: the body type, or None if no car was found or its type is unclear.
-        labels: (H, W) uint8 label map at full size; 0 background, 1..25 as in PART_NAMES.
+        labels: (H / scale, W / scale) uint8 label map; 0 background, 1..25 as in PART_NAMES.
         confidences: 0..1 for each part that is present.
-        outlines: of each label, with the default tolerance.
+        outlines: of each label, with the default tolerance, in pixels of the photo.
         rotation: degrees clockwise, 0, 90, 180 or 270, that turn the photo upright.
         other_cars: True if there are other cars of similar size. Their parts are left out.
         car_seen: True if the photo shows a car, or a piece of one, though no part was found.
-        damage: the damage in the photo; None if it was not examined for damage.
+        damage: the damage in the photo, at the scale of `labels`; None if it was not examined for
+            damage.
+        scale: pixels of the photo for each of the label map, on both axes.
     """
 
     type: CarType | None
@@ -63,6 +67,7 @@ class Analysis:
     other_cars: bool = False
     car_seen: bool = False
     damage: DamageMap | None = None
+    scale: int = 1
 
     def parts(self) -> list[Part]:
         """Return the parts with the polygons that `outline` makes by default."""
@@ -95,6 +100,7 @@ def outline(
     tolerance: float | None = None,
     max_vertices: int | None = None,
     topology: Topology = "independent",
+    scale: int = 1,
 ) -> list[Part]:
     """Return the parts of a label map with their polygons, in the order of PART_NAMES.
 
@@ -104,12 +110,14 @@ def outline(
         tolerance: as in `label_map_to_outlines`, None for its default.
         max_vertices: as in `label_map_to_outlines`.
         topology: as in `label_map_to_outlines`.
+        scale: as in `label_map_to_outlines`.
     """
     outlines = label_map_to_outlines(
         labels,
         tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
         max_vertices=max_vertices,
         topology=topology,
+        scale=scale,
     )
     return _parts(outlines, confidences)
 
@@ -140,6 +148,8 @@ class Result:
             damage.
         packed_damage: the map of damage, compressed; see `damage_labels`.
         damage_version: of the damage network, see `vision.model_files.damage_version`.
+        scale: side in pixels of the squares of which both label maps consist, which start at the
+            top left corner of the photo.
     """
 
     width: int
@@ -154,6 +164,7 @@ class Result:
     damages: list[Damage] | None = None
     packed_damage: bytes = b""
     damage_version: str = ""
+    scale: int = 1
 
     @classmethod
     def of(cls, analysis: Analysis, model_version: str, damage_version: str = "") -> Result:
@@ -165,16 +176,18 @@ class Result:
             damage_version: see `Result`; without effect if the analysis has no damage.
         """
         height, width = analysis.labels.shape
+        scale = analysis.scale
         result = cls(
-            width=width,
-            height=height,
+            width=scale * width,
+            height=scale * height,
             type=analysis.type,
             parts=analysis.parts(),
-            packed_labels=_packed(analysis.labels),
+            packed_labels=_packed(analysis.labels, scale),
             model_version=model_version,
             rotation=analysis.rotation,
             other_cars=analysis.other_cars,
             car_seen=analysis.car_seen,
+            scale=scale,
         )
         found = analysis.damage
         if found is None:
@@ -182,8 +195,8 @@ class Result:
         areas = {label_of(part.name): part.area for part in result.parts}
         return replace(
             result,
-            damages=outline_damage(found, analysis.labels, areas),
-            packed_damage=_packed(found.labels),
+            damages=outline_damage(found, analysis.labels, areas, scale),
+            packed_damage=_packed(found.labels, scale),
             damage_version=damage_version,
         )
 
@@ -200,10 +213,10 @@ class Result:
     def digest(self) -> str:
         """Return a digest of all from which answers are made, in hex.
 
-        Polygons follow from the label map, so they are left out.
+        Polygons and the scale follow from the label map, so they are left out.
         """
         confidences = {part.name: part.confidence for part in self.parts}
-        left_out = ("parts", "packed_labels", "damages")
+        left_out = ("parts", "packed_labels", "damages", "scale")
         fields = {name: value for name, value in vars(self).items() if name not in left_out}
         damages = self.damages and [replace(damage, polygons=[]) for damage in self.damages]
         text = repr((confidences, fields, damages))
@@ -290,6 +303,8 @@ class Result:
                 "packed_damage": packed,
                 "damage_version": self.damage_version,
             }
+        if self.scale > 1:
+            fields["scale"] = self.scale
         text = json.dumps(fields, separators=(",", ":"), default=vars)  # parts and polygons, too
         head = zlib.compress(text.encode(), level=1)
         return len(head).to_bytes(_LENGTH, "big") + head + self.packed_labels
@@ -312,6 +327,7 @@ class Result:
             damages=damages_of(fields.get("damages")),
             packed_damage=base64.b64decode(fields.get("packed_damage", "")),
             damage_version=fields.get("damage_version", ""),
+            scale=fields.get("scale", 1),
         )
         if "model_version" in fields or not _has_lid(result.parts):
             return result
@@ -319,17 +335,29 @@ class Result:
         return replace(result, parts=parts, packed_labels=_packed(labels))
 
 
-def _packed(labels: NDArray[np.uint8]) -> bytes:
-    """Compress a label map (H, W) as runs: first the label, then the length in pixels of each run.
+def _packed(labels: NDArray[np.uint8], scale: int = 1) -> bytes:
+    """Compress a label map as runs: first the label, then the length in pixels of each run.
 
     Compared with compressing all pixels this needs a third of the bytes, and is several times as
     fast in both directions.
+
+    Args:
+        labels: (h, w) uint8.
+        scale: the runs are those of a map in which each pixel is a square of this side.
     """
     flat = labels.ravel()
-    starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    starts = np.concatenate(([0], starts)).astype(np.uint32)
+    is_last = flat[1:] != flat[:-1]
+    if scale > 1:
+        is_last[labels.shape[1] - 1 :: labels.shape[1]] = True  # runs of each row
+    starts = np.concatenate(([0], np.flatnonzero(is_last) + 1)).astype(np.uint32)
     lengths = np.diff(starts, append=np.uint32(flat.size)).astype("<u4")
-    return _RUNS + zlib.compress(flat[starts].tobytes() + lengths.tobytes(), level=1)
+    found = flat[starts]
+    if scale > 1:
+        first = np.searchsorted(starts, np.arange(0, flat.size, labels.shape[1]))
+        count = np.diff(first, append=len(starts))
+        rows = ragged_ranges(first.repeat(scale), count.repeat(scale))
+        found, lengths = found[rows], lengths[rows] * np.uint32(scale)
+    return _RUNS + zlib.compress(found.tobytes() + lengths.tobytes(), level=1)
 
 
 def _unpacked(data: bytes, height: int, width: int) -> NDArray[np.uint8]:

@@ -41,6 +41,7 @@ from vision.model_files import MODELS, ModelFileError, damage_version, models_ve
 from vision.part_rules import has_trunk, label_changes
 from vision.runtimes.choose import RuntimeConfig, RuntimeMissingError, RuntimeSetting, choose
 from vision.specks import remove_specks
+from vision.upsample import map_scale
 
 log = logging.getLogger("carseg.pipeline")
 
@@ -191,8 +192,9 @@ class Pipeline:
                 found = self._damage.find(photo, upright.quarters, parts, car_seen=car_seen)
                 car_seen = car_seen or bool(found.pieces)
             if not sees_car:
-                nothing = np.zeros(photo.size, np.uint8)
-                return Analysis(None, nothing, {}, {}, car_seen=car_seen, damage=found)
+                scale = map_scale(*photo.size)
+                nothing = np.zeros((photo.height // scale, photo.width // scale), np.uint8)
+                return Analysis(None, nothing, {}, {}, car_seen=car_seen, damage=found, scale=scale)
             on_stage("polygons")
             if outlined is None or upright is not posted:
                 cells = upright.cells.turned(upright.quarters)
@@ -297,7 +299,8 @@ class _DamageNetwork:
             cells = cells.surer(segmenter.description.thresholds.get("no_car_confidence", 0.0))
         if parts is not None:
             cells = cells.on_car(parts)
-        return cells.turned(quarters).enlarge(*photo.size)
+        scale = map_scale(*photo.size)
+        return cells.turned(quarters).enlarge(photo.height // scale, photo.width // scale)
 
 
 def _version_or_none(version: Callable[[Path], str], folder: Path) -> str:
@@ -313,10 +316,17 @@ def _version_or_none(version: Callable[[Path], str], folder: Path) -> str:
 
 @dataclass(frozen=True)
 class _OutlinedParts:
-    """The parts at the photo's size, with their outlines; the lid is still a tailgate."""
+    """The parts with their outlines; the lid is still a tailgate.
+
+    Attributes:
+        segmentation: with a label map of the photo, see `Analysis.labels`.
+        outlines: of each label.
+        scale: see `Analysis`.
+    """
 
     segmentation: Segmentation
     outlines: dict[int, Outline]
+    scale: int
 
 
 def _run_in_thread(task: Callable[[], Orientation]) -> Future[Orientation]:
@@ -336,19 +346,20 @@ def _run_in_thread(task: Callable[[], Orientation]) -> Future[Orientation]:
 def _outline(
     segmenter: PartSegmenter, cells: CoarseSegmentation, size: tuple[int, int]
 ) -> _OutlinedParts:
-    """Enlarge the parts to the photo's size (height, width), and find their outlines."""
-    segmentation = segmenter.enlarge(cells, *size)
-    outlines = label_map_to_outlines(segmentation.labels)
-    cell = size[0] * size[1] / cells.labels.size  # pixels of a cell
+    """Enlarge the parts for a photo of a size (height, width), and find their outlines."""
+    scale = map_scale(*size)
+    segmentation = segmenter.enlarge(cells, size[0] // scale, size[1] // scale)
+    outlines = label_map_to_outlines(segmentation.labels, scale=scale)
+    cell = segmentation.labels.size / cells.labels.size  # pixels of the map for each cell
     thresholds = segmenter.description.thresholds
     least = thresholds["piece"] * cell
     pieces = {
         label: [polygon.exterior for polygon in outline.polygons]
         for label, outline in outlines.items()
     }
-    if remove_specks(segmentation.labels, pieces, least, thresholds["island"]):
-        outlines = label_map_to_outlines(segmentation.labels)
-    return _OutlinedParts(segmentation, outlines)
+    if remove_specks(segmentation.labels, pieces, least, thresholds["island"], scale):
+        outlines = label_map_to_outlines(segmentation.labels, scale=scale)
+    return _OutlinedParts(segmentation, outlines, scale)
 
 
 def _finish(outlined: _OutlinedParts, upright: Orientation, classifier: TypeClassifier) -> Analysis:
@@ -366,7 +377,7 @@ def _finish(outlined: _OutlinedParts, upright: Orientation, classifier: TypeClas
     for old, new in changes.items():
         if old not in outlines:
             continue
-        x, y, width, height = outlines[old].bbox
+        x, y, width, height = (side // outlined.scale for side in outlines[old].bbox)
         window = labels[y : y + height, x : x + width]
         window[window == old] = new
         outline, confidence = outlines.pop(old), confidences.pop(name_of(old))
@@ -374,6 +385,13 @@ def _finish(outlined: _OutlinedParts, upright: Orientation, classifier: TypeClas
         outlines[new] = outline
         confidences.setdefault(name_of(new), confidence)
         if merged:  # a piece of the quarter panel had that label before
-            outlines = label_map_to_outlines(labels)
-    rotation = 90 * upright.quarters
-    return Analysis(car_type, labels, confidences, outlines, rotation, cells.other_cars)
+            outlines = label_map_to_outlines(labels, scale=outlined.scale)
+    return Analysis(
+        car_type,
+        labels,
+        confidences,
+        outlines,
+        90 * upright.quarters,
+        cells.other_cars,
+        scale=outlined.scale,
+    )

@@ -152,25 +152,41 @@ def label_map_to_outlines(
     tolerance: float = DEFAULT_TOLERANCE,
     max_vertices: int | None = None,
     min_area: float = 0.0,
+    scale: int = 1,
 ) -> dict[int, Outline]:
     """Outline every label like `label_map_to_polygons`, with areas and bounding boxes.
 
     Both are by-products of the outlines.
+
+    Args:
+        labels: see `label_map_to_polygons`.
+        topology: see `label_map_to_polygons`.
+        tolerance: see `label_map_to_polygons`.
+        max_vertices: see `label_map_to_polygons`.
+        min_area: see `label_map_to_polygons`.
+        scale: the map is one in which each pixel is a square of this side. All lengths, areas and
+            points refer to that larger map, which need not exist.
+
+    Raises:
+        ValueError: see `label_map_to_polygons`.
 
     >>> outline = label_map_to_outlines(np.array([[0, 7, 7], [0, 7, 0]], np.uint8))[7]
     >>> outline.area, outline.bbox
     (3, (1, 0, 2, 2))
     """
     _check(tolerance, max_vertices, min_area, topology)
-    rings = large_rings(trace(labels, neighbours=topology == "shared"), min_area)
+    rings = large_rings(trace(labels, neighbours=topology == "shared"), min_area / scale**2)
     height, width = labels.shape
-    points, offsets = _outlines(rings, tolerance, max_vertices, (width, height))
+    points, offsets = _outlines(rings, tolerance, max_vertices, (width, height), scale)
+    if scale > 1:
+        points = np.round(points * scale, 2)
     polygons = _by_label(rings, points, offsets)
-    areas = np.bincount(rings.labels, rings.sizes)
-    boxes = label_boxes(rings)
+    areas = np.bincount(rings.labels, rings.sizes) * scale**2
     return {
-        label: Outline(found, int(areas[label]), box)
-        for (label, found), box in zip(polygons.items(), boxes, strict=True)
+        label: Outline(found, int(areas[label]), (scale * x, scale * y, scale * wide, scale * high))
+        for (label, found), (x, y, wide, high) in zip(
+            polygons.items(), label_boxes(rings), strict=True
+        )
     }
 
 
@@ -278,20 +294,25 @@ def _check(tolerance: float, max_vertices: int | None, min_area: float, topology
 
 
 def _outlines(
-    rings: Rings, tolerance: float, max_vertices: int | None, size: tuple[int, int]
+    rings: Rings,
+    tolerance: float,
+    max_vertices: int | None,
+    size: tuple[int, int],
+    scale: int,
 ) -> Outlines:
-    """Simplify all rings.
+    """Simplify all rings, in the pixels of the label map.
 
     Args:
         rings: the exact rings.
         tolerance: see `label_map_to_polygons`.
         max_vertices: see `label_map_to_polygons`.
         size: (width, height) of the label map.
+        scale: see `label_map_to_outlines`.
     """
     if not len(rings.areas) or (tolerance < _EXACT_BELOW and max_vertices is None):
         return rings.corners.astype(np.float64), rings.offsets
     of_label = np.bincount(rings.labels, rings.sizes).astype(np.float64)
     area = of_label[rings.labels[rings.regions]]
-    price = _PRICE * max(tolerance, _EXACT_BELOW) * (area + _PRICE_AREA)
+    price = _PRICE * max(tolerance, _EXACT_BELOW) * (area + _PRICE_AREA / scale**2)
     most = len(rings.corners) if max_vertices is None else max_vertices
-    return simplified(rings, price, tolerance, most, size)
+    return simplified(rings, price, tolerance / scale, most, size)

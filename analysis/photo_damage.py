@@ -50,20 +50,22 @@ class Damage:
 
 
 def outline_damage(
-    found: DamageMap, parts: NDArray[np.uint8], areas: Mapping[int, int]
+    found: DamageMap, parts: NDArray[np.uint8], areas: Mapping[int, int], scale: int = 1
 ) -> list[Damage]:
     """Return the damages of a photo with their polygons and parts, in the order of the map.
 
     Args:
         found: the damage.
-        parts: (H, W) uint8 label map of the parts.
-        areas: pixels of each part that counts, by its label.
+        parts: uint8 label map of the parts, of the same size as that of the damage.
+        areas: pixels of the photo on each part that counts, by its label.
+        scale: pixels of the photo for each of both maps, on both axes.
     """
-    outlines = label_map_to_outlines(found.labels)
+    outlines = label_map_to_outlines(found.labels, scale=scale)
+    in_map = {label: area / scale**2 for label, area in areas.items()}
     damages = []
     for number, piece in enumerate(found.pieces, start=1):
         outline = outlines[number]
-        x, y, width, height = outline.bbox
+        x, y, width, height = (side // scale for side in outline.bbox)
         window = slice(y, y + height), slice(x, x + width)
         mask = found.labels[window] == number
         damages.append(
@@ -74,21 +76,21 @@ def outline_damage(
                 area=outline.area,
                 bbox=outline.bbox,
                 polygons=outline.polygons,
-                parts=_shares(mask, parts[window], areas),
+                parts=_shares(mask, parts[window], in_map),
             )
         )
     return damages
 
 
 def _shares(
-    mask: NDArray[np.bool_], parts: NDArray[np.uint8], areas: Mapping[int, int]
+    mask: NDArray[np.bool_], parts: NDArray[np.uint8], areas: Mapping[int, float]
 ) -> list[PartShare]:
     """Return the parts under a mask, and the share of each that it covers.
 
     Args:
         mask: (h, w) bool, a damage.
         parts: (h, w) uint8, the same window of the label map of the parts.
-        areas: as in `outline_damage`.
+        areas: pixels of the map on each part that counts, by its label.
     """
     labels = 1 + len(PART_NAMES)
     window = np.ascontiguousarray(parts)

@@ -78,7 +78,7 @@ def annotate(image_hash: str, result: Result, options: Options) -> ImageAnnotati
     labels: Callable[[], NDArray[np.uint8]] = partial(kept_labels, result, options)
     if options.changes_outlines:
         kept = labels()
-        parts, labels = _outlined(kept, parts, options), lambda: kept
+        parts, labels = _outlined(kept, parts, options, result.scale), lambda: kept
     damages = _damages(result, options, {part.name for part in parts})
     return ImageAnnotation(
         image_hash=image_hash,
@@ -113,10 +113,11 @@ def _damages(result: Result, options: Options, parts: Collection[str]) -> list[D
     damages = result.sure_damages(options.min_confidence)
     if options.changes_outlines:
         outlines = label_map_to_outlines(
-            kept_damage(result, options),
+            _shrunk(kept_damage(result, options), result.scale),
             tolerance=DEFAULT_TOLERANCE if options.tolerance is None else options.tolerance,
             max_vertices=options.max_vertices,
             topology=options.topology,
+            scale=result.scale,
         )
         damages = [
             replace(damage, area=found.area, bbox=found.bbox, polygons=found.polygons)
@@ -129,13 +130,21 @@ def _damages(result: Result, options: Options, parts: Collection[str]) -> list[D
     ]
 
 
-def _outlined(labels: NDArray[np.uint8], parts: list[Part], options: Options) -> list[Part]:
+def _shrunk(labels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Return a label map that has one pixel for each square of a map (H, W), see `Result.scale`."""
+    return labels if scale == 1 else np.ascontiguousarray(labels[::scale, ::scale])
+
+
+def _outlined(
+    labels: NDArray[np.uint8], parts: list[Part], options: Options, scale: int
+) -> list[Part]:
     return outline(
-        labels,
+        _shrunk(labels, scale),
         {part.name: part.confidence for part in parts},
         tolerance=options.tolerance,
         max_vertices=options.max_vertices,
         topology=options.topology,
+        scale=scale,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import shapely
 
 import pipeline as pipeline_module
 from car_classification import TYPE_NAMES, CarType, CarView
@@ -18,6 +20,7 @@ from img_to_segments import PART_NAMES, CoarseSegmentation, Segmentation
 from options import PLAIN
 from photo_result import Analysis, Result, Stage, outline
 from pipeline import ModelsNotLoadedError, Pipeline
+from poligons_from_seg import rasterize
 from segment_interface import Photo, decode_image, decode_photo
 from settings import network_threads
 from vision.labels import label_of, name_of
@@ -105,6 +108,27 @@ def test_labels_are_as_large_as_photo(pipeline: Pipeline, sample: bytes) -> None
     assert part.type is not None
     assert whole.type is not None
     assert part.type.name == whole.type.name
+
+
+def test_large_photo(pipeline: Pipeline, sample: bytes) -> None:
+    """Its label map consists of squares, and shows what that of a photo with an odd side shows."""
+    photo = decode_photo(sample, 50_000_000)
+    large = pipeline.analyse(replace(photo, height=2250, width=3000))
+    odd = pipeline.analyse(replace(photo, height=2251, width=3000))
+    assert (large.scale, odd.scale) == (2, 1)
+    result, other = Result.of(large, "1"), Result.of(odd, "1")
+    assert (result.height, result.width) == (2250, 3000)
+    labels = result.labels()
+    assert labels.shape == (2250, 3000)
+    assert (labels == other.labels()[:2250]).mean() > 0.997
+    assert [part.name for part in result.parts] == [part.name for part in other.parts]
+    for part, whole in zip(result.parts, other.parts, strict=True):
+        mask = labels == label_of(part.name)
+        assert part.area == np.count_nonzero(mask)
+        assert part.bbox == cv2.boundingRect(mask.view(np.uint8))
+        drawn, expected = (rasterize(each.polygons, 2251, 3000) for each in (part, whole))
+        around = sum(shapely.LinearRing(polygon.exterior).length for polygon in whole.polygons)
+        assert np.count_nonzero(drawn ^ expected) < around  # on average less than a pixel
 
 
 class FakeClassifier:

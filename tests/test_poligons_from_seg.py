@@ -435,3 +435,30 @@ def test_areas_and_boxes_of_pixels(labels: Labels, tolerance: float, topology: T
         width, height = int(columns.max()) + 1 - x, int(rows.max()) + 1 - y
         assert (outline.area, outline.bbox) == (len(rows), (x, y, width, height))
         assert outline.polygons == polygons[label]
+
+
+@many
+@given(label_maps, tolerances, topologies, st.integers(2, 3))
+def test_map_of_squares(labels: Labels, tolerance: float, topology: Topology, side: int) -> None:
+    """The outlines are those of the map in which each pixel is a square."""
+    large = np.asarray(enlarged(labels, side), np.uint8)
+    exact = label_map_to_outlines(large, tolerance=0)
+    assert label_map_to_outlines(labels, tolerance=0, scale=side) == exact
+    found = label_map_to_outlines(labels, tolerance=tolerance, topology=topology, scale=side)
+    assert [(o.area, o.bbox) for o in found.values()] == [(o.area, o.bbox) for o in exact.values()]
+    polygons = {label: outline.polygons for label, outline in found.items()}
+    lines = outlines(shapes_of(polygons))
+    wanted = outlines(shapes_of({label: outline.polygons for label, outline in exact.items()}))
+    for one, other in ((lines, wanted), (wanted, lines)):
+        points = shapely.points(shapely.get_coordinates(shapely.segmentize(one, 0.2)))
+        assert np.max(shapely.distance(points, other), initial=0) <= tolerance + 1e-9
+    assert all(shape.is_valid for shape in shapes_of(polygons))
+    for x, y in shapely.get_coordinates(lines).tolist():
+        assert (round(x, 2), round(y, 2)) == (x, y)
+
+
+def test_map_of_squares_min_area() -> None:
+    labels = np.zeros((9, 9), np.uint8)
+    labels[:3, :3], labels[6:, 7:] = 1, 2
+    assert list(label_map_to_outlines(labels, min_area=30, scale=2)) == [1]
+    assert list(label_map_to_outlines(labels, min_area=24, scale=2)) == [1, 2]

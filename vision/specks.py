@@ -12,7 +12,11 @@ Ring = Sequence[tuple[float, float]]
 
 
 def remove_specks(
-    labels: NDArray[np.uint8], pieces: Mapping[int, Sequence[Ring]], limit: float, share: float
+    labels: NDArray[np.uint8],
+    pieces: Mapping[int, Sequence[Ring]],
+    limit: float,
+    share: float,
+    scale: int = 1,
 ) -> bool:
     """Relabel small pieces of a part with the most frequent label around them, in place.
 
@@ -20,17 +24,20 @@ def remove_specks(
 
     Args:
         labels: (H, W) uint8 label map.
-        pieces: outer ring of each piece of each label, the largest first, in pixel corners.
-        limit: pixels; smaller pieces are removed.
+        pieces: outer ring of each piece of each label, the largest first, in pixel corners of the
+            photo.
+        limit: pixels of the map; smaller pieces are removed.
         share: smaller pieces than this share of the part's largest piece are removed, too.
+        scale: pixels of the photo for each of the map, on both axes.
 
     Returns:
         True if the map has changed.
     """
     changed = False
-    for label, rings in pieces.items():
-        if len(rings) < 2:
+    for label, found in pieces.items():
+        if len(found) < 2:
             continue
+        rings = [np.array(ring) / scale for ring in found]
         most = max(limit, share * _area(rings[0]))
         for ring in reversed(rings[1:]):  # the smallest first
             if _area(ring) >= most:
@@ -39,25 +46,25 @@ def remove_specks(
     return changed
 
 
-def _area(ring: Ring) -> float:
-    points = np.array(ring)
+def _area(points: NDArray[np.float64]) -> float:
     x, y = points.T
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
-def _remove(labels: NDArray[np.uint8], label: int, ring: Ring, limit: float) -> bool:
+def _remove(
+    labels: NDArray[np.uint8], label: int, points: NDArray[np.float64], limit: float
+) -> bool:
     """Remove the small pieces of a label in the box of a ring, grown by two pixels.
 
     Args:
         labels: (H, W) uint8 label map, changed in place.
         label: of the pieces.
-        ring: in pixel corners.
+        points: (n, 2), the ring in pixel corners of the map.
         limit: pixels; smaller pieces are removed.
 
     Returns:
         True if the map has changed.
     """
-    points = np.array(ring)
     x0, y0 = np.maximum(np.floor(points.min(0)).astype(int) - 2, 0)
     x1, y1 = np.ceil(points.max(0)).astype(int) + 2
     window = labels[y0:y1, x0:x1]

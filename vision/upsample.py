@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 _AT_ONCE = 1 << 17  # pixels that are processed at a time, so that their data stays in the cache
 _FOUR = ((0, 0), (0, 1), (1, 0), (1, 1))
 
+_LARGE = 6_000_000  # pixels of a photo from which on its label map consists of squares of 2x2
+
 
 @dataclass(frozen=True)
 class _Axis:
@@ -74,6 +76,20 @@ class _Gaps:
         found: NDArray[np.float32] = self.down[:, :, None] * bottom[:, None, :]
         found += top[:, None, :]
         return found
+
+
+def map_scale(height: int, width: int) -> int:
+    """Return the side in pixels of the squares of which the label map of a photo consists, 1 or 2.
+
+    A cell of the network covers 20 to 30 pixels of a large photo in each direction, so that its
+    labels are not known to a pixel. Squares of 2x2 take a quarter of the work. A photo with an odd
+    side does not consist of squares.
+
+    Args:
+        height: of the photo in pixels.
+        width: of the photo in pixels.
+    """
+    return 2 if height * width >= _LARGE and height % 2 == width % 2 == 0 else 1
 
 
 def labels_in(labels: NDArray[np.uint8]) -> list[int]:

@@ -320,3 +320,24 @@ def test_small_damage_is_left_out(damaged: Result) -> None:
 def test_every_kind_has_a_colour_and_hatching() -> None:
     assert list(DAMAGE_COLOURS) == list(HATCHINGS) == list(DAMAGE_KINDS)
     assert len(set(DAMAGE_COLOURS.values())) == len(set(HATCHINGS.values())) == len(DAMAGE_KINDS)
+
+
+def test_damage_in_squares(damaged: Result) -> None:
+    parts = damaged.labels()
+    names = [name_of(value) for value in np.unique(parts[parts > 0]).tolist()]
+    outlines = label_map_to_outlines(parts, scale=2)
+    found = DamageMap(drawn_damage(), PIECES)
+    analysis = Analysis(None, parts, dict.fromkeys(names, 0.9), outlines, damage=found, scale=2)
+    large = Result.of(analysis, "drawn", "1a2b")
+    assert large.damages is not None
+    assert damaged.damages is not None
+    assert np.array_equal(large.damage_labels(), drawn_damage().repeat(2, 0).repeat(2, 1))
+    for one, other in zip(large.damages, damaged.damages, strict=True):
+        assert one.area == 4 * other.area
+        assert one.bbox == tuple(2 * side for side in other.bbox)
+        assert one.parts == other.parts
+    exact = annotate(HASH, large, Options(min_confidence=0, tolerance=0)).damages
+    assert exact is not None
+    for damage in exact:
+        drawn = rasterize(damage.polygons, large.height, large.width)
+        assert np.array_equal(drawn, large.damage_labels() == damage.number)

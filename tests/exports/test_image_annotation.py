@@ -175,3 +175,19 @@ def test_shared_borders_have_no_gap_and_no_overlap(drawn: Result) -> None:
         for polygon in part.polygons
     ]
     assert shapely.coverage_is_valid(pieces)
+
+
+def test_result_of_squares(result: Result) -> None:
+    """The default tolerance yields the stored polygons, and exact outlines restore the mask."""
+    labels = result.labels()
+    confidences = {part.name: part.confidence for part in result.parts}
+    outlines = label_map_to_outlines(labels, scale=2)
+    large = Result.of(Analysis(result.type, labels, confidences, outlines, scale=2), "drawn")
+    masks = large.labels()
+    assert masks.shape == (2 * result.height, 2 * result.width)
+    same = annotate(HASH, large, Options(min_area=1, tolerance=2, max_vertices=10_000))
+    assert same.parts == annotate(HASH, large, Options()).parts == large.sure_parts()
+    for part in annotate(HASH, large, Options(tolerance=0)).parts:
+        mask = masks == label_of(part.name)
+        assert part.area == np.count_nonzero(mask)
+        assert np.array_equal(rasterize(part.polygons, large.height, large.width), mask)

@@ -517,6 +517,20 @@ def test_any_label_map_round_trip(labels: NDArray[np.uint8]) -> None:
     assert np.array_equal(result.labels(), labels)
 
 
+@given(
+    hnp.arrays(
+        np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2)
+    ),
+    st.integers(2, 3),
+)
+def test_label_map_of_squares_round_trip(labels: NDArray[np.uint8], side: int) -> None:
+    stored = Result.of(Analysis(None, labels, {}, {}, scale=side), "1")
+    result = Result.unpack(stored.pack())
+    assert result == stored
+    assert (result.height, result.width) == (side * labels.shape[0], side * labels.shape[1])
+    assert np.array_equal(result.labels(), labels.repeat(side, 0).repeat(side, 1))
+
+
 def test_label_map_of_earlier_version() -> None:
     """Read a label map of all pixels in one zlib stream, not of runs."""
     labels = np.random.default_rng(0).integers(0, 19, (40, 50), np.uint8)

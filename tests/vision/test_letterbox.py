@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -50,3 +51,13 @@ def test_any_shape_fits_at_nearly_full_scale(seed: int) -> None:
     )
     assert placed.height >= 0.98 * largest * height - 0.5
     assert placed.width >= 0.98 * largest * width - 0.5
+
+
+@pytest.mark.parametrize("width", [840, 960, 1000, 1024, 1200, 1600, 2400])
+def test_photo_that_shrinks_much_is_averaged(width: int) -> None:
+    """Noise of single pixels, which interpolation would keep, is averaged out."""
+    noise = np.random.default_rng(0).integers(0, 256, (width * 3 // 4, width, 3), np.uint8)
+    found = fit_area(noise, AREA, MULTIPLE).pixels
+    averaged = cv2.resize(noise, (512, 384), interpolation=cv2.INTER_AREA)
+    assert np.abs(found.astype(float) - averaged).mean() < 7
+    assert np.std(found) < 1.1 * np.std(averaged)
