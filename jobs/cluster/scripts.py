@@ -19,8 +19,10 @@ Keys, all of them with the prefix `carseg:`:
     feedback:<hash>      hash: owner -> the marks of the owner as JSON
     marked:<owner>       set: the photos on which an owner has feedback
     unfinished           sorted set: photos whose jobs have not ended, by the job's number; each
-                         of them is also in `waiting` or in `running`
+                         of them is also in `waiting`, `waiting:damage` or `running`
     waiting              sorted set: waiting photos, by the job's number
+    waiting:damage       the same for photos with examine, which workers of releases without damage
+                         must not claim
     running              sorted set: photos being processed, by the end of their lease
     ready                sorted set: photos that are Ready, by number
     ended                sorted set: photos that have ended, by time
@@ -81,12 +83,35 @@ local function job_of(digest)
   return job or number
 end
 
+local function remove_job(digest)
+  for _, set in ipairs({'unfinished', 'waiting', 'waiting:damage', 'running'}) do
+    call('ZREM', P .. set, digest)
+  end
+end
+
+-- Put a photo at the place of its job among the waiting ones.
+local function wait(digest)
+  local set = call('HEXISTS', P .. 'photo:' .. digest, 'examine') == 1 and 'waiting:damage'
+  call('ZADD', P .. (set or 'waiting'), job_of(digest), digest)
+end
+
+local function count_waiting(before)
+  local last = before or '+inf'
+  return call('ZCOUNT', P .. 'waiting', '-inf', last)
+    + call('ZCOUNT', P .. 'waiting:damage', '-inf', last)
+end
+
+local function first_waiting()
+  local plain = call('ZRANGE', P .. 'waiting', 0, 0, 'WITHSCORES')
+  local damage = call('ZRANGE', P .. 'waiting:damage', 0, 0, 'WITHSCORES')
+  if not damage[1] or plain[1] and tonumber(plain[2]) < tonumber(damage[2]) then return plain[1] end
+  return damage[1]
+end
+
 local function drop(digest)
   forget_ending(digest)
   call('DEL', P .. 'photo:' .. digest, P .. 'upload:' .. digest)
-  for _, set in ipairs({'unfinished', 'waiting', 'running'}) do
-    call('ZREM', P .. set, digest)
-  end
+  remove_job(digest)
   for _, owner in ipairs(call('SMEMBERS', P .. 'owners:' .. digest)) do
     call('SREM', P .. 'owned:' .. owner, digest)
   end
@@ -128,29 +153,28 @@ local function examine(digest, upload)
   call('PERSIST', P .. 'result:' .. digest)
   keep_notes(digest)
   call('ZADD', P .. 'unfinished', job, digest)
-  call('ZADD', P .. 'waiting', job, digest)
+  wait(digest)
   return job
 end
 
 local function end_job(digest)
   call('DEL', P .. 'upload:' .. digest)
-  for _, set in ipairs({'unfinished', 'waiting', 'running'}) do
-    call('ZREM', P .. set, digest)
-  end
+  remove_job(digest)
   call('HDEL', P .. 'photo:' .. digest, 'started', 'claim', 'stage', 'examine', 'job')
 end
 
-local function add(digest, owner, message)
+local function add(digest, owner, message, damage)
   local number = call('INCR', P .. 'last')
   forget_ending(digest)
   call('DEL', P .. 'photo:' .. digest)
   call('ZREM', P .. 'running', digest)
   call('HSET', P .. 'photo:' .. digest, 'number', number, 'state', 'Uploaded',
        'message', message, 'attempts', 0, 'accepted', exact(now()))
+  if damage ~= '' then call('HSET', P .. 'photo:' .. digest, 'examine', 1) end
   keep_notes(digest)
   share(digest, owner)
   call('ZADD', P .. 'unfinished', number, digest)
-  call('ZADD', P .. 'waiting', number, digest)
+  wait(digest)
   return number
 end
 
@@ -203,7 +227,7 @@ local function lapse(digest, attempts, message, twice, seconds)
   if call('HEXISTS', photo, 'job') == 0 then
     call('HSET', photo, 'state', 'Uploaded', 'message', message)
   end
-  call('ZADD', P .. 'waiting', job_of(digest), digest)
+  wait(digest)
   return nil
 end
 """
@@ -218,10 +242,13 @@ local photo = P .. 'photo:' .. digest
 local state, version, examined, examining = unpack(
   call('HMGET', photo, 'state', 'version', 'damage_version', 'examine'))
 local outdated = state == 'Ready' and (version or '') ~= ARGV[5]
+-- Without an upload, a worker of a release without damage has ended the job.
+if state == 'Ready' and call('EXISTS', P .. 'upload:' .. digest) == 0 then examining = nil end
 local is_known = state and state ~= 'Error' and not outdated
 local lacks_damage = is_known and damage ~= '' and not examining and examined ~= damage
 if lacks_damage and state ~= 'Ready' then
   call('HSET', photo, 'examine', 1)
+  if call('ZREM', P .. 'waiting', digest) == 1 then wait(digest) end
   lacks_damage = false
 end
 if is_known and not lacks_damage then
@@ -229,7 +256,7 @@ if is_known and not lacks_damage then
   add_name(digest, owner, ARGV[7], ARGV[8])
   return {'known', is_new}
 end
-local waiting = call('ZCARD', P .. 'waiting')
+local waiting = count_waiting()
 if waiting >= tonumber(ARGV[3]) then
   local seconds = call('HGET', P .. 'counts', 'mean')
   return {'crowded', waiting, call('ZCARD', P .. 'running'), seconds or '0.5'}
@@ -243,8 +270,7 @@ if lacks_damage then
   keep_notes(digest)
 else
   call('SET', P .. 'upload:' .. digest, upload)
-  number = add(digest, owner, ARGV[4])
-  if damage ~= '' then call('HSET', photo, 'examine', 1) end
+  number = add(digest, owner, ARGV[4], damage)
 end
 add_name(digest, owner, ARGV[7], ARGV[8])
 return {'taken', number}
@@ -305,8 +331,11 @@ local function standing(digest, owner)
   if owner ~= '' and call('SISMEMBER', P .. 'owners:' .. digest, owner) == 0 then
     return false
   end
-  local rank = state == 'Uploaded' and call('ZRANK', P .. 'waiting', digest)
-  return {number, state, message, stage or '', rank and rank + 1 or 0, examine and 1 or 0,
+  local job = state == 'Uploaded' and (call('ZSCORE', P .. 'waiting', digest)
+    or call('ZSCORE', P .. 'waiting:damage', digest))
+  local examines = examine
+    and (state ~= 'Ready' or call('EXISTS', P .. 'upload:' .. digest) == 1)
+  return {number, state, message, stage or '', job and count_waiting(job) or 0, examines and 1 or 0,
           damage_version or '', damage_error or ''}
 end
 local found = {}
@@ -340,7 +369,7 @@ CLAIM = """
 begin()
 local lost = {}
 while true do
-  local digest = call('ZRANGE', P .. 'waiting', 0, 0)[1]
+  local digest = first_waiting()
   if not digest then
     call('DEL', P .. 'celery:photos')
     return {lost}
@@ -349,6 +378,7 @@ while true do
   local upload = call('GET', P .. 'upload:' .. digest)
   if upload then
     call('ZREM', P .. 'waiting', digest)
+    call('ZREM', P .. 'waiting:damage', digest)
     call('HINCRBY', photo, 'attempts', 1)
     if call('HEXISTS', photo, 'job') == 0 then
       call('HSET', photo, 'state', 'Processing', 'message', ARGV[3])
@@ -423,7 +453,7 @@ for _, digest in ipairs(call('ZRANGEBYSCORE', P .. 'running', '-inf', exact(time
   table.insert(ended and given_up or back, digest)
 end
 call('ZREMRANGEBYSCORE', P .. 'workers', '-inf', exact(time - 3600))
-local missing = call('ZCARD', P .. 'waiting') - call('LLEN', P .. 'celery:photos')
+local missing = count_waiting() - call('LLEN', P .. 'celery:photos')
 return {1, math.max(missing, 0), back, given_up}
 """
 
@@ -435,6 +465,6 @@ call('ZADD', P .. 'workers', exact(now()), ARGV[1])
 
 # lease -> numbers of waiting photos, of running photos, and of workers seen within the lease
 LOAD = """
-return {call('ZCARD', P .. 'waiting'), call('ZCARD', P .. 'running'),
+return {count_waiting(), call('ZCARD', P .. 'running'),
         call('ZCOUNT', P .. 'workers', exact(now() - ARGV[1]), '+inf')}
 """
