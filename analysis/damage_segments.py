@@ -175,7 +175,8 @@ def find_pieces(logits: NDArray[np.float32], thresholds: Mapping[str, float]) ->
         thresholds: from the network's description. For each kind `<kind>_cells` is the fewest cells
             of a piece, for a map of 96x128 cells, and `<kind>_confidence` its least confidence.
             Optional are `<kind>_bias`, added to its logits, `<kind>_slope` and `<kind>_offset`. A
-            piece below the share `island` of the largest of its kind in the photo is left out.
+            piece below the share `island` of the largest of its kind in the photo is left out, and
+            so is one of less confidence than `further`, unless it is the surest of the photo.
     """
     biases = [0.0, *(thresholds.get(f"{kind}_bias", 0.0) for kind in DAMAGE_KINDS)]
     logits = logits + np.array(biases, np.float32)[:, None, None]
@@ -199,6 +200,8 @@ def find_pieces(logits: NDArray[np.float32], thresholds: Mapping[str, float]) ->
         island = thresholds.get("island", 0.0) * largest
         found += [entry for entry in sure if entry[0].cells >= island]
     surest = sorted(found, key=lambda entry: -entry[0].confidence)[:MOST_PIECES]
+    further = thresholds.get("further", 0.0)
+    surest = surest[:1] + [entry for entry in surest[1:] if entry[0].confidence >= further]
     surest.sort(key=lambda entry: (DAMAGE_KINDS.index(entry[0].kind), -entry[0].cells))
     labels = np.zeros(best.shape, np.uint8)
     for number, (_, here) in enumerate(surest, start=1):

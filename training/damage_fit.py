@@ -30,6 +30,7 @@ from vision.model_files import ModelDescription
 
 CELLS = (10.0, 20.0, 30.0, 45.0)  # fewest cells of a damage, of 96x128; more would hide scratches
 CONFIDENCES = tuple(round(0.3 + 0.025 * step, 3) for step in range(25))
+FURTHER = (0.0, 0.05, 0.1, 0.15)  # confidence that all damages but the surest need in addition
 MOST_WRONG, LEAST_RIGHT = 0.03, 0.8  # undamaged cars reported damaged; shown damages that are right
 ISLAND = 0.2  # share of the largest piece of a kind in a photo; smaller ones are mostly wrong
 _SMALLEST = 3.0  # cells of a piece that is looked at
@@ -68,8 +69,14 @@ class Look:
     annotated: float
     candidates: list[Candidate]
 
-    def answer(self, cells: float, confidence: float) -> DamageAnswer:
-        """Return the answer with two thresholds."""
+    def answer(self, cells: float, confidence: float, further: float = 0.0) -> DamageAnswer:
+        """Return the answer with thresholds.
+
+        Args:
+            cells: fewest cells of a damage.
+            confidence: least confidence.
+            further: least confidence of all damages but the surest.
+        """
         sure = [
             each
             for each in self.candidates
@@ -79,6 +86,8 @@ class Look:
         for each in sure:
             largest[each.shown.kind] = max(each.cells, largest.get(each.shown.kind, 0.0))
         kept = [each for each in sure if each.cells >= ISLAND * largest[each.shown.kind]]
+        first = max(kept, key=lambda each: each.shown.confidence, default=None)
+        kept = [each for each in kept if each is first or each.shown.confidence >= further]
         hits, area = sum(each.hits for each in kept), sum(each.area for each in kept)
         overlap, union = round(1e6 * hits), round(1e6 * (area + self.annotated - hits))
         return DamageAnswer(self.key, self.kinds, [each.shown for each in kept], overlap, union)
@@ -86,19 +95,22 @@ class Look:
 
 def without_thresholds(description: ModelDescription) -> ModelDescription:
     """Return a description under which all pieces are given with the network's own confidence."""
-    thresholds = flat_thresholds(_SMALLEST, 0.0, Platt()) | {"island": 0.0}
+    thresholds = flat_thresholds(_SMALLEST, 0.0, 0.0, Platt()) | {"island": 0.0}
     return replace(description, thresholds=thresholds)
 
 
-def flat_thresholds(cells: float, confidence: float, platt: Platt) -> dict[str, float]:
+def flat_thresholds(
+    cells: float, confidence: float, further: float, platt: Platt
+) -> dict[str, float]:
     """Return the thresholds of the description, which are equal for all kinds.
 
     Args:
         cells: fewest cells of a damage.
         confidence: least confidence of the network itself.
+        further: the same for all damages but the surest.
         platt: the map of confidences.
     """
-    least = float(platt(np.array([confidence]))[0]) if confidence else 0.0
+    least, others = (float(platt(np.array([p]))[0]) if p else 0.0 for p in (confidence, further))
     values = {
         "cells": cells,
         "confidence": least,
@@ -108,7 +120,7 @@ def flat_thresholds(cells: float, confidence: float, platt: Platt) -> dict[str, 
     by_kind = {
         f"{kind}_{name}": round(value, 4) for kind in DAMAGE_KINDS for name, value in values.items()
     }
-    return by_kind | {"island": ISLAND}
+    return by_kind | {"island": ISLAND, "further": round(others, 4)}
 
 
 def look_at_damage(
@@ -150,9 +162,9 @@ def _shrunk(mask: NDArray[np.bool_], size: tuple[int, ...]) -> NDArray[np.bool_]
     return shrunk > 0
 
 
-def score(looks: Sequence[Look], cells: float, confidence: float) -> float:
+def score(looks: Sequence[Look], cells: float, confidence: float, further: float = 0.0) -> float:
     """Return the sum of both F1 of presence, less what is missed of the two limits."""
-    figures = figures_of([look.answer(cells, confidence) for look in looks])
+    figures = figures_of([look.answer(cells, confidence, further) for look in looks])
     clean, right = figures.get("undamaged_damaged", 0.0), figures["damage_right"]
     wrong = max(0.0, clean - MOST_WRONG)
     missed = max(0.0, LEAST_RIGHT - right) if right == right else LEAST_RIGHT
@@ -169,16 +181,17 @@ def figures_of(answers: Sequence[DamageAnswer]) -> dict[str, float]:
 def fit_looks(looks: Sequence[Look]) -> tuple[dict[str, float], dict[str, float]]:
     """Return the thresholds that fit photos best, and figures by cross-validation.
 
-    The figures also have the fewest cells, and the least confidence of the network itself.
+    The figures also have the fewest cells, and the least confidences of the network itself.
     """
-    cells, confidence = best_thresholds(looks)
+    cells, confidence, further = best_thresholds(looks)
     platt, error = fit_confidence(looks, cells)
     figures = figures_of(unseen_answers(looks)) | {
         "damage_ece_after": error,
         "damage_cells": cells,
         "damage_confidence": confidence,
+        "damage_further": further,
     }
-    return flat_thresholds(cells, confidence, platt), figures
+    return flat_thresholds(cells, confidence, further, platt), figures
 
 
 def unseen_answers(looks: Sequence[Look]) -> list[DamageAnswer]:
@@ -194,9 +207,10 @@ def unseen_answers(looks: Sequence[Look]) -> list[DamageAnswer]:
     return answers
 
 
-def best_thresholds(looks: Sequence[Look]) -> tuple[float, float]:
-    """Return the fewest cells and the least confidence with the best `score`."""
-    return max(product(CELLS, CONFIDENCES), key=lambda pair: score(looks, *pair))
+def best_thresholds(looks: Sequence[Look]) -> tuple[float, float, float]:
+    """Return the thresholds of `Look.answer` with the best `score`."""
+    tried = [(n, p, round(p + more, 3)) for n, p, more in product(CELLS, CONFIDENCES, FURTHER)]
+    return max(tried, key=lambda limits: score(looks, *limits))
 
 
 def fit_confidence(looks: Sequence[Look], cells: float) -> tuple[Platt, float]:

@@ -43,10 +43,10 @@ def looks() -> list[Look]:
 
 
 def test_thresholds_keep_right_damages() -> None:
-    cells, confidence = best_thresholds(looks())
-    answers = [look.answer(cells, confidence) for look in looks()]
+    limits = best_thresholds(looks())
+    answers = [look.answer(*limits) for look in looks()]
     assert all(len(answer.shown) == bool(answer.kinds) for answer in answers)
-    assert score(looks(), cells, confidence) == pytest.approx(2)
+    assert score(looks(), *limits) == pytest.approx(2)
     assert score(looks(), CELLS[0], 0.0) < 1
 
 
@@ -74,6 +74,15 @@ def test_small_pieces_next_to_large_one_are_left_out() -> None:
     assert [each.kind for each in look.answer(10, 0.3).shown] == ["dent", "dent", "scratch"]
 
 
+def test_damages_after_the_surest_need_more_confidence() -> None:
+    pieces = [candidate(confidence, 50, right=True) for confidence in (0.5, 0.7, 0.6)]
+    look = Look("case", frozenset({"dent"}), 0.02, pieces)
+    assert [each.confidence for each in look.answer(10, 0.5, 0.65).shown] == [0.7]
+    assert [each.confidence for each in look.answer(10, 0.5, 0.55).shown] == [0.7, 0.6]
+    alone = Look("case", frozenset({"dent"}), 0.02, pieces[:1])
+    assert [each.confidence for each in alone.answer(10, 0.5, 0.65).shown] == [0.5]
+
+
 def test_cross_validation_answers_all_photos() -> None:
     answers = unseen_answers(looks())
     assert {answer.key for answer in answers} == {look.key for look in looks()}
@@ -83,8 +92,8 @@ def test_cross_validation_answers_all_photos() -> None:
 
 
 def test_description_has_thresholds_of_all_kinds() -> None:
-    thresholds = flat_thresholds(30, 0.6, Platt(2.0, -0.5))
-    assert len(thresholds) == 4 * len(DAMAGE_KINDS) + 1
+    thresholds = flat_thresholds(30, 0.6, 0.0, Platt(2.0, -0.5))
+    assert len(thresholds) == 4 * len(DAMAGE_KINDS) + 2
     assert thresholds["airbag_cells"] == 30
     logits = np.zeros((len(DAMAGE_KINDS) + 1, 96, 128), np.float32)
     logits[1, :20, :20] = 3.0
@@ -96,9 +105,21 @@ def test_description_has_thresholds_of_all_kinds() -> None:
 
 
 def test_service_leaves_out_small_pieces_next_to_large_one() -> None:
-    thresholds = flat_thresholds(10, 0.3, Platt())
+    thresholds = flat_thresholds(10, 0.3, 0.0, Platt())
     logits = np.zeros((len(DAMAGE_KINDS) + 1, 96, 128), np.float32)
     for label, rows, left in ((2, 20, 0), (2, 3, 40), (2, 6, 80), (1, 3, 110)):
         logits[label, :rows, left : left + 10] = 5.0
     kinds = [(piece.kind, piece.cells) for piece in find_pieces(logits, thresholds).pieces]
     assert kinds == [("scratch", 30), ("dent", 200), ("dent", 60)]
+
+
+def test_service_needs_more_confidence_after_the_surest() -> None:
+    thresholds = flat_thresholds(10, 0.3, 0.7, Platt())
+    logits = np.zeros((len(DAMAGE_KINDS) + 1, 96, 128), np.float32)
+    for label, left, height in ((1, 0, 2.5), (2, 40, 3.5), (3, 80, 4.5)):
+        logits[label, :20, left : left + 10] = height
+    found = find_pieces(logits, thresholds).pieces
+    assert [piece.kind for piece in found] == ["dent", "broken"]
+    (alone,) = find_pieces(logits[:, :, :40], thresholds).pieces
+    assert alone.kind == "scratch"
+    assert alone.confidence < 0.7
