@@ -11,6 +11,7 @@
 # make lock        writes requirements/*.lock after a change of the requirements
 # make train       makes the files in models/ from DATA=folder; goes on after any stop
 # make panels      teaches the part network START=weights further parts from DATA=folder
+# make close-ups   teaches the part network START=weights close-ups from DATA=folder
 # make int8        makes the networks in 8 bits from those in float32 with photos of DATA=folder
 # make evaluate    measures models/ on the validation photos of DATA=folder, into runs/report/
 # make bench       measures the speed, against bare networks (benchmarks/README.md)
@@ -25,8 +26,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IMAGE  ?= sample/car.png
 
-.PHONY: run install demo worker dev test lint audit lock train panels int8 evaluate bench readers \
-	client screenshot clean help
+.PHONY: run install demo worker dev test lint audit lock train panels close-ups int8 evaluate bench \
+	readers client screenshot clean help
 .DEFAULT_GOAL := run
 
 # The service needs no torch on a CPU, and most of the disk would be torch's. SLIM=yes, which once
@@ -159,7 +160,7 @@ bench: dev
 QUICK := GLIBC_TUNABLES=glibc.malloc.hugetlb=1 MALLOC_MMAP_MAX_=0 \
 	MALLOC_TRIM_THRESHOLD_=30000000000 MALLOC_TOP_PAD_=500000000
 
-train panels int8 evaluate: has-data $(VENV)/.installed-train
+train panels close-ups int8 evaluate: has-data $(VENV)/.installed-train
 
 .PHONY: has-data
 has-data:
@@ -170,6 +171,9 @@ train:
 
 panels:
 	$(QUICK) $(BIN)/python -m training.panels --data "$(DATA)" --start "$(START)" $(ARGS)
+
+close-ups:
+	$(QUICK) $(BIN)/python -m training.close_ups --data "$(DATA)" --start "$(START)" $(ARGS)
 
 int8:
 	$(QUICK) $(BIN)/python -m training.quantise --data "$(DATA)" $(ARGS)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from numpy.random import Generator
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.augment import change_photos
 from training.fit import seeded
@@ -29,7 +29,9 @@ from training.photos import Indices, PhotoSet, TrainingData
 from training.precision import mixed_precision
 from training.warps import (
     Jitter,
+    Zoom,
     bilinear,
+    close_up_warps,
     inside,
     normalised,
     random_warps,
@@ -47,6 +49,7 @@ _JITTER = (
     Jitter((0.85, 1.2), (0.5, 1.35), close_ups=0.12, turned=0.1),
     Jitter((0.8, 1.3), (0.6, 1.8), close_ups=0.12, turned=0.1),
 )  # of each kind
+_ZOOM = (Zoom((1.05, 1.6)), Zoom((0.85, 1.2)), Zoom((0.8, 1.3)))  # of each kind
 _GROUND = 0.35  # share of photos on another photo instead of grey
 _HIDDEN = 0.12  # share of photos with hidden patches
 _WHEEL, _MISSING = 0.7, 0.35  # background is ignored above these probabilities
@@ -80,6 +83,7 @@ class CropBatch:
         photos: (n,) indices into the photos of each crop's kind.
         warps: (n, 3, 3) from photo to crop.
         mirrored: (n,) true for warps that mirror.
+        close: (n,) true for close-ups of a part.
     """
 
     maps: list[Tensor]
@@ -89,6 +93,7 @@ class CropBatch:
     photos: Indices
     warps: NDArray[np.float64]
     mirrored: NDArray[np.bool_]
+    close: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,8 @@ class Crops:
         plan: see `plan_crops`.
         name: of the old network's weights; crops by other weights in the folder are replaced.
         seed: of all random numbers.
+        boxes: (n, 4) x, y, width, height in pixels of the part that each crop shows from near, not
+            a number for crops of the whole photo; None if all are.
     """
 
     def __init__(
@@ -152,11 +159,14 @@ class Crops:
         plan: NDArray[np.int64],
         name: str,
         seed: int,
+        boxes: NDArray[np.float64] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.plan = plan
+        self._boxes = np.full((len(plan), 4), np.nan) if boxes is None else boxes
         self._folder, self._data, self._old, self._seed = folder, data, old, seed
-        self._stamp = _stamp(data, plan, name, seed)
+        drawn = plan.tolist() if boxes is None else [plan.tolist(), boxes.tolist()]
+        self._stamp = _stamp(data, drawn, name, seed)
         self._known = old.head.out_channels
         channels: list[int] = old.encoder.feature_info.channels()  # type: ignore[operator,union-attr]
         height, width = PARTS_SIZE
@@ -199,7 +209,9 @@ class Crops:
     def _make(self, numbers: Indices, rng: Generator) -> None:
         numbers = numbers[np.argsort(self.plan[numbers, 0], kind="stable")]
         kinds, chosen = self.plan[numbers].T
-        pieces = [self._cut(kind, chosen[kinds == kind], rng) for kind in np.unique(kinds).tolist()]
+        pieces = [
+            self._cut(kind, numbers[kinds == kind], rng) for kind in np.unique(kinds).tolist()
+        ]
         photos = torch.cat([piece.photos for piece in pieces])
         within = torch.cat([piece.within for piece in pieces])
         labels = torch.cat([piece.labels for piece in pieces])
@@ -210,7 +222,8 @@ class Crops:
         with mixed_precision(x.device):
             maps = self._old.encoder(x)
             before = decode(self._old, maps).float()
-        self._ignore_missing(labels, before, kinds, chosen, mirrored)
+        whole = np.where(self.is_close(numbers), CAR, kinds)  # near, the old network sees little
+        self._ignore_missing(labels, before, whole, chosen, mirrored)
         for stride, each in zip(_STRIDES, maps, strict=True):
             self._write(f"maps{stride}", numbers, each.float().clamp(-_LARGEST, _LARGEST))
         self._write("before", numbers, before)
@@ -220,11 +233,20 @@ class Crops:
     def _write(self, name: str, numbers: Indices, values: Tensor) -> None:
         self._files[name][numbers] = values.cpu().numpy()
 
-    def _cut(self, kind: int, chosen: Indices, rng: Generator) -> _Piece:
+    def is_close(self, numbers: Indices) -> NDArray[np.bool_]:
+        """Return (n,) true for the crops that show a part from near."""
+        return np.asarray(~np.isnan(self._boxes[numbers, 0]))
+
+    def _cut(self, kind: int, numbers: Indices, rng: Generator) -> _Piece:
         """Return crops of photos of one kind."""
-        photos = self._photos(kind)
+        photos, chosen = self._photos(kind), self.plan[numbers, 1]
         sizes = photos.sizes[chosen]
         warps, mirrored = random_warps(sizes, PARTS_SIZE, _JITTER[kind], rng)
+        close = self.is_close(numbers)
+        if close.any():
+            boxes = self._boxes[numbers[close]]
+            near = close_up_warps(boxes, PARTS_SIZE, _ZOOM[kind], rng)
+            warps[close], mirrored[close] = near
         points = source_points(warps, PARTS_SIZE, photos.device)
         if kind == ANNOTATED:
             place = torch.from_numpy(chosen).to(photos.device)
@@ -285,6 +307,7 @@ class Crops:
             photos,
             self._files["warps"][numbers],
             self._files["mirrored"][numbers] > 0,
+            self.is_close(numbers),
         )
 
     def car_sizes(self, photos: Indices) -> NDArray[np.float64]:
@@ -297,6 +320,23 @@ class Crops:
         return np.unique(photos[kinds == CAR])
 
 
+def last_blocks(network: PartNetwork) -> list[nn.Module]:
+    """Return the blocks of the encoder between its maps at strides 16 and 32."""
+    names: list[str] = network.encoder.feature_info.module_name()  # type: ignore[operator,union-attr]
+    first, last = (int(name.rpartition(".")[2]) for name in names[-2:])
+    blocks: Any = network.encoder.blocks
+    return list(blocks[first + 1 : last + 1])
+
+
+def last_stage(network: PartNetwork, maps: Sequence[Tensor]) -> list[Tensor]:
+    """Return the maps of an encoder with the coarsest made anew from the one before it."""
+    *finer, _ = maps
+    coarsest = finer[-1]
+    for block in last_blocks(network):
+        coarsest = block(coarsest)
+    return [*finer, coarsest]
+
+
 def decode(network: PartNetwork, maps: Sequence[Tensor]) -> Tensor:
     """Return the logits (n, labels, h/4, w/4) of a network from the maps of its encoder."""
     *finer, coarsest = maps
@@ -305,8 +345,8 @@ def decode(network: PartNetwork, maps: Sequence[Tensor]) -> Tensor:
     return logits
 
 
-def _stamp(data: TrainingData, plan: NDArray[np.int64], name: str, seed: int) -> str:
+def _stamp(data: TrainingData, drawn: list[Any], name: str, seed: int) -> str:
     photos = [row.photo for s in (data.annotated, data.cars, data.empty) for row in s.rows]
     labels = hashlib.sha256(data.labels.cpu().numpy().tobytes()).hexdigest()
-    content = json.dumps([name, seed, labels, photos, plan.tolist()])
+    content = json.dumps([name, seed, labels, photos, drawn])
     return hashlib.sha256(content.encode()).hexdigest()

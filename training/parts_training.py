@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from training.augment import change_photos
 from training.fit import Step
 from training.losses import parts_loss
+from training.part_boxes import annotated_parts, random_boxes
 from training.parts_data import FLIPPED
 from training.photos import Indices, PhotoSet, TrainingData
 from training.precision import mixed_precision
@@ -24,7 +25,9 @@ from training.warps import (
     SQUASHED,
     Jitter,
     Matrices,
+    Zoom,
     bilinear,
+    close_up_warps,
     filling_warps,
     inside,
     nearest,
@@ -60,6 +63,8 @@ class PartsMix:
         batch: photos per step, at least 3.
         close_ups: share of photos that are cut to a part of the car.
         turned: share of photos turned by 90, 180 or 270 degrees.
+        near: share of annotated photos, and of photos without a car, that show one part, or as
+            little, as large as the input allows.
         size: (height, width) of the inputs, multiples of 32.
         annotated: ranges of the geometry of the annotated photos.
     """
@@ -67,6 +72,7 @@ class PartsMix:
     batch: int
     close_ups: float = 0.15
     turned: float = 0.1
+    near: float = 0.12
     size: tuple[int, int] = PARTS_SIZE
     annotated: Jitter = SQUASHED
 
@@ -92,6 +98,7 @@ class PartsBatches:
         self._annotated, self._empty = (s.of_part("train") for s in (data.annotated, data.empty))
         rare = [data.annotated.rows[index].rare for index in self._annotated.tolist()]
         self._rare = _shares(np.where(rare, _RARE, 1.0))
+        self._parts = annotated_parts(labels, self._annotated)
         self._cars, self._shares = _learnable(data.cars, soft)
         share = ANNOTATED if len(self._cars) else ALONE
         self._hard = max(1, int(mix.batch * share))
@@ -113,8 +120,15 @@ class PartsBatches:
     def _draw_hard(self, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
         photos, size = self._data.annotated, self._mix.size
         chosen = rng.choice(self._annotated, self._hard, p=self._rare)
+        near = rng.random(self._hard) < (self._mix.near if len(self._parts) else 0)
+        drawn = [self._parts.draw(rng) for _ in range(int(near.sum()))]
+        chosen[near] = [photo for photo, _ in drawn]
         sizes = photos.sizes[chosen]
         warps, mirrored = random_warps(sizes, size, self._mix.jitter(self._mix.annotated), rng)
+        if drawn:
+            boxes = np.array([box for _, box in drawn])
+            zoom = Zoom(self._mix.annotated.stretch)
+            warps[near], mirrored[near] = close_up_warps(boxes, size, zoom, rng)
         points = source_points(warps, size, photos.device)
         place = torch.from_numpy(chosen).to(photos.device)
         labels = warped_labels(self._labels[place], sizes, warps, mirrored)
@@ -125,6 +139,10 @@ class PartsBatches:
         chosen = rng.choice(self._empty, self._none)
         sizes = photos.sizes[chosen]
         warps, _ = random_warps(sizes, self._mix.size, EMPTY, rng)
+        near = rng.random(len(chosen)) < self._mix.near
+        if near.any():
+            boxes = random_boxes(sizes[near], rng)
+            warps[near], _ = close_up_warps(boxes, self._mix.size, Zoom(), rng)
         points = source_points(warps, self._mix.size, photos.device)
         shape = (len(chosen), height // 2, width // 2)
         labels = torch.zeros(shape, dtype=torch.uint8, device=photos.device)

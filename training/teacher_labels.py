@@ -263,18 +263,26 @@ def see_annotated(photos: PhotoSet, chosen: Indices) -> tuple[Tensor, NDArray[np
     return surrounded(seen, inside(points, sizes)), warps
 
 
-def ignore_missing(data: TrainingData, networks: Sequence[nn.Module], batch: int) -> Tensor:
+def ignore_missing(
+    data: TrainingData, networks: Sequence[nn.Module], batch: int, only: Indices | None = None
+) -> Tensor:
     """Ignore background of annotated photos where teachers see a part without an annotation.
 
     This concerns the parts that a review found missing, and wheels.
+
+    Args:
+        data: all photos.
+        networks: the teachers.
+        batch: photos per step.
+        only: indices of the annotated photos that are looked at; None for all of "train".
 
     Returns:
         The label maps of `data` with 255 at these pixels.
     """
     labels = data.labels.clone()
-    train = data.annotated.of_part("train")
-    for start in range(0, len(train), batch):
-        chosen = train[start : start + batch]
+    looked = data.annotated.of_part("train") if only is None else only
+    for start in range(0, len(looked), batch):
+        chosen = looked[start : start + batch]
         seen, warps = see_annotated(data.annotated, chosen)
         side = (data.annotated.side, data.annotated.side)
         full = on_canvas(chances(seen, networks, batch), warps, PARTS_SIZE, side, 1)

@@ -44,6 +44,25 @@ class Jitter:
     perspective: float = 0.06
 
 
+@dataclass(frozen=True)
+class Zoom:
+    """The ranges of the random geometry of close-ups of a part.
+
+    Attributes:
+        stretch: as in `Jitter`.
+        room: size of the input relative to the part's box, along the side that the part fills more.
+        move: largest distance of the part from the centre, in shares of the input's sides.
+        degrees: standard deviation of the turn.
+        perspective: largest.
+    """
+
+    stretch: tuple[float, float] = (1.0, 1.0)
+    room: tuple[float, float] = (1.05, 3.5)
+    move: float = 0.12
+    degrees: float = 5.0
+    perspective: float = 0.04
+
+
 SQUASHED = Jitter(stretch=(1.0, 1.8), scale=(0.5, 1.7))
 NATURAL = Jitter(stretch=(0.82, 1.22), scale=(0.42, 1.35))
 EMPTY = Jitter(stretch=(0.8, 1.3), scale=(0.6, 1.8))
@@ -140,6 +159,39 @@ def random_warps(
         @ shifting(-sizes[:, 0] / 2, -sizes[:, 1] / 2)
     )
     return warps, mirrored
+
+
+def close_up_warps(
+    boxes: Matrices, size: tuple[int, int], zoom: Zoom, rng: Generator
+) -> tuple[Matrices, NDArray[np.bool_]]:
+    """Draw warps that show parts of photos in the middle of the input, as large as it allows.
+
+    Args:
+        boxes: (n, 4) x, y, width, height of a part of each photo, in pixels.
+        size: (height, width) of the input.
+        zoom: ranges.
+        rng: random generator.
+
+    Returns:
+        The warps (n, 3, 3), and (n,) true for those that mirror.
+    """
+    count, (height, width) = len(boxes), size
+    x, y, wide, tall = boxes.T
+    stretch = rng.uniform(*zoom.stretch, count)
+    low, high = np.log(zoom.room).tolist()
+    scale = np.minimum(width / (wide * stretch), height / tall)
+    scale = scale / np.exp(rng.uniform(low, high, count))
+    mirrored = rng.random(count) < 0.5
+    move = np.array([width, height]) * (0.5 + rng.uniform(-zoom.move, zoom.move, (count, 2)))
+    tilts = rng.uniform(-zoom.perspective, zoom.perspective, (count, 2)) / max(size)
+    warps = (
+        shifting(move[:, 0], move[:, 1])
+        @ tilting(tilts)
+        @ turning(np.deg2rad(rng.normal(0, zoom.degrees, count)))
+        @ scaling(np.where(mirrored, -1, 1) * scale * stretch, scale)
+        @ shifting(-x - wide / 2, -y - tall / 2)
+    )
+    return np.asarray(warps), mirrored
 
 
 def fitting_warps(sizes: Matrices, size: tuple[int, int], room: float = 1.0) -> Matrices:

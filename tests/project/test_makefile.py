@@ -115,6 +115,7 @@ def recorded(project: Project) -> Project:
         (["lint"], [FULL, DEV]),
         (["train", "DATA=data"], [FULL, TRAIN]),
         (["panels", "DATA=data", "START=old.safetensors"], [FULL, TRAIN]),
+        (["close-ups", "DATA=data", "START=old.safetensors"], [FULL, TRAIN]),
         (["evaluate", "DATA=data"], [FULL, TRAIN]),
     ],
 )

@@ -12,7 +12,9 @@ from training.warps import (
     NATURAL,
     SQUASHED,
     Jitter,
+    Zoom,
     bilinear,
+    close_up_warps,
     fitting_warps,
     inside,
     nearest,
@@ -84,6 +86,18 @@ def test_turned_photos_fit_too() -> None:
         assert corners[0].max() < 128 + 1e-6
         assert corners[1].max() < 96 + 1e-6
     assert set(random_quarters(100, 1.0, np.random.default_rng(0)).tolist()) == {1, 2, 3}
+
+
+def test_close_ups_show_their_box() -> None:
+    boxes = np.array([[10.0, 20.0, 8.0, 4.0], [300.0, 100.0, 40.0, 90.0]]).repeat(50, 0)
+    zoom = Zoom(room=(1.0, 2.0), move=0.0, degrees=0.0, perspective=0.0)
+    warps, mirrored = close_up_warps(boxes, (96, 128), zoom, np.random.default_rng(0))
+    assert 30 < mirrored.sum() < 70
+    for warp, (x, y, width, height) in zip(warps, boxes, strict=True):
+        corners = warp @ np.array([[x, x + width], [y, y + height], [1, 1]])
+        wide, tall = np.abs(corners[:2, 1] - corners[:2, 0])
+        np.testing.assert_allclose(corners[:2].mean(1), (64, 48))
+        assert 0.5 - 1e-6 <= max(wide / 128, tall / 96) <= 1 + 1e-6
 
 
 def test_maps_return_to_their_photos() -> None:

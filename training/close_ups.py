@@ -1,0 +1,290 @@
+"""Teach a trained part network close-ups: `python -m training.close_ups --data DATA --start W`.
+
+Earlier trainings show parts at most 2.6 times as large as the photo allows, and a mirror fills a
+photo at six to ten times. The last stage of the encoder, the decoder and the head learn from parts
+that fill the input, of annotated photos and of photos that the old network labels as a whole. A
+divergence to its answers for whole photos keeps what it knows, and weights are averaged with the
+old ones (Wortsman et al. 2022). The same command resumes after any stop, even a kill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor, nn
+
+from training.checks import check_parts
+from training.close_up_crops import choose_cars, plan_close_ups
+from training.corrections import DataError
+from training.export import export_trained
+from training.fit import Budget, FitOptions, Step, fit
+from training.losses import hard_parts_loss, old_labels_loss, soft_parts_loss
+from training.pack import list_sources, write_packs
+from training.panel_crops import CAR, CropBatch, Crops, Views, decode, last_blocks, last_stage
+from training.panels import ENCODER, HEAD, CropLesson, blended, count_labels, digest
+from training.parts_data import IGNORE
+from training.photos import TrainingData, read_packs
+from training.precision import choose_device, mixed_precision
+from training.stages import FIGURES, WEIGHTS, write_figures
+from training.teacher_labels import SoftLabels, Teachers, ignore_missing, label_photos
+from training.train import OtherOptionsError
+from training.weights import CLASSES, PARTS, load_network, save_weights
+from vision.labels import PART_NAMES
+from vision.networks import PartNetwork
+
+SEED = 18
+NEAR, WHOLE = Views(1600, 1350, 600), Views(560, 480, 240)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The numbers of a training.
+
+    Attributes:
+        cars: photos without part labels whose parts are shown from near.
+        near: numbers of close-ups.
+        whole: numbers of whole photos.
+        steps: length, in steps of eight crops.
+        rate: peak learning rate of the head; that of the others is half of it.
+        keep: weight of the divergence to the old network on whole photos.
+        share: of the new weights in the result; the rest is the old network's.
+    """
+
+    cars: int = 1100
+    near: Views = NEAR
+    whole: Views = WHOLE
+    steps: int = 1100
+    rate: float = 1.5e-3
+    keep: float = 16.0
+    share: float = 0.85
+
+    def scaled(self, factor: float) -> Lesson:
+        """Return the lesson with other numbers of photos, crops and steps."""
+        return replace(
+            self,
+            cars=max(8, round(self.cars * factor)),
+            near=self.near.scaled(factor),
+            whole=self.whole.scaled(factor),
+            steps=max(1, round(self.steps * factor)),
+        )
+
+
+@dataclass(frozen=True)
+class CloseUpOptions:
+    """The options of the command line.
+
+    Attributes:
+        data: folder of the data sets.
+        start: weights of the old network.
+        out: folder of all intermediate files; git ignores it.
+        models: folder to which the finished models are written.
+        scale: factor on the numbers of photos, crops and steps.
+        photos: maximum number of photos of each kind; None for all.
+        batch: crops per step.
+    """
+
+    data: Path
+    start: Path
+    out: Path = Path("runs/close-ups")
+    models: Path = Path("runs/close-ups/models")
+    scale: float = 1.0
+    photos: int | None = None
+    batch: int = 8
+
+
+class MissingLabelsError(Exception):
+    """The old network lacks labels; the message is for people."""
+
+
+class CloseUpLine:
+    """The steps from the old network to the new one.
+
+    Raises:
+        MissingLabelsError: the old network does not know all parts.
+        OtherOptionsError: `options.out` was begun with other options.
+    """
+
+    def __init__(self, options: CloseUpOptions, lesson: Lesson | None = None) -> None:
+        self.options, self.lesson = options, (lesson or Lesson()).scaled(options.scale)
+        if count_labels(options.start) != CLASSES:
+            raise MissingLabelsError(
+                f"{options.start} does not know all {len(PART_NAMES)} parts; see make panels"
+            )
+        options.out.mkdir(parents=True, exist_ok=True)
+        self._remember()
+        self.device = choose_device()
+
+    def _remember(self) -> None:
+        """Write what decides on the result, or compare it with an earlier beginning."""
+        decisive = {
+            "start": digest(self.options.start),
+            "parts": PART_NAMES,
+            "scale": [self.options.scale, self.options.photos, self.options.batch],
+            "lesson": asdict(self.lesson),
+        }
+        begun, now = self.options.out / "options.json", json.dumps(decisive, indent=2)
+        if begun.exists() and begun.read_text(encoding="utf-8") != now:
+            raise OtherOptionsError(
+                f"{self.options.out} was begun with other options (see {begun}); "
+                "give the same ones, or another --out"
+            )
+        begun.write_text(now, encoding="utf-8")
+
+    @cached_property
+    def old(self) -> PartNetwork:
+        """The network that is taught."""
+        network = load_network("pyramid", PARTS, self.options.start, self.device)
+        assert isinstance(network, PartNetwork)
+        return network
+
+    @cached_property
+    def data(self) -> TrainingData:
+        """All photos, packed and read on first use; parts without annotation are ignored."""
+        packs, packed = self.options.out / "packs", self.options.out / "packs.done"
+        if not packed.exists():
+            print("packs ...", flush=True)
+            write_packs(list_sources(self.options.data, self.options.out / "cache"), packs)
+            packed.touch()
+        data = read_packs(packs, self.device, self.options.photos)
+        train = data.annotated.of_part("train").tolist()
+        lacking = np.array([i for i in train if data.annotated.rows[i].missing], np.int64)
+        with torch.no_grad():
+            labels = ignore_missing(data, [self.old], self.options.batch, lacking)
+        return replace(data, labels=labels)
+
+    @cached_property
+    def soft(self) -> SoftLabels:
+        """The old network's labels of whole photos of cars."""
+        teachers = Teachers([self.old], [digest(self.options.start)])
+        chosen = choose_cars(self.data, self.lesson.cars, SEED)
+        folder = self.options.out / "labels"
+        with torch.no_grad():
+            return label_photos(self.data.cars, teachers, folder, self.options.batch, chosen)
+
+    @cached_property
+    def crops(self) -> Crops:
+        """All crops, which are made on first use."""
+        plan = plan_close_ups(self.data, self.soft, self.lesson.near, self.lesson.whole, SEED)
+        name, folder = digest(self.options.start), self.options.out / "crops"
+        crops = Crops(folder, self.data, self.old, plan.rows, name, SEED, plan.boxes)
+        print(f"{len(plan.rows)} crops ...", flush=True)
+        crops.make(len(plan.rows))
+        return crops
+
+    def run(self) -> None:
+        """Run all steps that are not finished, and write the models folder."""
+        taught, blend = self.options.out / "taught", self.options.out / "blend"
+        if not (taught / WEIGHTS).exists():
+            self._train(taught)
+        if not (blend / FIGURES).exists():
+            network = blended(taught / WEIGHTS, self.options.start, self.lesson.share)
+            blend.mkdir(exist_ok=True)
+            save_weights(network, blend / WEIGHTS)
+            network.to(self.device)
+            figures = check_parts(self.data, network, "val", self.options.batch)
+            write_figures(figures, blend / FIGURES)
+        export_trained("parts", blend / WEIGHTS, self.options.models)
+        shutil.copy(blend / FIGURES, self.options.models / FIGURES)
+
+    def _train(self, folder: Path) -> None:
+        network: nn.Module = load_network("pyramid", PARTS, self.options.start, self.device)
+        assert isinstance(network, PartNetwork)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(not name.startswith(ENCODER))
+        for block in last_blocks(network):
+            block.requires_grad_(True)
+        batch = self.options.batch
+        options = FitOptions(
+            folder,
+            Budget(self.lesson.steps * batch),
+            self.lesson.rate,
+            SEED,
+            encoder_factor=0.5,
+            is_encoder=lambda name: not name.startswith(HEAD),
+            averaging=0.99,
+        )
+        lesson = CropLesson(self.crops, len(self.crops.plan), batch, self.soft)
+        network = fit(network, close_ups_step(lesson, self.lesson.keep), options, self.device)
+        save_weights(network, folder / WEIGHTS)
+        (folder / "last.pt").unlink()
+
+
+def close_ups_step(lesson: CropLesson, keep: float) -> Step:
+    """Return the step that trains a network on crops; see `close_ups_loss`."""
+
+    def step(network: nn.Module, rng: Generator) -> tuple[Tensor, int]:
+        assert isinstance(network, PartNetwork)
+        network.eval()  # batch norms keep their statistics, which the kept maps agree with
+        batch, taught = lesson.draw(rng)
+        with mixed_precision(batch.before.device):
+            logits = decode(network, last_stage(network, batch.maps))
+        return close_ups_loss(logits.float(), batch, taught, keep), len(batch.before)
+
+    return step
+
+
+def close_ups_loss(logits: Tensor, batch: CropBatch, taught: Tensor | None, keep: float) -> Tensor:
+    """Return the loss: labels teach close-ups, and the old network's answers whole photos.
+
+    Args:
+        logits: (n, labels, h/4, w/4) float32.
+        batch: the crops.
+        taught: a teacher's probabilities, of the shape of the logits; needed for close-ups of cars.
+        keep: weight of the divergence to the old network.
+    """
+    loss = logits.new_zeros(())
+    near, car = torch.from_numpy(batch.close), torch.from_numpy(batch.kinds == CAR)
+    hard, soft, whole = (each.to(logits.device) for each in (near & ~car, near & car, ~near))
+    if hard.any():
+        loss = loss + hard_parts_loss(logits[hard], batch.labels[hard])
+    if soft.any():
+        assert taught is not None
+        loss = loss + soft_parts_loss(logits[soft], taught[soft])
+    if whole.any():
+        ignored = torch.full_like(batch.labels[whole], IGNORE)  # every cell counts
+        loss = loss + keep * old_labels_loss(logits[whole], batch.before[whole], ignored)
+    return loss
+
+
+def read_command_line(words: Sequence[str] | None = None) -> tuple[CloseUpOptions, int]:
+    """Read the command line; returns the options and the number of threads."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data")
+    parser.add_argument("--start", type=Path, required=True, help="weights of all parts")
+    parser.add_argument("--out", type=Path, default=CloseUpOptions.out)
+    parser.add_argument("--models", type=Path, help="folder of the result; default: OUT/models")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on photos and steps")
+    parser.add_argument("--photos", type=int, help="most photos of each kind, to try it")
+    parser.add_argument("--batch", type=int, default=CloseUpOptions.batch, help="crops per step")
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args(words)
+    models = given.models or given.out / "models"
+    options = CloseUpOptions(
+        given.data, given.start, given.out, models, given.scale, given.photos, given.batch
+    )
+    return options, given.threads
+
+
+def main() -> None:
+    """Read the command line and train."""
+    options, threads = read_command_line()
+    torch.set_num_threads(threads)
+    try:
+        CloseUpLine(options).run()
+    except (MissingLabelsError, OtherOptionsError, DataError) as error:
+        sys.exit(str(error))
+    print(f"The network that knows close-ups is in {options.models}.")
+
+
+if __name__ == "__main__":
+    main()
