@@ -149,7 +149,7 @@ class CloseUpLine:
 
     @cached_property
     def data(self) -> TrainingData:
-        """All photos, packed and read on first use; parts without annotation are ignored."""
+        """Pack and read all photos on first use; parts without annotation are ignored."""
         packs, packed = self.options.out / "packs", self.options.out / "packs.done"
         if not packed.exists():
             print("packs ...", flush=True)
@@ -173,7 +173,7 @@ class CloseUpLine:
 
     @cached_property
     def crops(self) -> Crops:
-        """All crops, which are made on first use."""
+        """Make all crops on first use."""
         plan = plan_close_ups(self.data, self.soft, self.lesson.near, self.lesson.whole, SEED)
         name, folder = digest(self.options.start), self.options.out / "crops"
         crops = Crops(folder, self.data, self.old, plan.rows, name, SEED, plan.boxes)
