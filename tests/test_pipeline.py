@@ -83,7 +83,7 @@ def test_other_calls_change_no_byte(sample: bytes) -> None:
 def test_stages_of_turned_photo(
     picture: str, margin: float, quarters: int, found: bool, count: int
 ) -> None:
-    """Each stage is reported once, even if the parts are found only in another turn."""
+    """Report each stage once, even if the parts are found only in another turn."""
     pipeline = Pipeline(threads=2, runtime="onnx")
     rgb = decode_image((REPOSITORY / picture).read_bytes(), 50_000_000)
     down, across = (round(margin * side) for side in rgb.shape[:2])
