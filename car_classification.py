@@ -104,11 +104,12 @@ class TypeClassifier:
 
         Args:
             view: output of the type networks for the car.
-            cells: the parts of the car. Wheels alone, as of a bus, have no type.
+            cells: the parts of the car. Wheels and faint parts, as of a bus, have no type.
         """
-        sure = {label for label, value in cells.confidences.items() if value >= DEFAULT_CONFIDENCE}
-        known = view.certainty >= self.description.thresholds["known"] and sure - {WHEEL}
-        return view.best if known else None
+        thresholds = self.description.thresholds
+        others = (value for label, value in cells.confidences.items() if label != WHEEL)
+        sees_body = max(others, default=0.0) >= thresholds["body_part"]
+        return view.best if sees_body and view.certainty >= thresholds["known"] else None
 
     def sees_car(self, view: CarView | None, cells: CoarseSegmentation) -> bool:
         """Return True if the parts that were found belong to a car.

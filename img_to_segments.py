@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.car_groups import largest_car
-from vision.labels import BASIC_PARTS, PART_NAMES, TAILGATE, TRUNK, name_of
+from vision.labels import BASIC_PARTS, PART_NAMES, SIDES, TAILGATE, TRUNK, name_of
 from vision.letterbox import Letterbox, fit_area
 from vision.model_files import MODELS, ModelDescription, normalise
 from vision.part_layout import Box, softmax
@@ -26,6 +26,7 @@ from vision.upsample import labels_in, labels_remaining, upsample_labels
 
 __all__ = ["PART_NAMES", "CoarseSegmentation", "PartSegmenter", "Segmentation"]
 
+UNSURE_SIDE = 0.02  # a cell may be of either side above these probabilities of both
 CONFIDENCE_CLIP = 1e-4  # calibration clips confidences this far from 0 and 1, which have no logit
 
 
@@ -161,6 +162,7 @@ class PartSegmenter:
         merged[TAILGATE] = np.logaddexp(logits[TRUNK], logits[TAILGATE])
         merged[TRUNK] = merged.min() - 1  # below every other label
         by_label = dict(enumerate(probabilities)) | {TAILGATE: lid}
+        _give_to_surer_side(merged, by_label)
         labels = _without_shreds(_best_labels(merged), by_label, thresholds)
         car = largest_car(labels)
         confidences = {}
@@ -228,6 +230,33 @@ def _best_labels(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
     for label in range(len(logits) - 1, -1, -1):  # the first of equal labels wins
         labels[logits[label] == best] = label
     return labels
+
+
+def _give_to_surer_side(
+    logits: NDArray[np.float32], probabilities: dict[int, NDArray[np.float32]]
+) -> None:
+    """Give cells that may be of either side, such as those of a mirror alone, to the surer side.
+
+    Its probability becomes that of both sides together, since the confidence says that the part is
+    there. In photos of whole cars the side is hardly ever in doubt.
+
+    Args:
+        logits: (labels, h, w); changed in place.
+        probabilities: (h, w) of each label; replaced where a side is in doubt.
+    """
+    never = None
+    for pair in SIDES:
+        left, right = (probabilities[label] for label in pair)
+        doubt = np.minimum(left, right) > UNSURE_SIDE
+        if not doubt.any():
+            continue
+        never = logits.min() - 1 if never is None else never
+        both = np.logaddexp(logits[pair[0]], logits[pair[1]])
+        for label, own, wins in zip(
+            pair, (left, right), (left >= right, left < right), strict=True
+        ):
+            logits[label][doubt] = np.where(wins, both, never)[doubt]
+            probabilities[label] = np.where(doubt, np.where(wins, left + right, 0), own)
 
 
 def _without_shreds(

@@ -62,9 +62,10 @@ WITH_INTERVAL = {
 ALONE = {
     "parts": {
         rf"swapped in {NUMBER} %": "swapped",
-        rf"A mirror alone\*\* is not found \({NUMBER} %": "close_ups_of_mirror",
-        rf"back lights \({NUMBER} %": "close_ups_of_back_light",
-        rf"wheels \({NUMBER} %": "close_ups_of_wheel",
+        rf"a mirror alone is found in {NUMBER} %": "close_ups_of_mirror",
+        rf"back lights in {NUMBER} %": "close_ups_of_back_light",
+        rf"wheels in {NUMBER} %": "close_ups_of_wheel",
+        rf"a rear window in {NUMBER} %": "close_ups_of_back_glass",
     },
     "types": {
         rf"1,396 cars of .*? calibration error {NUMBER}": "types_ece",

@@ -66,7 +66,7 @@ class Lesson:
     steps: int = 1100
     rate: float = 1.5e-3
     keep: float = 16.0
-    share: float = 0.85
+    share: float = 0.8
 
     def scaled(self, factor: float) -> Lesson:
         """Return the lesson with other numbers of photos, crops and steps."""

@@ -64,6 +64,10 @@ def name_of(label: int) -> str:
     return PART_NAMES[label - 1]
 
 
+SIDES = tuple(
+    (label_of(name), label_of(name.replace("left", "right")))
+    for name in ("left_mirror", "front_left_light", "back_left_light")
+)  # labels (left, right) of small parts, of which a close-up may not show the side
 BACK_DOORS = label_of("back_left_door"), label_of("back_right_door")
 QUARTER_PANELS = label_of("left_quarter_panel"), label_of("right_quarter_panel")
 TAILGATE, TRUNK = label_of("tailgate"), label_of("trunk")
