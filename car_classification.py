@@ -108,7 +108,8 @@ class TypeClassifier:
         """
         thresholds = self.description.thresholds
         others = (value for label, value in cells.confidences.items() if label != WHEEL)
-        sees_body = max(others, default=0.0) >= thresholds["body_part"]
+        # networks of earlier releases have no limit of their own
+        sees_body = max(others, default=0.0) >= thresholds.get("body_part", DEFAULT_CONFIDENCE)
         return view.best if sees_body and view.certainty >= thresholds["known"] else None
 
     def sees_car(self, view: CarView | None, cells: CoarseSegmentation) -> bool:
