@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 _AT_ONCE = 1 << 17  # pixels that are processed at a time, so that their data stays in the cache
-_FOUR = ((0, 0), (0, 1), (1, 0), (1, 1))
-
 _LARGE = 6_000_000  # pixels of a photo from which on its label map consists of squares of 2x2
+
+_Indices = NDArray[np.intp]
+_Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -20,62 +20,79 @@ class _Axis:
     """The positions of the pixels of one axis between the centres of the coarser cells.
 
     Gap g lies between the centres of cells g - 1 and g. The first and the last gap lie beyond the
-    outermost centres, where the values of the outermost cells continue unchanged.
+    outermost centres, where the values of the outermost cells continue unchanged. A gap with fewer
+    pixels than others repeats its last one, so that all gaps can be computed alike.
 
     Attributes:
         gap: (pixels,) the gap of each pixel.
-        first, count: (gaps,) first pixel and number of pixels of each gap.
-        share: (gaps, most pixels of a gap) position of each pixel in its gap: 0 at the centre
+        before, after: (gaps,) the cells on both sides of each gap.
+        has_pixels: (gaps,) False for a gap without pixels.
+        pixel: (most pixels of a gap, gaps) the pixels of each gap.
+        share: (most pixels of a gap, gaps) position of these pixels in their gap: 0 at the centre
             before it, 1 at the centre after it.
     """
 
-    gap: NDArray[np.intp]
-    first: NDArray[np.intp]
-    count: NDArray[np.intp]
-    share: NDArray[np.float32]
+    gap: _Indices
+    before: _Indices
+    after: _Indices
+    has_pixels: NDArray[np.bool_]
+    pixel: _Indices
+    share: _Floats
 
     @classmethod
     def of(cls, pixels: int, cells: int) -> _Axis:
         at = (np.arange(pixels) + 0.5) * (cells / pixels) + 0.5
         gap = np.minimum(at.astype(np.intp), cells)
         count = np.bincount(gap, minlength=cells + 1)
-        first = count.cumsum() - count
-        share = np.zeros((cells + 1, count.max()), np.float32)
-        share[gap, np.arange(pixels) - first[gap]] = at - gap
-        return cls(gap, first, count, share)
+        within = np.minimum(np.arange(count.max())[:, None], count - 1)
+        pixel = np.clip(count.cumsum() - count + within, 0, pixels - 1)
+        number = np.arange(cells + 1)
+        return cls(
+            gap=gap,
+            before=np.maximum(number - 1, 0),
+            after=np.minimum(number, cells - 1),
+            has_pixels=count > 0,
+            pixel=pixel,
+            share=(at - gap).astype(np.float32)[pixel],
+        )
 
 
 @dataclass(frozen=True)
 class _Gaps:
-    """Two-dimensional gaps, each between the centres of four cells, with their pixels' positions.
+    """Two-dimensional gaps between the centres of four cells of several labels.
+
+    Gaps with more labels come first.
 
     Attributes:
         y, x: (n,) number of each gap on both axes.
-        down, across: (n, a) and (n, b), the gaps' rows of `_Axis.share`.
+        labels: (4, n) uint8, the labels of the four cells, descending, each once and then 0. Label
+            0, the background, is left out.
     """
 
-    y: NDArray[np.intp]
-    x: NDArray[np.intp]
-    down: NDArray[np.float32]
-    across: NDArray[np.float32]
+    y: _Indices
+    x: _Indices
+    labels: NDArray[np.uint8]
 
-    def chosen(self, index: NDArray[np.intp]) -> _Gaps:
-        return _Gaps(self.y[index], self.x[index], self.down[index], self.across[index])
-
-    def between(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the bilinearly interpolated values (n, a, b) of the gaps' pixels.
+    @classmethod
+    def of(cls, mixed: NDArray[np.bool_], near: NDArray[np.uint8]) -> _Gaps:
+        """Find the gaps.
 
         Args:
-            plane: (h + 2, w + 2), values of the cells, padded by one cell on each side.
+            mixed: (gaps, gaps) True for those to return.
+            near: (4, gaps, gaps), labels of the four cells around each gap.
         """
-        cells, width = plane.ravel(), plane.shape[1]
-        place = self.y * width + self.x
-        left, right = cells.take([place, place + width]), cells.take([place + 1, place + width + 1])
-        top, bottom = left[:, :, None] + self.across * (right - left)[:, :, None]
-        bottom -= top
-        found: NDArray[np.float32] = self.down[:, :, None] * bottom[:, None, :]
-        found += top[:, None, :]
-        return found
+        y, x = mixed.nonzero()
+        labels = np.sort(near[:, y, x], axis=0)
+        labels[1:][labels[1:] == labels[:-1]] = 0
+        labels = np.sort(labels, axis=0)[::-1]
+        order = np.argsort(-np.count_nonzero(labels, axis=0), kind="stable")
+        return cls(y[order], x[order], labels[:, order])
+
+    def pieces(self, size: int) -> Iterator[_Gaps]:
+        """Yield the gaps in pieces of a number of gaps."""
+        for start in range(0, len(self.y), size):
+            piece = slice(start, start + size)
+            yield _Gaps(self.y[piece], self.x[piece], self.labels[:, piece])
 
 
 def map_scale(height: int, width: int) -> int:
@@ -123,58 +140,62 @@ def upsample_labels(
         (height, width) labels.
     """
     rows, columns = _Axis.of(height, coarse.shape[0]), _Axis.of(width, coarse.shape[1])
-    padded = np.pad(coarse, 1, "edge")
-    rows_up, columns_left = (side - 1 for side in padded.shape)
-    here, *others = (padded[y : rows_up + y, x : columns_left + x] for y, x in _FOUR)
-    mixed = np.logical_or.reduce([other != here for other in others])
-    labels = np.where(mixed, 0, here).take(columns.gap, 1).take(rows.gap, 0)
-    mixed &= (rows.count > 0)[:, None] & (columns.count > 0)
-    ys, xs = np.nonzero(mixed)
-    near = sliding_window_view(padded, (2, 2))
-    planes = np.pad(logits, ((0, 0), (1, 1), (1, 1)), "edge")
-    step = max(1, _AT_ONCE // (rows.share.shape[1] * columns.share.shape[1]))
-    for start in range(0, len(ys), step):
-        y, x = ys[start : start + step], xs[start : start + step]
-        gaps = _Gaps(y, x, rows.share[y], columns.share[x])
-        _write(labels, _best(planes, near[y, x].reshape(-1, 4), gaps), gaps, rows, columns)
+    sides = coarse.take(columns.before, 1), coarse.take(columns.after, 1)
+    near = np.stack([side.take(cells, 0) for side in sides for cells in (rows.before, rows.after)])
+    mixed = near.min(0) != near.max(0)
+    labels = np.where(mixed, 0, near[0]).take(columns.gap, 1).take(rows.gap, 0)
+    gaps = _Gaps.of(mixed & rows.has_pixels[:, None] & columns.has_pixels, near)
+    pixels, planes = labels.ravel(), logits.reshape(len(logits), -1)
+    for piece in gaps.pieces(max(1, _AT_ONCE // (len(rows.share) * len(columns.share)))):
+        start = rows.pixel.take(piece.y, 1) * width
+        place = start[:, None] + columns.pixel.take(piece.x, 1)
+        pixels[place] = _best(planes, piece, rows, columns)
     return labels
 
 
-def _best(planes: NDArray[np.float32], near: NDArray[np.uint8], gaps: _Gaps) -> NDArray[np.uint8]:
-    """Return the best labels (n, a, b) of the pixels in n gaps.
+def _best(planes: _Floats, gaps: _Gaps, rows: _Axis, columns: _Axis) -> NDArray[np.uint8]:
+    """Return the best labels (a, b, n) of the pixels in n gaps.
+
+    The gaps are the last axis, the longest one, so that the processor computes several at once.
 
     Args:
-        planes: (labels, h + 2, w + 2) logits, padded by one cell on each side.
-        near: (n, 4) labels of the four cells around each gap.
-        gaps: the n gaps.
-    """
-    best = gaps.between(planes[0])
-    labels = np.zeros(best.shape, np.uint8)
-    for label in labels_in(near):
-        here = (near == label).any(axis=1).nonzero()[0]
-        score = gaps.chosen(here).between(planes[label])
-        before = best[here]
-        labels[here] = np.where(score > before, np.uint8(label), labels[here])
-        best[here] = np.maximum(score, before, out=before)
-    return labels
-
-
-def _write(
-    labels: NDArray[np.uint8], best: NDArray[np.uint8], gaps: _Gaps, rows: _Axis, columns: _Axis
-) -> None:
-    """Write the best labels of the pixels in some gaps into the label map.
-
-    Args:
-        labels: (height, width) label map, changed in place.
-        best: (n, a, b), labels of the pixels in the gaps.
+        planes: (labels, cells) logits.
         gaps: the n gaps.
         rows: the axis from top to bottom.
         columns: the axis from left to right.
     """
-    _, high, wide = best.shape
-    there = (np.arange(high) < rows.count[gaps.y][:, None])[:, :, None]
-    there = there & (np.arange(wide) < columns.count[gaps.x][:, None])[:, None, :]
-    start = rows.first[gaps.y] * labels.shape[1] + columns.first[gaps.x]
-    within = np.arange(high)[:, None] * labels.shape[1] + np.arange(wide)
-    place = start[:, None, None] + within
-    labels.ravel()[place[there]] = best[there]
+    width = len(columns.before) - 1  # of the coarser map
+    top, bottom = rows.before[gaps.y] * width, rows.after[gaps.y] * width
+    left, right = columns.before[gaps.x], columns.after[gaps.x]
+    cells = np.stack((top + left, bottom + left, top + right, bottom + right))
+    down, across = rows.share.take(gaps.y, 1), columns.share.take(gaps.x, 1)
+    first = gaps.labels[0]
+    best = _between(planes[first, cells], down, across)
+    labels = np.broadcast_to(first, best.shape).copy()
+    for label in gaps.labels[1:]:
+        count = np.count_nonzero(label)
+        if not count:
+            break
+        label = label[:count]
+        score = _between(planes[label, cells[:, :count]], down[:, :count], across[:, :count])
+        before = best[..., :count]
+        np.copyto(labels[..., :count], label, where=score >= before)  # the first of equals wins
+        np.maximum(score, before, out=before)
+    labels *= best > _between(planes[0].take(cells), down, across)
+    return labels
+
+
+def _between(corners: _Floats, down: _Floats, across: _Floats) -> _Floats:
+    """Return the bilinearly interpolated values (a, b, n) of the pixels in n gaps.
+
+    Args:
+        corners: (4, n) values of the cells: top left, bottom left, top right and bottom right.
+        down: (a, n) positions of the pixels between top and bottom, 0 to 1.
+        across: (b, n) positions of the pixels between left and right, 0 to 1.
+    """
+    left, right = corners[:2], corners[2:]
+    top, bottom = left[:, None] + across * (right - left)[:, None]
+    bottom -= top
+    found: _Floats = down[:, None] * bottom
+    found += top
+    return found
