@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from analysis.damage_segments import DamageMap, DamageSegmenter
 from analysis.photo_turn import Orientation, classify, turn_upright
 from car_classification import TypeClassifier
+from geometry.rings import exteriors, trace
 from img_to_segments import CoarseSegmentation, PartSegmenter, Segmentation
 from photo_result import Analysis, Stage
-from poligons_from_seg import Outline, label_map_to_outlines
+from poligons_from_seg import Outline, label_map_to_outlines, rings_to_outlines
 from segment_interface import Photo
 from settings import (
     DEFAULT_PRECISION,
@@ -349,16 +350,13 @@ def _outline(
     """Enlarge the parts for a photo of a size (height, width), and find their outlines."""
     scale = map_scale(*size)
     segmentation = segmenter.enlarge(cells, size[0] // scale, size[1] // scale)
-    outlines = label_map_to_outlines(segmentation.labels, scale=scale)
-    cell = segmentation.labels.size / cells.labels.size  # pixels of the map for each cell
+    labels = segmentation.labels
+    rings = trace(labels)
     thresholds = segmenter.description.thresholds
-    least = thresholds["piece"] * cell
-    pieces = {
-        label: [polygon.exterior for polygon in outline.polygons]
-        for label, outline in outlines.items()
-    }
-    if remove_specks(segmentation.labels, pieces, least, thresholds["island"], scale):
-        outlines = label_map_to_outlines(segmentation.labels, scale=scale)
+    least = thresholds["piece"] * (labels.size / cells.labels.size)  # pixels of the map
+    if remove_specks(labels, exteriors(rings), least, thresholds["island"]):
+        rings = trace(labels)
+    outlines = rings_to_outlines(rings, labels.shape, scale=scale)
     return _OutlinedParts(segmentation, outlines, scale)
 
 

@@ -176,7 +176,29 @@ def label_map_to_outlines(
     """
     _check(tolerance, max_vertices, min_area, topology)
     rings = large_rings(trace(labels, neighbours=topology == "shared"), min_area / scale**2)
-    height, width = labels.shape
+    return rings_to_outlines(
+        rings, labels.shape, tolerance=tolerance, max_vertices=max_vertices, scale=scale
+    )
+
+
+def rings_to_outlines(
+    rings: Rings,
+    shape: tuple[int, ...],
+    *,
+    tolerance: float = DEFAULT_TOLERANCE,
+    max_vertices: int | None = None,
+    scale: int = 1,
+) -> dict[int, Outline]:
+    """Outline every label of a label map that was traced, see `label_map_to_outlines`.
+
+    Args:
+        rings: from `geometry.rings.trace`.
+        shape: (H, W) of the label map.
+        tolerance: see `label_map_to_polygons`.
+        max_vertices: see `label_map_to_polygons`.
+        scale: see `label_map_to_outlines`.
+    """
+    height, width = shape
     points, offsets = _outlines(rings, tolerance, max_vertices, (width, height), scale)
     if scale > 1:
         points = np.round(points * scale, 2)

@@ -51,7 +51,8 @@ _STEPS: tuple[tuple[str, Any, str], ...] = (
     ("crop for the type", car_classification, "fit_box"),
     ("normalise, type", car_classification, "normalise"),
     ("layout of the parts for the type", car_classification, "place_label_map"),
-    ("polygons, areas, boxes", stages, "label_map_to_outlines"),
+    ("polygons, areas, boxes", stages, "trace"),
+    ("polygons, areas, boxes", stages, "rings_to_outlines"),
     ("label map to runs", photo_result, "_packed"),
 )
 

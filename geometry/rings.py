@@ -86,6 +86,16 @@ def large_rings(rings: Rings, min_area: float) -> Rings:
     )
 
 
+def exteriors(rings: Rings) -> dict[int, list[IntArray]]:
+    """Return the exterior ring of each region of each label, the largest region first."""
+    first = np.flatnonzero(np.diff(rings.regions, prepend=-1))
+    ends = zip(rings.offsets[first].tolist(), rings.offsets[first + 1].tolist(), strict=True)
+    found: dict[int, list[IntArray]] = {}
+    for label, (start, end) in zip(rings.labels.tolist(), ends, strict=True):
+        found.setdefault(label, []).append(rings.corners[start:end])
+    return found
+
+
 def ring_areas(points: NDArray[Any], offsets: IntArray) -> FloatArray:
     """Return the signed area of each ring of a flat point array: positive if clockwise on screen.
 

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Ring = Sequence[tuple[float, float]]
+from geometry.rings import ring_areas
+
+Ring = NDArray[np.int64]
 
 
 def remove_specks(
@@ -16,7 +18,6 @@ def remove_specks(
     pieces: Mapping[int, Sequence[Ring]],
     limit: float,
     share: float,
-    scale: int = 1,
 ) -> bool:
     """Relabel small pieces of a part with the most frequent label around them, in place.
 
@@ -24,20 +25,17 @@ def remove_specks(
 
     Args:
         labels: (H, W) uint8 label map.
-        pieces: outer ring of each piece of each label, the largest first, in pixel corners of the
-            photo.
+        pieces: outer ring (n, 2) of each piece of each label, the largest first, in pixel corners.
         limit: pixels of the map; smaller pieces are removed.
         share: smaller pieces than this share of the part's largest piece are removed, too.
-        scale: pixels of the photo for each of the map, on both axes.
 
     Returns:
         True if the map has changed.
     """
     changed = False
-    for label, found in pieces.items():
-        if len(found) < 2:
+    for label, rings in pieces.items():
+        if len(rings) < 2:
             continue
-        rings = [np.array(ring) / scale for ring in found]
         most = max(limit, share * _area(rings[0]))
         for ring in reversed(rings[1:]):  # the smallest first
             if _area(ring) >= most:
@@ -46,27 +44,24 @@ def remove_specks(
     return changed
 
 
-def _area(points: NDArray[np.float64]) -> float:
-    x, y = points.T
-    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+def _area(points: Ring) -> float:
+    return abs(float(ring_areas(points, np.array([0, len(points)]))[0]))
 
 
-def _remove(
-    labels: NDArray[np.uint8], label: int, points: NDArray[np.float64], limit: float
-) -> bool:
+def _remove(labels: NDArray[np.uint8], label: int, points: Ring, limit: float) -> bool:
     """Remove the small pieces of a label in the box of a ring, grown by two pixels.
 
     Args:
         labels: (H, W) uint8 label map, changed in place.
         label: of the pieces.
-        points: (n, 2), the ring in pixel corners of the map.
+        points: (n, 2), the ring in pixel corners.
         limit: pixels; smaller pieces are removed.
 
     Returns:
         True if the map has changed.
     """
-    x0, y0 = np.maximum(np.floor(points.min(0)).astype(int) - 2, 0)
-    x1, y1 = np.ceil(points.max(0)).astype(int) + 2
+    x0, y0 = np.maximum(points.min(0) - 2, 0)
+    x1, y1 = points.max(0) + 2
     window = labels[y0:y1, x0:x1]
     inner = np.pad(window == label, 1).view(np.uint8)
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(inner, connectivity=4)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from poligons_from_seg import label_map_to_outlines
+from geometry.rings import exteriors, trace
 from vision.specks import remove_specks
 
 
 def removed(labels: NDArray[np.uint8], limit: float, share: float = 0.0) -> bool:
-    pieces = {
-        label: [polygon.exterior for polygon in outline.polygons]
-        for label, outline in label_map_to_outlines(labels).items()
-    }
-    return remove_specks(labels, pieces, limit, share)
+    return remove_specks(labels, exteriors(trace(labels)), limit, share)
 
 
 def door() -> NDArray[np.uint8]:
