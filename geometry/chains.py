@@ -61,9 +61,6 @@ class Breaks:
     is_end: BoolArray
     chain: IntArray
 
-    def kept(self, keep: BoolArray) -> Breaks:
-        return Breaks(self.at[keep], self.is_end[keep], self.chain[keep])
-
     def edges(self) -> IntArray:
         """Return the indices (E,) of the breaks from which an edge leads to the next break."""
         return np.flatnonzero(self.chain[1:] == self.chain[:-1])
@@ -106,7 +103,8 @@ def _area_beside_line(stretch: FloatArray) -> FloatArray:
     means = stretch[1:3] / length
     var_x, var_y = stretch[3::2] - stretch[1:3] * means
     cov = stretch[4] - stretch[1] * means[1]
-    smaller = (var_x + var_y) / 2 - np.hypot((var_x - var_y) / 2, cov)
+    half = (var_x - var_y) / 2
+    smaller = (var_x + var_y) / 2 - np.sqrt(half * half + cov * cov)
     area: FloatArray = _MEAN_OVER_RMS * np.sqrt(length * np.maximum(smaller, 0))
     return area
 
@@ -121,49 +119,90 @@ def merge(chains: Chains, moments: FloatArray) -> Breaks:
     Returns:
         The breaks at the remaining vertices.
     """
-    breaks = breaks_at(chains, np.arange(len(chains.corners)))
-    counts = np.diff(chains.offsets) - 2
-    # Equal costs are common on pixel outlines. A tiny offset breaks ties.
-    within = breaks.at - chains.offsets[breaks.chain]
-    grain = 1e-6 * ((within * 40503) & 1023)
+    lengths = np.diff(chains.offsets)
+    counts = lengths - 2
+    at = np.arange(len(chains.corners))
+    chain = np.repeat(np.arange(len(counts)), lengths)
+    # Columns of the corners that are still vertices: moments, what is added to the cost, price.
+    # Equal costs are common on pixel outlines. A tiny offset breaks ties. Ends stay.
+    columns = np.empty((8, len(at)))
+    sums, grain, price = columns[:6], columns[6], columns[7]
+    sums[:] = moments
+    grain[:] = 1e-6 * (((at - chains.offsets[chain]) * 40503) & 1023)
+    grain[chains.offsets[:-1]] = grain[chains.offsets[1:] - 1] = np.inf
+    price[:] = chains.price[chain]
     boost = np.ones(len(counts))
-    sums = moments
     alone = _area_beside_line(sums[:, 1:] - sums[:, :-1])
     for round_number in itertools.count():
         over = counts > chains.most
-        boost = np.where(over, boost * 1.5, 1.0)
+        is_over = bool(over.any())
         joined = _area_beside_line(sums[:, 2:] - sums[:, :-2])
         cost = joined - alone[:-1] - alone[1:]
         cost += grain[1:-1]
-        cost[breaks.is_end[1:-1]] = np.inf
-        price = (chains.price * boost)[breaks.chain[1:-1]]
-        if round_number < _FAST_ROUNDS:
-            # Fast start: remove every second clearly needless corner of a chain at once.
-            gone = cost < _FAST_SHARE * price
-            place = np.arange(len(breaks.at)) - np.searchsorted(breaks.chain, breaks.chain)
-            gone[place[:-2] % 2 == round_number % 2] = False
-        else:
-            gone = cost < price
-            gone[1:] &= cost[1:] < cost[:-1]
-            gone[:-1] &= cost[:-1] <= cost[1:]
-        spare = counts - np.where(over, chains.most, chains.fewest)
-        asked = gone.nonzero()[0]
-        chain = breaks.chain[1:-1][asked]
-        taken = np.bincount(chain, minlength=len(counts))
-        if (taken > spare).any():
-            chosen = cheapest_within(spare, chain, cost[asked])
-            asked = asked[chosen]
-            taken = np.bincount(chain[chosen], minlength=len(counts))
-        if round_number >= _FAST_ROUNDS and not (len(asked) or over.any()):
-            return breaks
+        worth = price[1:-1]
+        if is_over:
+            boost = np.where(over, boost * 1.5, 1.0)
+            worth = worth * boost[chain[1:-1]]
+        asked = _needless(cost, worth, chain, round_number)
+        spare = counts - (np.where(over, chains.most, chains.fewest) if is_over else chains.fewest)
+        asked, taken = _within(spare, chain[1:-1][asked], cost, asked)
+        if round_number >= _FAST_ROUNDS and not (len(asked) or is_over):
+            return Breaks(at, grain == np.inf, chain)
         counts = counts - taken
-        keep = np.ones(len(breaks.at), np.bool_)
-        keep[1:-1][asked] = False
         # No two neighbours are removed at once, so the edges around each of them become one.
         alone[asked] = joined[asked]
-        alone, sums, grain = alone[keep[:-1]], sums.compress(keep, 1), grain[keep]
-        breaks = breaks.kept(keep)
+        keep = np.ones(len(at), np.bool_)
+        keep[asked + 1] = False
+        kept = keep.nonzero()[0]
+        at, chain, alone, columns = at[kept], chain[kept], alone[kept[:-1]], columns.take(kept, 1)
+        sums, grain, price = columns[:6], columns[6], columns[7]
     raise AssertionError("unreachable")
+
+
+def _needless(cost: FloatArray, price: FloatArray, chain: IntArray, round_number: int) -> IntArray:
+    """Return the corners that are not worth their price, no two of them neighbours.
+
+    Args:
+        cost: (K - 2,) area that the removal of each corner adds; infinite for ends of chains.
+        price: (K - 2,) of each corner.
+        chain: (K,) the chain of each corner, with those before the first and after the last.
+        round_number: from 0.
+
+    Returns:
+        Indices into `cost`.
+    """
+    if round_number < _FAST_ROUNDS:
+        # Fast start: remove every second clearly needless corner of a chain at once.
+        gone = cost < _FAST_SHARE * price
+        place = np.arange(len(chain)) - np.searchsorted(chain, np.arange(chain[-1] + 1))[chain]
+        gone[place[:-2] % 2 == round_number % 2] = False
+    else:
+        gone = cost < price
+        gone[1:] &= cost[1:] < cost[:-1]
+        gone[:-1] &= cost[:-1] <= cost[1:]
+    return gone.nonzero()[0]
+
+
+def _within(
+    spare: IntArray, chain: IntArray, cost: FloatArray, asked: IntArray
+) -> tuple[IntArray, IntArray]:
+    """Limit the corners to remove to those that the chains can spare, the cheapest first.
+
+    Args:
+        spare: (C,) number of corners that each chain can spare.
+        chain: (K,) the chain of each asked corner.
+        cost: cost of each corner.
+        asked: (K,) indices into `cost`.
+
+    Returns:
+        The remaining ones of `asked`, and their number in each chain.
+    """
+    taken = np.bincount(chain, minlength=len(spare))
+    if (taken > spare).any():
+        chosen = cheapest_within(spare, chain, cost[asked])
+        asked = asked[chosen]
+        taken = np.bincount(chain[chosen], minlength=len(spare))
+    return asked, taken
 
 
 def cheapest_within(allowed: IntArray, chain: IntArray, cost: FloatArray) -> BoolArray:

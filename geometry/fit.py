@@ -172,7 +172,8 @@ class Approximation:
         """Limit each vertex to the bound around its break and to the picture, and round it."""
         corners = self._chains.corners[self._breaks.at]
         away = points - corners
-        far = np.hypot(away[:, 0], away[:, 1])
+        squares = away * away
+        far = np.sqrt(squares[:, 0] + squares[:, 1])
         away *= (self._bound / np.maximum(far, max(self._bound, 1e-9)))[:, None]
         return np.clip(np.round(corners + away, _DECIMALS), 0, self._box)
 
@@ -200,7 +201,8 @@ class Approximation:
         away = self._corners.take(corner, 1) - start.repeat(lengths, 1)
         along = away * (ahead * scale).repeat(lengths, 1)
         share = along[0] + along[1]
-        np.clip(share, 0, 1, out=share)
+        np.maximum(share, 0, out=share)
+        np.minimum(share, 1, out=share)
         away -= share * ahead.repeat(lengths, 1)
         away *= away
         squared = away[0] + away[1]
@@ -271,7 +273,7 @@ def _step(
     h += _DAMPING * _total(h) + 1e-9
     step: FloatArray = h[::-1] * f - hxy * f[::-1]
     step /= h[0] * h[1] - hxy * hxy
-    step *= _LONGEST_STEP / np.maximum(np.hypot(step[0], step[1]), _LONGEST_STEP)
+    step *= _LONGEST_STEP / np.maximum(np.sqrt(_total(step * step)), _LONGEST_STEP)
     return step
 
 

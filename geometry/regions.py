@@ -22,6 +22,9 @@ from geometry.rings import Rings
 
 # Rounds in which edges are refined corner by corner. Later rounds add all corners of an edge.
 _PATIENCE = 5
+# Edges are perhaps in line below this cross product. Coordinates are multiples of 0.01, so that of
+# edges that are not in line is 1e-4 or more.
+_IN_LINE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,15 @@ def simplified(
     chains = _priced_chains(arcs, price, most)
     approximation = Approximation(chains, tolerance, size)
     shared = bool(len(rings.twins))
+    checked = np.arange(len(rings.sizes))
     for attempt in itertools.count():
         outlines = _assembled(arcs, approximation.points, approximation.offsets)
-        invalid = np.flatnonzero(~_valid(outlines, rings.regions, shared))
+        invalid = checked[~_valid(outlines, rings.regions, checked, shared)]
         if not len(invalid):
             return outlines if shared else limited(outlines, rings.regions, most)
-        # Independent regions may overlap, and none changes the outline of another: refine each.
+        # Independent regions may overlap, and none changes the outline of another: refine each,
+        # and check only these again.
+        checked = checked if shared else invalid
         for group in [invalid] if shared else invalid[:, None]:
             _refine(approximation, arcs, rings.regions, group, fully=attempt >= _PATIENCE)
     raise AssertionError("unreachable")
@@ -228,17 +234,27 @@ def _assembled(arcs: _Arcs, points: FloatArray, offsets: IntArray) -> Outlines:
     return points[index], offsets_of(sizes)
 
 
-def _valid(outlines: Outlines, regions: IntArray, shared: bool) -> BoolArray:
-    """Check the polygon of each region, and if ``shared``, the coverage.
+def _valid(outlines: Outlines, regions: IntArray, chosen: IntArray, shared: bool) -> BoolArray:
+    """Check the polygon of each chosen region, and if ``shared``, the coverage.
+
+    Args:
+        outlines: points and offsets of R rings.
+        regions: (R,) the region of each ring.
+        chosen: regions to check, ascending; all if ``shared``.
+        shared: True if neighbours share their borders.
 
     Returns:
         True for each region whose polygon is valid. If all are, and borders are shared, True for
         each region that meets its neighbours edge to edge.
     """
     points, offsets = outlines
-    index = np.repeat(np.arange(len(regions)), np.diff(offsets))
+    rings = np.flatnonzero(np.isin(regions, chosen))
+    lengths = np.diff(offsets)[rings]
+    points = points[ragged_ranges(offsets[rings], lengths)]
+    index = np.repeat(np.arange(len(rings)), lengths)
     closed: NDArray[Any] = np.asarray(shapely.linearrings(points, indices=index))
-    polygons: NDArray[Any] = np.asarray(shapely.polygons(closed, indices=regions))
+    numbers = np.searchsorted(chosen, regions[rings])
+    polygons: NDArray[Any] = np.asarray(shapely.polygons(closed, indices=numbers))
     valid: BoolArray = np.asarray(shapely.is_valid(polygons))
     if shared and valid.all():
         valid = np.asarray(shapely.is_empty(shapely.coverage_invalid_edges(polygons)))
@@ -253,7 +269,12 @@ def _crossing(points: FloatArray, edges: IntArray) -> IntArray:
     once = one < other
     one, other = one[once], other[once]
     joined = (ends[one][:, :, None] == ends[other][:, None, :]).all(axis=3).any(axis=(1, 2))
-    overlap = shapely.length(shapely.intersection(lines[one], lines[other])) > 0
-    bad = ~joined | overlap
+    bad = ~joined
+    # Edges with a common end overlap only if they are in line.
+    d, e = (ends[each, 1] - ends[each, 0] for each in (one, other))
+    in_line = joined & (np.abs(d[:, 0] * e[:, 1] - d[:, 1] * e[:, 0]) < _IN_LINE)
+    if in_line.any():
+        common = shapely.intersection(lines[one[in_line]], lines[other[in_line]])
+        bad[in_line] = shapely.length(common) > 0
     found: IntArray = edges[np.unique(np.concatenate((one[bad], other[bad])))]
     return found
