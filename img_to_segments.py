@@ -276,14 +276,14 @@ def _without_shreds(
         x, y, width, height = cv2.boundingRect(mask)
         window = slice(y, y + height), slice(x, x + width)
         _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask[window], connectivity=8)
-        areas = stats[1:, cv2.CC_STAT_AREA]
+        areas = stats[1:, cv2.CC_STAT_AREA].tolist()
+        largest = max(areas)
+        least = max(thresholds["piece"], thresholds["island"] * largest)
         for piece, area in enumerate(areas, start=1):
+            if area >= least and area >= largest / 2:
+                continue
             here = pieces == piece
-            small = area < max(thresholds["piece"], thresholds["island"] * areas.max())
-            if small or (
-                area < areas.max() / 2
-                and probabilities[label][window][here].mean() < thresholds["piece_sure"]
-            ):
+            if area < least or probabilities[label][window][here].mean() < thresholds["piece_sure"]:
                 cleaned[window][here] = 0
     return cleaned
 
@@ -305,7 +305,7 @@ def _confidences(
         elsewhere: (h, w), True for cells of other cars, which do not count.
     """
     confidences = {}
-    here = ~elsewhere
+    here = ~elsewhere if elsewhere.any() else ...  # all cells, without a copy
     for label in labels_in(coarse):
         held = coarse == label
         inside = float(probabilities[label][held].sum())

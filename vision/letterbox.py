@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -50,7 +51,15 @@ def fit_area(rgb: NDArray[np.uint8], area: int, multiple: int) -> Letterbox:
         >>> box.pixels.shape, box.width, box.height
         ((384, 512, 3), 512, 384)
     """
-    height, width = rgb.shape[:2]
+    inner, size = _fitted(rgb.shape[0], rgb.shape[1], area, multiple)
+    return _place(rgb, inner, size, (0, 0))
+
+
+@lru_cache(maxsize=256)  # it takes as long as half of the scaling, and sizes of photos repeat
+def _fitted(
+    height: int, width: int, area: int, multiple: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the sizes (h, w) of the scaled photo and of the input, see `fit_area`."""
     cells = area // multiple**2
     sides = [(cells // across * multiple, across * multiple) for across in range(1, cells + 1)]
     largest = max(min(h / height, w / width) for h, w in sides)
@@ -63,7 +72,7 @@ def fit_area(rgb: NDArray[np.uint8], area: int, multiple: int) -> Letterbox:
             size = _round_up(inner[0], multiple), _round_up(inner[1], multiple)
             found.append((size[0] * size[1], -scale, inner, size))
     *_, inner, size = min(found)
-    return _place(rgb, inner, size, (0, 0))
+    return inner, size
 
 
 def fit_box(
@@ -112,6 +121,8 @@ def _place(
         rgb = np.asarray(twice, np.uint8)
     averaging = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     scaled = cv2.resize(rgb, (wide, high), interpolation=averaging)
+    if inner == size:
+        return Letterbox(np.asarray(scaled, np.uint8), width=wide, height=high)
     canvas = np.full((*size, 3), FILL, np.uint8)
     canvas[corner[0] : corner[0] + inner[0], corner[1] : corner[1] + inner[1]] = scaled
     return Letterbox(canvas, width=inner[1], height=inner[0])

@@ -14,7 +14,8 @@ Float = TypeVar("Float", np.float32, np.float64)
 
 def softmax(logits: NDArray[Float]) -> NDArray[Float]:
     """Return the probabilities of logits, both (labels, ...)."""
-    values: NDArray[Float] = np.exp(logits - logits.max(0))
+    values: NDArray[Float] = logits - logits.max(0)
+    np.exp(values, out=values)
     values /= values.sum(0)
     return values
 

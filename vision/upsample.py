@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ class _Axis:
     share: _Floats
 
     @classmethod
+    @lru_cache(maxsize=8)  # sizes of photos repeat
     def of(cls, pixels: int, cells: int) -> _Axis:
         at = (np.arange(pixels) + 0.5) * (cells / pixels) + 0.5
         gap = np.minimum(at.astype(np.intp), cells)
