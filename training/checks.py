@@ -15,7 +15,7 @@ from training.layouts import Layouts
 from training.parts_metrics import PartScores
 from training.photos import TrainingData
 from training.split import Part
-from training.teacher_labels import find_street_cars, see_annotated
+from training.teacher_labels import find_street_cars, see_whole
 from training.type_data import NO_CAR
 from training.types_photos import UNKNOWN, CarPhotos, list_cars
 from training.types_training import type_logits
@@ -36,7 +36,7 @@ def check_parts(data: TrainingData, network: nn.Module, part: Part, batch: int) 
     order = photos.of_part(part)
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
-        seen, warps = see_annotated(photos, chosen)
+        seen, warps = see_whole(photos, chosen)
         logits = predict(network, seen, batch)
         found = on_canvas(logits, warps, PARTS_SIZE, (photos.side, photos.side), 1).argmax(1)
         for guess, index in zip(found.to(torch.uint8).cpu().numpy(), chosen.tolist(), strict=True):

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.augment import change_photos
-from training.damage_data import may_have_damage
 from training.fit import Step
-from training.losses import hard_parts_loss
+from training.losses import hard_parts_loss, presence_loss
 from training.photos import Indices, PhotoSet, TrainingData
 from training.precision import mixed_precision
-from training.split import Part
+from training.undamaged import EvenlyDrawn, MinedCars
 from training.warps import (
     Jitter,
     bilinear,
@@ -33,11 +32,11 @@ from training.weights import PARTS_SIZE, predict
 from vision.labels import DAMAGE_KINDS
 
 UNDAMAGED = 0.25  # share of a batch
+UNDAMAGED_MINED = 0.375  # the same with mined photos, from which a trained network learns more
+PRESENCE = 0.3  # weight of the kinds' presence relative to cross-entropy plus Dice
 FEW = 20  # cells of 96x128; a kind with fewer is absent from a photo
 _HIDDEN = 0.05  # share of photos with hidden patches, which may look like damage
 _DAMAGED = Jitter((0.7, 1.45), (0.7, 1.6), close_ups=0.2, turned=0.05, degrees=10.0)
-_SQUASHED = Jitter((1.0, 1.8), (0.7, 2.0), close_ups=0.25, turned=0.05)
-_NATURAL = Jitter((0.82, 1.22), (0.7, 1.8), close_ups=0.3, turned=0.05)
 
 
 @dataclass(frozen=True)
@@ -58,35 +57,27 @@ class DamageBatches:
     Args:
         data: all photos; only those of "train" are drawn.
         batch: photos per step, at least 2.
+        mined: the cars without damage, hard ones more often; None to draw them by chance.
     """
 
-    def __init__(self, data: TrainingData, batch: int) -> None:
+    def __init__(self, data: TrainingData, batch: int, mined: MinedCars | None = None) -> None:
         self._data = data
         self._damaged = data.damaged.of_part("train")
         self._shares = _shares_by_kind(data.damaged, self._damaged)
-        self._annotated = data.annotated.of_part("train")
-        self._cars = undamaged(data.cars, "train")
-        has_clean = len(self._annotated) + len(self._cars) > 0
-        self._clean = max(1, round(batch * UNDAMAGED)) if has_clean else 0
+        self._undamaged = EvenlyDrawn(data) if mined is None else mined
+        share = UNDAMAGED if mined is None else UNDAMAGED_MINED
+        self._clean = max(1, round(batch * share)) if len(self._undamaged) else 0
         self._broken = max(1, batch - self._clean)
 
     def draw(self, rng: Generator) -> DamageInput:
         """Draw a batch."""
         chosen = rng.choice(self._damaged, self._broken, p=self._shares)
         pieces = [self._cut(self._data.damaged, chosen, _DAMAGED, rng)]
-        for photos, chosen, jitter in self._draw_clean(rng):
-            pieces.append(self._cut(photos, chosen, jitter, rng))
+        undamaged = self._undamaged.draw(self._clean, rng) if self._clean else []
+        pieces += [self._cut(photos, held, jitter, rng) for photos, held, jitter in undamaged]
         x, within, labels = (torch.cat(each) for each in zip(*pieces, strict=True))
         x = normalised(change_photos(surrounded(x, within), rng, _HIDDEN))
         return DamageInput(x, labels.long())
-
-    def _draw_clean(self, rng: Generator) -> list[tuple[PhotoSet, Indices, Jitter]]:
-        """Draw cars without damage: a third annotated photos, if there are any, the rest others."""
-        others = self._clean - self._clean // 3 if len(self._cars) else 0
-        others = others if len(self._annotated) else self._clean
-        drawn = [(self._data.annotated, self._annotated, self._clean - others, _SQUASHED)]
-        drawn += [(self._data.cars, self._cars, others, _NATURAL)]
-        return [(s, rng.choice(held, count), jitter) for s, held, count, jitter in drawn if count]
 
     def _cut(
         self, photos: PhotoSet, chosen: Indices, jitter: Jitter, rng: Generator
@@ -102,15 +93,6 @@ class DamageBatches:
             shape = (len(chosen), PARTS_SIZE[0] // 2, PARTS_SIZE[1] // 2)
             labels = torch.zeros(shape, dtype=torch.uint8, device=photos.device)
         return bilinear(photos.take(chosen), sizes, points), inside(points, sizes), labels
-
-
-def undamaged(cars: PhotoSet, part: Part) -> Indices:
-    """Return the photos of cars that hardly show damage, of one part of the split."""
-    clean = [
-        row.source != "damage" and not may_have_damage(row.photo) and row.part == part
-        for row in cars.rows
-    ]
-    return np.flatnonzero(clean).astype(np.int64)
 
 
 def _shares_by_kind(photos: PhotoSet, chosen: Indices) -> NDArray[np.float64]:
@@ -129,6 +111,24 @@ def damage_step(batches: DamageBatches) -> Step:
         with mixed_precision(batch.x.device):
             logits = network(batch.x)
         return hard_parts_loss(logits.float(), batch.labels), len(batch.x)
+
+    return step
+
+
+def further_damage_step(batches: DamageBatches) -> Step:
+    """Return the step that trains a damage network further, on the presence of kinds, too.
+
+    Batch norms keep their statistics.
+    """
+
+    def step(network: nn.Module, rng: Generator) -> tuple[Tensor, int]:
+        network.eval()  # batches with many hard cars have other statistics than photos of users
+        batch = batches.draw(rng)
+        with mixed_precision(batch.x.device):
+            logits = network(batch.x)
+        logits = logits.float()
+        loss = hard_parts_loss(logits, batch.labels)
+        return loss + PRESENCE * presence_loss(logits, batch.labels), len(batch.x)
 
     return step
 

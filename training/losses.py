@@ -1,4 +1,4 @@
-"""Compute the losses of the part, type and layout networks."""
+"""Compute the losses of the part, type, layout and damage networks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ UNSURE_NEW, SURE_NEW = 0.55, 0.85  # the same for labels that a network does not
 NEW = 2.0  # weight of a teacher's new labels relative to its background
 DOORS = 0.4  # weight of the doors relative to that of the types
 TURN = 0.6  # weight of the turn relative to that of the types
+SUREST = 45  # cells of a kind of damage by which a photo shows it
+PRESENT = 80  # pixels at half resolution; a kind with fewer is neither present nor absent
 _FEW = 20  # a label with fewer cells in a batch has no Dice
 
 
@@ -75,6 +77,27 @@ def parts_loss(logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
     if taught is None:
         return hard
     return (hard + soft_parts_loss(logits[len(labels) :].float(), taught)) / 2
+
+
+def presence_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the binary cross-entropy of the presence of each kind in each photo.
+
+    The logit of a kind is the mean log-odds of its SUREST cells, pooling as by WILDCAT (Durand et
+    al. 2017). A kind with at least one labelled pixel, but fewer than PRESENT, does not count.
+
+    Args:
+        logits: (n, labels, h, w) float32, the background first.
+        labels: (n, 2h, 2w) int64, without ignored pixels.
+    """
+    kinds = range(1, logits.shape[1])
+    others = [torch.cat([logits[:, :k], logits[:, k + 1 :]], 1).logsumexp(1) for k in kinds]
+    odds = (logits[:, 1:] - torch.stack(others, 1)).flatten(2)
+    surest = odds.topk(min(SUREST, odds.shape[2]), 2).values.mean(2)
+    pixels = F.one_hot(labels, logits.shape[1])[..., 1:].sum((1, 2))
+    present = pixels >= PRESENT
+    counted = ((pixels == 0) | present).float()
+    errors = F.binary_cross_entropy_with_logits(surest, present.float(), reduction="none")
+    return (errors * counted).sum() / counted.sum().clamp_min(1)
 
 
 def types_loss(logits: Tensor, types: Tensor, two_doors: Tensor, known: Tensor) -> Tensor:

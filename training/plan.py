@@ -115,7 +115,27 @@ class DamageStage:
     seed: int = 0
 
 
-Stage = PartsStage | TypesStage | ChooseStage | LayoutStage | DamageStage
+@dataclass(frozen=True)
+class FurtherDamageStage:
+    """A further training of a damage network, mostly with undamaged cars that it finds damage in.
+
+    Attributes:
+        name: of the stage and of its folder.
+        start: damage stage whose weights it starts from, and whose network looks for these cars.
+        samples, seconds: length.
+        rate: peak learning rate.
+        seed: of all random numbers.
+    """
+
+    name: str
+    start: str
+    samples: int
+    seconds: float
+    rate: float
+    seed: int = 0
+
+
+Stage = PartsStage | TypesStage | ChooseStage | LayoutStage | DamageStage | FurtherDamageStage
 
 # fmt: off
 PLAN: tuple[Stage, ...] = (
@@ -132,6 +152,7 @@ PLAN: tuple[Stage, ...] = (
     #           name       parts                               samples  seconds rate
     LayoutStage("layout",  "parts",                          1_400_000,  40, 3e-3, seed=8),
     #           name       start                               samples  seconds rate
-    DamageStage("damage",  "student3",                         82_000, 100, 2e-3, seed=2),
+    DamageStage("damage1", "student3",                         82_000, 100, 2e-3, seed=2),
+    FurtherDamageStage("damage", "damage1",                    24_600,  30, 2e-4, seed=9),
 )
 # fmt: on

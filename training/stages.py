@@ -17,7 +17,12 @@ from torch import nn
 
 from training.checks import Figures, check_layout, check_parts, check_types
 from training.choose import best_of
-from training.damage_training import DamageBatches, check_damage, damage_step
+from training.damage_training import (
+    DamageBatches,
+    check_damage,
+    damage_step,
+    further_damage_step,
+)
 from training.fit import Budget, FitOptions, Step, fit
 from training.imagenet import load_imagenet
 from training.layout_training import LayoutBatches, layout_step
@@ -28,6 +33,7 @@ from training.plan import (
     IMAGENET,
     ChooseStage,
     DamageStage,
+    FurtherDamageStage,
     LayoutStage,
     PartsStage,
     Stage,
@@ -43,6 +49,7 @@ from training.teacher_labels import (
 )
 from training.types_photos import CarPhotos, list_cars, list_untyped, taught
 from training.types_training import TypesBatches, type_logits, types_step
+from training.undamaged import mine
 from training.weights import (
     DAMAGE,
     LAYOUT,
@@ -135,6 +142,8 @@ class Line:
             figures = self._choose(stage)
         elif isinstance(stage, DamageStage):
             figures = self._damage(stage)
+        elif isinstance(stage, FurtherDamageStage):
+            figures = self._further_damage(stage)
         else:
             figures = self._layout(stage)
         write_figures(figures, self.out / stage.name / FIGURES)
@@ -214,9 +223,22 @@ class Line:
             step = damage_step(DamageBatches(self.data, batch))
             return self._fit(network, step, stage, 0.4, lambda name: name.startswith("encoder."))
 
-        network = self._trained(stage.name, train)
-        if network is None:
-            network = load_network("pyramid", DAMAGE, self.weights(stage.name), self.device)
+        network = self._trained(stage.name, train) or self._damage_network(stage.name)
+        return check_damage(self.data, network, batch)
+
+    def _further_damage(self, stage: FurtherDamageStage) -> Figures:
+        batch = self.batches.parts
+
+        def train() -> nn.Module:
+            network = self._damage_network(stage.start)
+            folder = self.out / stage.name / "mined"
+            mined = mine(self.data, network, self._digest(stage.start), folder, batch)
+            step = further_damage_step(DamageBatches(self.data, batch, mined))
+            return self._fit(
+                network, step, stage, 0.5, lambda name: name.startswith("encoder."), 0.998
+            )
+
+        network = self._trained(stage.name, train) or self._damage_network(stage.name)
         return check_damage(self.data, network, batch)
 
     def _trained(self, name: str, train: Callable[[], nn.Module]) -> nn.Module | None:
@@ -232,9 +254,10 @@ class Line:
         self,
         network: nn.Module,
         step: Step,
-        stage: PartsStage | TypesStage | LayoutStage | DamageStage,
+        stage: PartsStage | TypesStage | LayoutStage | DamageStage | FurtherDamageStage,
         encoder_factor: float = 1.0,
         is_encoder: Callable[[str], bool] = lambda name: False,
+        averaging: float = FitOptions.averaging,
     ) -> nn.Module:
         by_time = self.device.type == "cuda"
         budget = Budget(
@@ -249,6 +272,7 @@ class Line:
             encoder_factor,
             is_encoder,
             self.scale.checkpoint,
+            averaging,
         )
         return fit(network, step, options, self.device)
 
@@ -263,6 +287,9 @@ class Line:
 
     def _type_network(self, stage: str) -> nn.Module:
         return load_network("classifier", TYPES, self.weights(stage), self.device)
+
+    def _damage_network(self, stage: str) -> nn.Module:
+        return load_network("pyramid", DAMAGE, self.weights(stage), self.device)
 
     def _networks(self, stages: tuple[str, ...]) -> list[nn.Module]:
         return [self._part_network(name) for name in stages]

@@ -253,7 +253,7 @@ def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
     return first.float(), (torch.where(line, numbers + 1, 0).amax(1) * some).float()
 
 
-def see_annotated(photos: PhotoSet, chosen: Indices) -> tuple[Tensor, NDArray[np.float64]]:
+def see_whole(photos: PhotoSet, chosen: Indices) -> tuple[Tensor, NDArray[np.float64]]:
     """Return whole photos as inputs (n, 3, h, w) of 0 to 255, and their warps."""
     sizes = photos.sizes[chosen]
     squashed = np.array([photos.rows[index].squashed for index in chosen.tolist()], bool)
@@ -283,7 +283,7 @@ def ignore_missing(
     looked = data.annotated.of_part("train") if only is None else only
     for start in range(0, len(looked), batch):
         chosen = looked[start : start + batch]
-        seen, warps = see_annotated(data.annotated, chosen)
+        seen, warps = see_whole(data.annotated, chosen)
         side = (data.annotated.side, data.annotated.side)
         full = on_canvas(chances(seen, networks, batch), warps, PARTS_SIZE, side, 1)
         for number, index in enumerate(chosen.tolist()):

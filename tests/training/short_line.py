@@ -6,6 +6,7 @@ from training.plan import (
     PLAN,
     ChooseStage,
     DamageStage,
+    FurtherDamageStage,
     LayoutStage,
     PartsStage,
     Stage,
@@ -20,7 +21,8 @@ SHORT: tuple[Stage, ...] = (
     TypesStage("types1", "imagenet", "student", None, 1000, 1, 3e-3),
     TypesStage("types", "types1", "student", "types1", 1000, 1, 2e-3),
     LayoutStage("layout", "parts", 1000, 1, 3e-3),
-    DamageStage("damage", "student", 1000, 1, 2e-3),
+    DamageStage("damage1", "student", 1000, 1, 2e-3),
+    FurtherDamageStage("damage", "damage1", 1000, 1, 2e-4),
 )
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from training.damage_training import (
     check_damage,
     f1,
     presence_figures,
-    undamaged,
 )
 from training.fit import seeded
 from training.pack import list_sources, write_packs
 from training.photos import TrainingData, read_packs
 from training.precision import CPU
+from training.undamaged import undamaged
 from training.weights import DAMAGE as OPTIONS
 from vision.labels import DAMAGE_KINDS
 from vision.networks import build_network

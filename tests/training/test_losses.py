@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional
@@ -12,6 +14,7 @@ from training.losses import (
     new_labels_loss,
     old_labels_loss,
     parts_loss,
+    presence_loss,
     soft_parts_loss,
     taught_new_labels_loss,
     types_loss,
@@ -47,6 +50,49 @@ def test_ignored_pixels_teach_nothing() -> None:
     truth = torch.full((1, 16, 16), IGNORE)
     logits = logits_of(label_map()).clone().requires_grad_()
     hard_parts_loss(logits, truth).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
+
+
+def damage_logits(cells: int, height: float) -> torch.Tensor:
+    """Return logits (1, 3, 10, 10), 0 but for the first kind in the first cells."""
+    logits = torch.zeros(1, 3, 100)
+    logits[:, 1, :cells] = height
+    return logits.view(1, 3, 10, 10)
+
+
+def damage_map(pixels: int, kind: int = 1) -> torch.Tensor:
+    """Return labels (1, 20, 20), of a kind in the first pixels."""
+    labels = torch.zeros(1, 400, dtype=torch.long)
+    labels[:, :pixels] = kind
+    return labels.view(1, 20, 20)
+
+
+def test_presence_of_even_logits() -> None:
+    # The odds of each of two kinds are 1 to 2 in all cells: a probability of a third.
+    absent = presence_loss(damage_logits(0, 0.0), damage_map(0))
+    assert absent.item() == pytest.approx(-math.log(2 / 3))
+    present = presence_loss(damage_logits(0, 0.0), damage_map(80))
+    assert present.item() == pytest.approx(-(math.log(1 / 3) + math.log(2 / 3)) / 2)
+
+
+def test_presence_of_surest_cells() -> None:
+    # In 9 of the 45 surest cells the odds are e^5 to 2, in the others 1 to 2.
+    odds = (9 * (5 - math.log(2)) + 36 * -math.log(2)) / 45
+    first = math.log(1 + math.exp(-odds))
+    # Of the second kind the other 91 cells are surest, with odds of 1 to 2.
+    second = math.log(1 + 1 / 2)
+    loss = presence_loss(damage_logits(9, 5.0), damage_map(100))
+    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_presence_of_few_pixels_does_not_count() -> None:
+    # Only the second kind counts, which is absent.
+    for pixels in (1, 79):
+        loss = presence_loss(damage_logits(0, 0.0), damage_map(pixels))
+        assert loss.item() == pytest.approx(math.log(1 + 1 / 2))
+    logits = damage_logits(30, 3.0)[:, :2].requires_grad_()
+    presence_loss(logits, damage_map(79)).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert (logits.grad == 0).all()
 

@@ -21,6 +21,7 @@ from training.plan import (
     PLAN,
     ChooseStage,
     DamageStage,
+    FurtherDamageStage,
     LayoutStage,
     PartsStage,
     TypesStage,
@@ -75,6 +76,7 @@ def test_resume_after_kill(tmp_path: Path) -> None:
     assert (tmp_path / "packs" / "pack0.zip").stat().st_mtime_ns == packed
     for stage in SHORT:
         assert (out / stage.name / WEIGHTS).stat().st_size > 0
+    assert (out / "damage" / "mined" / "mined.npz").exists()
     assert not list(out.glob("*/last.pt"))  # checkpoints of finished stages are large
     check_models(tmp_path / "models")
     check_report(out / "report")
@@ -124,7 +126,7 @@ def test_stages_need_earlier_ones_only() -> None:
             needed = {stage.start, stage.parts} | ({stage.teacher} if stage.teacher else set())
         elif isinstance(stage, LayoutStage):
             needed = {stage.parts}
-        elif isinstance(stage, DamageStage):
+        elif isinstance(stage, DamageStage | FurtherDamageStage):
             needed = {stage.start}
         else:
             needed = set(stage.candidates)
