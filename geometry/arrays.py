@@ -33,4 +33,6 @@ def offsets_of(lengths: IntArray) -> IntArray:
     >>> offsets_of(np.array([3, 2]))
     array([0, 3, 5])
     """
-    return np.concatenate(([0], np.cumsum(lengths)))
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets

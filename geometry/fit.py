@@ -58,8 +58,11 @@ class Approximation:
 
     @property
     def offsets(self) -> IntArray:
-        counts = np.bincount(self._breaks.chain, minlength=len(self._chains.price))
-        return offsets_of(counts)
+        return offsets_of(self._counts())
+
+    def _counts(self) -> IntArray:
+        """Return the number of vertices of each chain, (C,)."""
+        return np.bincount(self._breaks.chain, minlength=len(self._chains.price))
 
     def refine(self, edges: IntArray, *, fully: bool = False) -> bool:
         """Make the given edges follow their outlines more closely.
@@ -126,7 +129,9 @@ class Approximation:
         """
         corners, distances = self._farthest(edges, bound)
         chain = np.searchsorted(self._chains.offsets, corners, side="right") - 1
-        room = self._chains.most - (np.diff(self.offsets) - 2)
+        room = self._chains.most - (self._counts() - 2)
+        if (np.bincount(chain, minlength=len(room)) <= room).all():
+            return corners
         return corners[cheapest_within(room, chain, -distances)]
 
     def _add(self, corners: IntArray) -> None:
@@ -262,13 +267,14 @@ def _step(
     n = np.concatenate((n, n), axis=1)
 
     def summed(values: FloatArray) -> FloatArray:
-        return np.bincount(vertex, values, vertices.shape[1]).astype(np.float64, copy=False)
+        return np.asarray(np.bincount(vertex, values, vertices.shape[1]), np.float64)
 
+    h, f = np.empty_like(vertices), np.empty_like(vertices)
     weighted, forces = weight * n, force * n
     hxy = summed(weighted[0] * n[1])
     weighted *= n
-    h = np.stack((summed(weighted[0]), summed(weighted[1])))
-    f = np.stack((summed(forces[0]), summed(forces[1])))
+    h[0], h[1] = summed(weighted[0]), summed(weighted[1])
+    f[0], f[1] = summed(forces[0]), summed(forces[1])
     # Along a straight outline the position of a vertex is undetermined; damping holds it still.
     h += _DAMPING * _total(h) + 1e-9
     step: FloatArray = h[::-1] * f - hxy * f[::-1]
