@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.checks import check_parts
@@ -39,10 +40,11 @@ from training.stages import FIGURES, WEIGHTS, write_figures
 from training.teacher_labels import SoftLabels, Teachers, ignore_missing, label_photos
 from training.train import OtherOptionsError
 from training.weights import CLASSES, PARTS, load_network, save_weights
-from vision.labels import PART_NAMES
+from vision.labels import BACK_DOORS, PART_NAMES, QUARTER_PANELS
 from vision.networks import PartNetwork
 
 SEED = 18
+IMPOSSIBLE = -1e4  # a logit whose probability is 0
 NEAR, WHOLE = Views(1600, 1350, 600), Views(560, 480, 240)
 
 
@@ -252,8 +254,28 @@ def close_ups_loss(logits: Tensor, batch: CropBatch, taught: Tensor | None, keep
         loss = loss + soft_parts_loss(logits[soft], taught[soft])
     if whole.any():
         ignored = torch.full_like(batch.labels[whole], IGNORE)  # every cell counts
-        loss = loss + keep * old_labels_loss(logits[whole], batch.before[whole], ignored)
+        before = without_back_doors(batch.before, batch.two_doors)
+        loss = loss + keep * old_labels_loss(logits[whole], before[whole], ignored)
     return loss
+
+
+def without_back_doors(logits: Tensor, two_doors: NDArray[np.bool_]) -> Tensor:
+    """Return logits whose back doors belong to the quarter panels in cars with two side doors.
+
+    Soft labels have the same rule, see `teacher_labels.apply_facts`.
+
+    Args:
+        logits: (n, labels, h, w) of a network that knows all parts.
+        two_doors: (n,) true for the cars with two side doors.
+    """
+    changed = logits.clone()
+    chosen = torch.from_numpy(two_doors).to(logits.device)
+    own = changed[chosen]
+    for door, panel in zip(BACK_DOORS, QUARTER_PANELS, strict=True):
+        own[:, panel] = torch.logaddexp(own[:, panel], own[:, door])
+        own[:, door] = IMPOSSIBLE
+    changed[chosen] = own
+    return changed
 
 
 def read_command_line(words: Sequence[str] | None = None) -> tuple[CloseUpOptions, int]:

@@ -84,6 +84,7 @@ class CropBatch:
         warps: (n, 3, 3) from photo to crop.
         mirrored: (n,) true for warps that mirror.
         close: (n,) true for close-ups of a part.
+        two_doors: (n,) true for cars that are known to have two side doors.
     """
 
     maps: list[Tensor]
@@ -94,6 +95,7 @@ class CropBatch:
     warps: NDArray[np.float64]
     mirrored: NDArray[np.bool_]
     close: NDArray[np.bool_]
+    two_doors: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -308,7 +310,13 @@ class Crops:
             self._files["warps"][numbers],
             self._files["mirrored"][numbers] > 0,
             self.is_close(numbers),
+            self.have_two_doors(numbers),
         )
+
+    def have_two_doors(self, numbers: Indices) -> NDArray[np.bool_]:
+        """Return (n,) true for the crops of cars that are known to have two side doors."""
+        plan = self.plan[numbers].tolist()
+        return np.array([self._photos(kind).rows[photo].doors == 2 for kind, photo in plan], bool)
 
     def car_sizes(self, photos: Indices) -> NDArray[np.float64]:
         """Return (n, 2) width and height in pixels of photos without part labels."""

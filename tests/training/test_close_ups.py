@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,14 @@ from tests.support.server import clean_environment
 from tests.support.waiting import wait_until
 from tests.training.tiny import BOXES, SIZE, write_data
 from training.close_up_crops import choose_cars, plan_close_ups
-from training.close_ups import CloseUpLine, CloseUpOptions, MissingLabelsError
+from training.close_ups import (
+    CloseUpLine,
+    CloseUpOptions,
+    MissingLabelsError,
+    without_back_doors,
+)
 from training.pack import list_sources, write_packs
-from training.panel_crops import ANNOTATED, EMPTY, Views, last_blocks
+from training.panel_crops import ANNOTATED, CAR, EMPTY, Crops, Views, last_blocks
 from training.part_boxes import PartBoxes, annotated_parts, random_boxes
 from training.photos import TrainingData, read_packs
 from training.precision import CPU
@@ -28,7 +35,7 @@ from training.stages import FIGURES, WEIGHTS
 from training.teacher_labels import COLUMNS, STRIDE, Found, SoftLabels
 from training.train import OtherOptionsError
 from training.weights import CLASSES, PARTS, load_network
-from vision.labels import label_of
+from vision.labels import label_of, name_of
 from vision.model_files import MODELS
 from vision.networks import PartNetwork
 
@@ -110,6 +117,38 @@ def test_photos_of_damage_are_not_shown(data: TrainingData) -> None:
     assert {data.cars.rows[index].part for index in chosen.tolist()} == {"train"}
     assert "damage" not in {data.cars.rows[index].source for index in chosen.tolist()}
     assert len(chosen)
+
+
+def test_two_door_cars_have_quarter_panels_for_back_doors() -> None:
+    logits = torch.randn((2, CLASSES, 3, 4), generator=torch.Generator().manual_seed(1))
+    before, after = (
+        each.softmax(1) for each in (logits, without_back_doors(logits, np.array([True, False])))
+    )
+    for side in ("left", "right"):
+        door, panel = label_of(f"back_{side}_door"), label_of(f"{side}_quarter_panel")
+        assert not after[0, door].any()
+        torch.testing.assert_close(after[0, panel], before[0, panel] + before[0, door])
+    others = [
+        label
+        for label in range(CLASSES)
+        if label == 0 or not name_of(label).endswith(("quarter_panel", "door"))
+    ]
+    torch.testing.assert_close(after[0, others], before[0, others])
+    torch.testing.assert_close(after[1], before[1])
+
+
+def test_crops_know_the_doors_of_their_cars(data: TrainingData, tmp_path: Path) -> None:
+    network = load_network("pyramid", PARTS, START, CPU)
+    assert isinstance(network, PartNetwork)
+    photos = data.cars.of_part("train")[:3].tolist()
+    cars = copy(data.cars)
+    cars.rows = list(cars.rows)
+    for photo, doors in zip(photos, (2, 4, None), strict=True):
+        cars.rows[photo] = replace(cars.rows[photo], doors=doors)
+    known = replace(data, cars=cars)
+    crops = Crops(tmp_path, known, network, np.array([(CAR, each) for each in photos]), "", 1)
+    crops.make(3)
+    assert crops.read(np.arange(3)).two_doors.tolist() == [True, False, False]
 
 
 def command(data: Path, out: Path) -> list[str]:
