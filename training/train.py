@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from training.corrections import DataError
-from training.plan import PLAN, Stage
+from training.plan import PLAN, DamageStage, Stage
 from training.stages import Batches, Line, Scale
 from vision.labels import PART_NAMES
 from vision.model_files import MODELS
@@ -57,6 +57,7 @@ def train(options: TrainOptions, plan: Sequence[Stage] = PLAN) -> None:
         DataError: the data or packs cannot be used.
     """
     torch.set_num_threads(options.threads)
+    _check_damage(options, plan)
     _remember(options)
     if options.data is not None and not (options.out / "packs.done").exists():
         if not list(options.packs.glob("pack*.zip")):
@@ -82,6 +83,15 @@ def train(options: TrainOptions, plan: Sequence[Stage] = PLAN) -> None:
 
         photos = options.scale.photos
         Finish(options.data, options.out, options.models, options.threads, photos).run()
+
+
+def _check_damage(options: TrainOptions, plan: Sequence[Stage]) -> None:
+    """Raise DataError at once if photos of damage are missing, not hours later."""
+    needed = any(isinstance(stage, DamageStage) for stage in plan)
+    if options.data is not None and needed:
+        annotations = options.data / "damage" / "annotations.json"
+        if not annotations.exists():
+            raise DataError(f"{annotations} is missing; the damage network learns from it")
 
 
 def _remember(options: TrainOptions) -> None:

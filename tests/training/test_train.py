@@ -16,6 +16,7 @@ from tests.support.waiting import wait_until
 from tests.training.short_line import SHORT
 from tests.training.tiny import write_data
 from training.choose import best_of
+from training.corrections import DataError
 from training.plan import (
     IMAGENET,
     PLAN,
@@ -115,6 +116,15 @@ def test_folder_of_other_options_is_refused(tmp_path: Path) -> None:
     train(options)  # nothing is left to do
     with pytest.raises(OtherOptionsError, match="other options"):
         train(TrainOptions(None, options.packs, options.out, scale=Scale(1.0)))
+
+
+def test_missing_damage_is_said_at_once(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    shutil.rmtree(data / "damage")
+    options = TrainOptions(data, tmp_path / "packs", tmp_path / "out", scale=Scale(0.00001))
+    with pytest.raises(DataError, match="the damage network learns from it"):
+        train(options, SHORT)
+    assert not (tmp_path / "packs").exists()
 
 
 def test_stages_need_earlier_ones_only() -> None:
