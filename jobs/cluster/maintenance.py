@@ -7,7 +7,7 @@ import threading
 import time
 
 from jobs.cluster.celery_tasks import TaskPublisher
-from jobs.cluster.queue import RedisQueue
+from jobs.cluster.queue import RedisQueue, SweepReport
 from jobs.cluster.result_store import RedisResultStore
 from jobs.job import JobReport, log_job
 from jobs.messages import STOPPED_TWICE
@@ -67,13 +67,17 @@ class Maintenance:
         if self._worker is not None:
             self._queue.heartbeat(self._worker)
         report = self._queue.sweep(self._pause)
-        if report is None:
-            return
+        if report is not None:
+            self._report(report)
+        # In each process, for that which sweeps first may always be one that keeps more results.
+        oldest = time.time() - self._settings.keep_days * 86_400
+        self._store.expire(oldest, self._settings.keep_results)
+
+    def _report(self, report: SweepReport) -> None:
+        """Log what a sweep has changed, and publish the tasks that are missing."""
         for digest in report.lapsed:
             log.warning("Nobody works on job %s any more; it waits again", digest)
         for digest in report.given_up:
             log_job(JobReport(digest, "error", 0.0, 0.0, {}, STOPPED_TWICE))
         if report.missing:
             self._tasks.publish(report.missing)
-        oldest = time.time() - self._settings.keep_days * 86_400
-        self._store.expire(oldest, self._settings.keep_results)

@@ -344,9 +344,10 @@ def test_redis_restart(cluster: Cluster) -> None:
     cluster.stages.go_on()  # it ends without Redis, and is reported when Redis is back
     time.sleep(1)
     cluster.redis.start()
+    # For a second after a timeout the service does not ask Redis.
+    wait_until(lambda: get(cluster.server, "/ready").status_code == 200)
     cluster.are_ready_once(hashes)
     assert cluster.stages.calls() == [30, 31, 32, 33]
-    wait_until(lambda: get(cluster.server, "/ready").status_code == 200)
     assert worker.process.poll() is None
 
 
