@@ -80,7 +80,7 @@ def test_upright_photo(pipeline: Pipeline, rgb: Picture) -> None:
 
 
 def test_coupe_has_no_back_door(look: Callable[[str], Result]) -> None:
-    """No confidence, however low, finds one."""
+    """Find none at any confidence."""
     result = look("coupe.jpg")
     assert "front_left_door" in names(result)
     given = {part.name for part in result.parts}
@@ -135,7 +135,7 @@ def test_two_cars_side_by_side(pipeline: Pipeline, rgb: Picture) -> None:
 
 
 def test_specks_of_large_photo(pipeline: Pipeline, rgb: Picture) -> None:
-    """No piece is smaller than what the part network can see."""
+    """Give no piece that is smaller than what the part network can see."""
     large = cv2.resize(rgb, (4032, 2688), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     result = result_of(pipeline.analyse(large))
     cell = 4032 * 2688 / (128 * 86)  # pixels of a cell of the network

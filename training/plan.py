@@ -101,9 +101,11 @@ class DamageStage:
 
     Attributes:
         name: of the stage and of its folder.
-        start: part stage whose weights it starts from.
+        start: part stage whose weights it starts from, or the damage stage that is trained further.
         samples, seconds: length.
         rate: peak learning rate.
+        further: train the network of `start` further, mostly with undamaged cars in which it finds
+            damage.
         seed: of all random numbers.
     """
 
@@ -112,30 +114,11 @@ class DamageStage:
     samples: int
     seconds: float
     rate: float
+    further: bool = False
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class FurtherDamageStage:
-    """A further training of a damage network, mostly with undamaged cars that it finds damage in.
-
-    Attributes:
-        name: of the stage and of its folder.
-        start: damage stage whose weights it starts from, and whose network looks for these cars.
-        samples, seconds: length.
-        rate: peak learning rate.
-        seed: of all random numbers.
-    """
-
-    name: str
-    start: str
-    samples: int
-    seconds: float
-    rate: float
-    seed: int = 0
-
-
-Stage = PartsStage | TypesStage | ChooseStage | LayoutStage | DamageStage | FurtherDamageStage
+Stage = PartsStage | TypesStage | ChooseStage | LayoutStage | DamageStage
 
 # fmt: off
 PLAN: tuple[Stage, ...] = (
@@ -153,6 +136,7 @@ PLAN: tuple[Stage, ...] = (
     LayoutStage("layout",  "parts",                          1_400_000,  40, 3e-3, seed=8),
     #           name       start                               samples  seconds rate
     DamageStage("damage1", "student3",                         82_000, 100, 2e-3, seed=2),
-    FurtherDamageStage("damage", "damage1",                    24_600,  30, 2e-4, seed=9),
+    DamageStage("damage",  "damage1",                          24_600,  30, 2e-4, further=True,
+                seed=9),
 )
 # fmt: on

@@ -33,7 +33,6 @@ from training.plan import (
     IMAGENET,
     ChooseStage,
     DamageStage,
-    FurtherDamageStage,
     LayoutStage,
     PartsStage,
     Stage,
@@ -141,9 +140,7 @@ class Line:
         elif isinstance(stage, ChooseStage):
             figures = self._choose(stage)
         elif isinstance(stage, DamageStage):
-            figures = self._damage(stage)
-        elif isinstance(stage, FurtherDamageStage):
-            figures = self._further_damage(stage)
+            figures = self._further_damage(stage) if stage.further else self._damage(stage)
         else:
             figures = self._layout(stage)
         write_figures(figures, self.out / stage.name / FIGURES)
@@ -226,7 +223,7 @@ class Line:
         network = self._trained(stage.name, train) or self._damage_network(stage.name)
         return check_damage(self.data, network, batch)
 
-    def _further_damage(self, stage: FurtherDamageStage) -> Figures:
+    def _further_damage(self, stage: DamageStage) -> Figures:
         batch = self.batches.parts
 
         def train() -> nn.Module:
@@ -254,7 +251,7 @@ class Line:
         self,
         network: nn.Module,
         step: Step,
-        stage: PartsStage | TypesStage | LayoutStage | DamageStage | FurtherDamageStage,
+        stage: PartsStage | TypesStage | LayoutStage | DamageStage,
         encoder_factor: float = 1.0,
         is_encoder: Callable[[str], bool] = lambda name: False,
         averaging: float = FitOptions.averaging,

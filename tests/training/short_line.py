@@ -6,7 +6,6 @@ from training.plan import (
     PLAN,
     ChooseStage,
     DamageStage,
-    FurtherDamageStage,
     LayoutStage,
     PartsStage,
     Stage,
@@ -22,7 +21,7 @@ SHORT: tuple[Stage, ...] = (
     TypesStage("types", "types1", "student", "types1", 1000, 1, 2e-3),
     LayoutStage("layout", "parts", 1000, 1, 3e-3),
     DamageStage("damage1", "student", 1000, 1, 2e-3),
-    FurtherDamageStage("damage", "damage1", 1000, 1, 2e-4),
+    DamageStage("damage", "damage1", 1000, 1, 2e-4, further=True),
 )
 
 if __name__ == "__main__":

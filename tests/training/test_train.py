@@ -22,7 +22,6 @@ from training.plan import (
     PLAN,
     ChooseStage,
     DamageStage,
-    FurtherDamageStage,
     LayoutStage,
     PartsStage,
     TypesStage,
@@ -136,7 +135,7 @@ def test_stages_need_earlier_ones_only() -> None:
             needed = {stage.start, stage.parts} | ({stage.teacher} if stage.teacher else set())
         elif isinstance(stage, LayoutStage):
             needed = {stage.parts}
-        elif isinstance(stage, DamageStage | FurtherDamageStage):
+        elif isinstance(stage, DamageStage):
             needed = {stage.start}
         else:
             needed = set(stage.candidates)
