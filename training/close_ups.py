@@ -9,11 +9,8 @@ old ones (Wortsman et al. 2022). The same command resumes after any stop, even a
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,12 +26,12 @@ from training.close_up_crops import choose_cars, plan_close_ups
 from training.corrections import DataError
 from training.export import export_trained
 from training.fit import Budget, FitOptions, Step, fit
+from training.further import FurtherOptions, digest, read_command_line
 from training.losses import hard_parts_loss, old_labels_loss, soft_parts_loss
-from training.pack import list_sources, write_packs
 from training.panel_crops import CAR, CropBatch, Crops, Views, decode, last_blocks, last_stage
-from training.panels import ENCODER, HEAD, CropLesson, blended, count_labels, digest
+from training.panels import ENCODER, HEAD, CropLesson, blended, count_labels
 from training.parts_data import IGNORE
-from training.photos import TrainingData, read_packs
+from training.photos import TrainingData
 from training.precision import choose_device, mixed_precision
 from training.stages import FIGURES, WEIGHTS, write_figures
 from training.teacher_labels import SoftLabels, Teachers, ignore_missing, label_photos
@@ -43,6 +40,7 @@ from training.weights import CLASSES, PARTS, load_network, save_weights
 from vision.labels import BACK_DOORS, PART_NAMES, QUARTER_PANELS
 from vision.networks import PartNetwork
 
+OUT = Path("runs/close-ups")
 SEED = 18
 IMPOSSIBLE = -1e4  # a logit whose probability is 0
 NEAR, WHOLE = Views(1600, 1350, 600), Views(560, 480, 240)
@@ -81,29 +79,6 @@ class Lesson:
         )
 
 
-@dataclass(frozen=True)
-class CloseUpOptions:
-    """The options of the command line.
-
-    Attributes:
-        data: folder of the data sets.
-        start: weights of the old network.
-        out: folder of all intermediate files; git ignores it.
-        models: folder to which the finished models are written.
-        scale: factor on the numbers of photos, crops and steps.
-        photos: maximum number of photos of each kind; None for all.
-        batch: crops per step.
-    """
-
-    data: Path
-    start: Path
-    out: Path = Path("runs/close-ups")
-    models: Path = Path("runs/close-ups/models")
-    scale: float = 1.0
-    photos: int | None = None
-    batch: int = 8
-
-
 class MissingLabelsError(Exception):
     """The old network lacks labels; the message is for people."""
 
@@ -116,31 +91,14 @@ class CloseUpLine:
         OtherOptionsError: `options.out` was begun with other options.
     """
 
-    def __init__(self, options: CloseUpOptions, lesson: Lesson | None = None) -> None:
+    def __init__(self, options: FurtherOptions, lesson: Lesson | None = None) -> None:
         self.options, self.lesson = options, (lesson or Lesson()).scaled(options.scale)
         if count_labels(options.start) != CLASSES:
             raise MissingLabelsError(
                 f"{options.start} does not know all {len(PART_NAMES)} parts; see make panels"
             )
-        options.out.mkdir(parents=True, exist_ok=True)
-        self._remember()
+        options.remember({"lesson": asdict(self.lesson)})
         self.device = choose_device()
-
-    def _remember(self) -> None:
-        """Write what decides on the result, or compare it with an earlier beginning."""
-        decisive = {
-            "start": digest(self.options.start),
-            "parts": PART_NAMES,
-            "scale": [self.options.scale, self.options.photos, self.options.batch],
-            "lesson": asdict(self.lesson),
-        }
-        begun, now = self.options.out / "options.json", json.dumps(decisive, indent=2)
-        if begun.exists() and begun.read_text(encoding="utf-8") != now:
-            raise OtherOptionsError(
-                f"{self.options.out} was begun with other options (see {begun}); "
-                "give the same ones, or another --out"
-            )
-        begun.write_text(now, encoding="utf-8")
 
     @cached_property
     def old(self) -> PartNetwork:
@@ -152,12 +110,7 @@ class CloseUpLine:
     @cached_property
     def data(self) -> TrainingData:
         """Pack and read all photos on first use; parts without annotation are ignored."""
-        packs, packed = self.options.out / "packs", self.options.out / "packs.done"
-        if not packed.exists():
-            print("packs ...", flush=True)
-            write_packs(list_sources(self.options.data, self.options.out / "cache"), packs)
-            packed.touch()
-        data = read_packs(packs, self.device, self.options.photos)
+        data = self.options.read_photos(self.device)
         train = data.annotated.of_part("train").tolist()
         lacking = np.array([i for i in train if data.annotated.rows[i].missing], np.int64)
         with torch.no_grad():
@@ -195,8 +148,8 @@ class CloseUpLine:
             network.to(self.device)
             figures = check_parts(self.data, network, "val", self.options.batch)
             write_figures(figures, blend / FIGURES)
-        export_trained("parts", blend / WEIGHTS, self.options.models)
-        shutil.copy(blend / FIGURES, self.options.models / FIGURES)
+        export_trained("parts", blend / WEIGHTS, self.options.target)
+        shutil.copy(blend / FIGURES, self.options.target / FIGURES)
 
     def _train(self, folder: Path) -> None:
         network: nn.Module = load_network("pyramid", PARTS, self.options.start, self.device)
@@ -278,34 +231,14 @@ def without_back_doors(logits: Tensor, two_doors: NDArray[np.bool_]) -> Tensor:
     return changed
 
 
-def read_command_line(words: Sequence[str] | None = None) -> tuple[CloseUpOptions, int]:
-    """Read the command line; returns the options and the number of threads."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data")
-    parser.add_argument("--start", type=Path, required=True, help="weights of all parts")
-    parser.add_argument("--out", type=Path, default=CloseUpOptions.out)
-    parser.add_argument("--models", type=Path, help="folder of the result; default: OUT/models")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on photos and steps")
-    parser.add_argument("--photos", type=int, help="most photos of each kind, to try it")
-    parser.add_argument("--batch", type=int, default=CloseUpOptions.batch, help="crops per step")
-    parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args(words)
-    models = given.models or given.out / "models"
-    options = CloseUpOptions(
-        given.data, given.start, given.out, models, given.scale, given.photos, given.batch
-    )
-    return options, given.threads
-
-
 def main() -> None:
     """Read the command line and train."""
-    options, threads = read_command_line()
-    torch.set_num_threads(threads)
+    options = read_command_line(__doc__, OUT)
     try:
         CloseUpLine(options).run()
     except (MissingLabelsError, OtherOptionsError, DataError) as error:
         sys.exit(str(error))
-    print(f"The network that knows close-ups is in {options.models}.")
+    print(f"The network that knows close-ups is in {options.target}.")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,8 @@ after any stop, even a kill.
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,16 +23,16 @@ from training.checks import check_parts
 from training.corrections import DataError
 from training.export import export_trained
 from training.fit import Budget, FitOptions, Step, fit
+from training.further import FurtherOptions, digest, read_command_line
 from training.losses import (
     hard_parts_loss,
     new_labels_loss,
     old_labels_loss,
     taught_new_labels_loss,
 )
-from training.pack import list_sources, write_packs
 from training.panel_crops import CAR, CropBatch, Crops, Views, decode, plan_crops
 from training.parts_training import warped_soft_labels
-from training.photos import TrainingData, read_packs
+from training.photos import TrainingData
 from training.precision import choose_device, mixed_precision
 from training.stages import FIGURES, WEIGHTS, write_figures
 from training.teacher_labels import SoftLabels, Teachers, label_photos
@@ -45,6 +41,7 @@ from training.weights import CLASSES, PARTS, load_network, load_weights, save_we
 from vision.labels import PART_NAMES
 from vision.networks import PartNetwork, build_network
 
+OUT = Path("runs/panels")
 OLD = "old"  # the network that is taught
 SHARE = 0.85  # of the last round's weights in the result; the rest is the old network's
 TAUGHT = 0.5  # weight of a teacher's new labels
@@ -97,29 +94,6 @@ ROUNDS = (
 # fmt: on
 
 
-@dataclass(frozen=True)
-class PanelOptions:
-    """The options of the command line.
-
-    Attributes:
-        data: folder of the data sets.
-        start: weights of the old network.
-        out: folder of all intermediate files; git ignores it.
-        models: folder to which the finished models are written.
-        scale: factor on the numbers of steps and crops.
-        photos: maximum number of photos of each kind; None for all.
-        batch: crops per step.
-    """
-
-    data: Path
-    start: Path
-    out: Path = Path("runs/panels")
-    models: Path = Path("runs/panels/models")
-    scale: float = 1.0
-    photos: int | None = None
-    batch: int = 8
-
-
 class PanelLine:
     """The rounds that have crops and an old network in common.
 
@@ -128,42 +102,20 @@ class PanelLine:
         OtherOptionsError: `options.out` was begun with other options.
     """
 
-    def __init__(self, options: PanelOptions) -> None:
+    def __init__(self, options: FurtherOptions) -> None:
         self.options = options
         self.known = count_labels(options.start)
         if self.known >= CLASSES:
             raise NothingNewError(
                 f"{options.start} has all {len(PART_NAMES)} parts; give weights with fewer"
             )
-        options.out.mkdir(parents=True, exist_ok=True)
-        self._remember()
+        options.remember({"rounds": [asdict(each) for each in ROUNDS]})
         self.device = choose_device()
-
-    def _remember(self) -> None:
-        """Write what decides on the result, or compare it with an earlier beginning."""
-        decisive = {
-            "start": digest(self.options.start),
-            "parts": PART_NAMES,
-            "scale": [self.options.scale, self.options.photos, self.options.batch],
-            "rounds": [asdict(each) for each in ROUNDS],
-        }
-        begun, now = self.options.out / "options.json", json.dumps(decisive, indent=2)
-        if begun.exists() and begun.read_text(encoding="utf-8") != now:
-            raise OtherOptionsError(
-                f"{self.options.out} was begun with other options (see {begun}); "
-                "give the same ones, or another --out"
-            )
-        begun.write_text(now, encoding="utf-8")
 
     @cached_property
     def data(self) -> TrainingData:
         """Return all photos, packed and read on first use."""
-        packs, packed = self.options.out / "packs", self.options.out / "packs.done"
-        if not packed.exists():
-            print("packs ...", flush=True)
-            write_packs(list_sources(self.options.data, self.options.out / "cache"), packs)
-            packed.touch()
-        return read_packs(packs, self.device, self.options.photos)
+        return self.options.read_photos(self.device)
 
     @cached_property
     def crops(self) -> Crops:
@@ -195,8 +147,8 @@ class PanelLine:
             blend.mkdir(exist_ok=True)
             save_weights(network, blend / WEIGHTS)
             self._check(network, blend.name)
-        export_trained("parts", blend / WEIGHTS, self.options.models)
-        shutil.copy(blend / FIGURES, self.options.models / FIGURES)
+        export_trained("parts", blend / WEIGHTS, self.options.target)
+        shutil.copy(blend / FIGURES, self.options.target / FIGURES)
 
     def _train(self, each: Round) -> nn.Module:
         """Return the network of a round, which is trained unless its weights are there."""
@@ -347,39 +299,14 @@ def count_labels(weights: Path) -> int:
         return int(file.get_slice(f"{HEAD}weight").get_shape()[0])
 
 
-def digest(weights: Path) -> str:
-    """Return the SHA-256 (hex) of a file."""
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
-
-
-def read_command_line(words: Sequence[str] | None = None) -> tuple[PanelOptions, int]:
-    """Read the command line; returns the options and the number of threads."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data")
-    parser.add_argument("--start", type=Path, required=True, help="weights with fewer labels")
-    parser.add_argument("--out", type=Path, default=PanelOptions.out)
-    parser.add_argument("--models", type=Path, help="folder of the result; default: OUT/models")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on steps and crops")
-    parser.add_argument("--photos", type=int, help="most photos of each kind, to try it")
-    parser.add_argument("--batch", type=int, default=PanelOptions.batch, help="crops per step")
-    parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args(words)
-    models = given.models or given.out / "models"
-    options = PanelOptions(
-        given.data, given.start, given.out, models, given.scale, given.photos, given.batch
-    )
-    return options, given.threads
-
-
 def main() -> None:
     """Read the command line and train."""
-    options, threads = read_command_line()
-    torch.set_num_threads(threads)
+    options = read_command_line(__doc__, OUT)
     try:
         PanelLine(options).run()
     except (NothingNewError, OtherOptionsError, DataError) as error:
         sys.exit(str(error))
-    print(f"The network with {len(PART_NAMES)} parts is in {options.models}.")
+    print(f"The network with {len(PART_NAMES)} parts is in {options.target}.")
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ from tests.training.tiny import BOXES, SIZE, write_data
 from training.close_up_crops import choose_cars, plan_close_ups
 from training.close_ups import (
     CloseUpLine,
-    CloseUpOptions,
     MissingLabelsError,
     without_back_doors,
 )
+from training.further import FurtherOptions
 from training.pack import list_sources, write_packs
 from training.panel_crops import ANNOTATED, CAR, EMPTY, Crops, Views, last_blocks
 from training.part_boxes import PartBoxes, annotated_parts, random_boxes
@@ -209,10 +209,10 @@ def test_network_without_panels_is_refused(tmp_path: Path) -> None:
         state[name] = state[name][:19].contiguous()
     save_file(state, tmp_path / "old.safetensors")
     with pytest.raises(MissingLabelsError, match="does not know"):
-        CloseUpLine(CloseUpOptions(tmp_path, tmp_path / "old.safetensors", tmp_path / "out"))
+        CloseUpLine(FurtherOptions(tmp_path, tmp_path / "old.safetensors", tmp_path / "out"))
 
 
 def test_folder_of_other_options_is_refused(tmp_path: Path) -> None:
-    CloseUpLine(CloseUpOptions(tmp_path, START, tmp_path / "out", scale=0.5))
+    CloseUpLine(FurtherOptions(tmp_path, START, tmp_path / "out", scale=0.5))
     with pytest.raises(OtherOptionsError, match="other options"):
-        CloseUpLine(CloseUpOptions(tmp_path, START, tmp_path / "out", scale=1.0))
+        CloseUpLine(FurtherOptions(tmp_path, START, tmp_path / "out", scale=1.0))

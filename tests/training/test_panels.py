@@ -18,7 +18,8 @@ from settings import REPOSITORY
 from tests.support.server import clean_environment
 from tests.support.waiting import wait_until
 from tests.training.tiny import SIZE, annotated_names, write_data
-from training.panels import ROUNDS, SETS, NothingNewError, PanelLine, PanelOptions, blended
+from training.further import FurtherOptions
+from training.panels import ROUNDS, SETS, NothingNewError, PanelLine, blended
 from training.parts_data import read_rgb
 from training.precision import CPU
 from training.stages import FIGURES, WEIGHTS
@@ -142,14 +143,14 @@ def test_network_with_all_labels_is_refused(tmp_path: Path) -> None:
     whole = tmp_path / "whole.safetensors"
     save_file(state, whole)
     with pytest.raises(NothingNewError, match="has all"):
-        PanelLine(PanelOptions(tmp_path, whole, tmp_path / "out"))
+        PanelLine(FurtherOptions(tmp_path, whole, tmp_path / "out"))
 
 
 def test_folder_of_other_options_is_refused(tmp_path: Path) -> None:
     start = old_weights(tmp_path)
-    PanelLine(PanelOptions(tmp_path, start, tmp_path / "out", scale=0.5))
+    PanelLine(FurtherOptions(tmp_path, start, tmp_path / "out", scale=0.5))
     with pytest.raises(OtherOptionsError, match="other options"):
-        PanelLine(PanelOptions(tmp_path, start, tmp_path / "out", scale=1.0))
+        PanelLine(FurtherOptions(tmp_path, start, tmp_path / "out", scale=1.0))
 
 
 def test_rounds_need_earlier_ones_only() -> None:

@@ -22,6 +22,10 @@ from vision.model_files import (
 )
 from vision.runtimes.base import ActiveCalls, release_freed_memory
 
+# Microseconds for which a thread waits for the next node before it sleeps. A longer wait would keep
+# its core busy at the cost of other programs (benchmarks/README.md#threads).
+_SPIN = "30"
+
 _Files = tuple[list[str], list[bytes], list[int]]  # names, contents and lengths
 
 
@@ -107,8 +111,7 @@ def _session(graph: bytes, files: _Files, threads: int) -> onnxruntime.Inference
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A waiting thread would otherwise keep its core busy, at the cost of other workers.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN)
     if files[0]:
         options.add_external_initializers_from_files_in_memory(*files)
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
