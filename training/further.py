@@ -1,7 +1,7 @@
 """Share the command line and the files of the programs that train a finished part network further.
 
-They are `training.panels` and `training.close_ups`. Each resumes after any stop, even a kill, if its
-command is given again.
+They are `training.panels` and `training.close_ups`. Each goes on after any stop, even a kill, if
+its command is given again.
 """
 
 from __future__ import annotations
