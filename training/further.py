@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,15 +93,12 @@ def digest(weights: Path) -> str:
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def read_command_line(
-    description: str | None, out: Path, words: Sequence[str] | None = None
-) -> FurtherOptions:
+def read_command_line(description: str | None, out: Path) -> FurtherOptions:
     """Read the command line, and set the number of torch's threads.
 
     Args:
         description: of the program.
         out: default of `FurtherOptions.out`.
-        words: of the command line; None for those of this process.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data")
@@ -112,6 +109,6 @@ def read_command_line(
     parser.add_argument("--photos", type=int, help="most photos of each kind, to try it")
     parser.add_argument("--batch", type=int, default=BATCH, help="inputs per step")
     parser.add_argument("--threads", type=int, default=2)
-    given = vars(parser.parse_args(words))
+    given = vars(parser.parse_args())
     torch.set_num_threads(given.pop("threads"))
     return FurtherOptions(**given)
