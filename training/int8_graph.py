@@ -3,8 +3,9 @@
 Weights are int8 with a scale per output channel, maps are uint8 with a scale and a zero point. Each
 convolution is between QuantizeLinear and DequantizeLinear nodes, which ONNX Runtime merges into one
 8-bit operator. The range of a map is that of its values on some photos. Weights of dense
-convolutions have 7 bits: AVX2 adds two products in 16 bits, which 8-bit weights overflow. Depthwise
-convolutions have no such step.
+convolutions and of the last layer have 7 bits: AVX2 adds two products in 16 bits, which 8-bit
+weights overflow. Depthwise convolutions have no such step. The outputs of the last layer stay in
+float32.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 Floats = NDArray[np.float32]
 
-_OPERATORS = ("Conv", "Add", "Resize", "Clip", "Relu")
+_OPERATORS = ("Conv", "MatMul", "Add", "Resize", "Clip", "Relu", "Transpose")
+_OPTIONS = {
+    "OpTypesToExcludeOutputQuantization": ["MatMul"],  # the last layer's are the logits
+    "QDQOpTypePerChannelSupportToAxis": {"MatMul": 1},
+    "DefaultTensorType": onnx.TensorProto.FLOAT,  # behind operators that ONNX does not know
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def quantised(model: onnx.ModelProto, ranges: TensorsData, recipe: Recipe) -> on
         [],
         skipped,
         _OPERATORS,
-        {"TensorQuantOverrides": _overrides(copy) if recipe.wide_depthwise else {}},
+        _OPTIONS | {"TensorQuantOverrides": _overrides(copy) if recipe.wide_depthwise else {}},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()  # new nodes are at the end

@@ -23,7 +23,7 @@ from training.corrections import DataError
 from training.export import read_fields, write_fields, write_file
 from training.float_graph import make_float_graph
 from training.int8_graph import Floats, Recipe, find_ranges, quantised
-from training.rounding import dense_convolutions, improve, second_moments
+from training.rounding import dense_layers, improve, second_moments
 from training.validation import (
     ValidationPhoto,
     list_annotated_photos,
@@ -37,7 +37,7 @@ from vision.runtimes.choose import RuntimeConfig
 # Nodes that stay in float32. The first layers lose most in dark photos and close-ups.
 _START = ("/encoder/conv_stem", "/encoder/bn1", "/encoder/blocks.0")
 RECIPES = {
-    "parts": Recipe(floats=("/context", "/head", *_START)),
+    "parts": Recipe(floats=("/context", "/head/Add", *_START)),
     "types": Recipe(floats=("/conv_stem",)),
 }
 DAMAGE_RECIPE = RECIPES["parts"]  # the same kind of network, see `training.quantise_damage`
@@ -104,7 +104,7 @@ def quantise(name: str, folder: Path, batches: Sequence[Floats]) -> None:
     recipe = (RECIPES | {DAMAGE: DAMAGE_RECIPE})[name]
     description = _FLOAT.describe(name, folder)
     graph = make_float_graph(description, folder)
-    layers = dense_convolutions(graph, recipe.floats)
+    layers = dense_layers(graph, recipe.floats)
     made = quantised(graph, find_ranges(graph, batches), recipe)
     improve(made, layers, second_moments(graph, layers, batches))
     weights = hashlib.sha256(verified_bytes(description.weights, folder)).hexdigest()

@@ -1,9 +1,9 @@
-"""Round weights to 8 bits so that the outputs of convolutions change least (GPTQ).
+"""Round weights to 8 bits so that the outputs of layers change least (GPTQ).
 
 Rounding each weight to its nearest step adds up to large errors where inputs are correlated. Here
-the weights of a convolution are rounded one input after another, and the error of each is made up
-for by the weights that are not rounded yet (Frantar et al., "GPTQ", 2022). It needs the inputs of
-the convolution on some photos, no labels and no training.
+the weights of a layer are rounded one input after another, and the error of each is made up for by
+the weights that are not rounded yet (Frantar et al., "GPTQ", 2022). It needs the inputs of the
+layer on some photos, no labels and no training.
 """
 
 from __future__ import annotations
@@ -28,35 +28,48 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Dense:
-    """A convolution that is not depthwise.
+    """A convolution that is not depthwise, or a product of cells and a matrix.
 
     Attributes:
         node: in the float32 graph.
-        weight: (out, in, k, k).
+        weight: (out, in, k, k), or (in, out) of a matrix.
     """
 
     node: onnx.NodeProto
     weight: Floats
 
+    @property
+    def rows(self) -> Floats:
+        """The weights (out, n) of each output."""
+        is_matrix = self.node.op_type == "MatMul"
+        return self.weight.T if is_matrix else self.weight.reshape(len(self.weight), -1)
 
-def dense_convolutions(model: onnx.ModelProto, floats: tuple[str, ...]) -> list[Dense]:
-    """Return the convolutions of a float32 graph that are quantised and not depthwise."""
+    def shaped(self, rows: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Return rows (out, n) in the shape of the weight."""
+        is_matrix = self.node.op_type == "MatMul"
+        return np.ascontiguousarray(rows.T if is_matrix else rows.reshape(self.weight.shape))
+
+
+def dense_layers(model: onnx.ModelProto, floats: tuple[str, ...]) -> list[Dense]:
+    """Return the layers of a float32 graph that are quantised and not depthwise."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     return [
         Dense(node, numpy_helper.to_array(weights[node.input[1]]).astype(np.float32))
         for node in model.graph.node
-        if node.op_type == "Conv" and group_of(node) == 1 and not node.name.startswith(floats)
+        if node.op_type in {"Conv", "MatMul"}
+        and group_of(node) == 1
+        and not node.name.startswith(floats)
     ]
 
 
 def second_moments(
     model: onnx.ModelProto, layers: Sequence[Dense], batches: Sequence[Floats]
 ) -> dict[str, Doubles]:
-    """Return the second moments (in k k, in k k) of the inputs of each convolution, by weight.
+    """Return the second moments (n, n) of the inputs of each layer, by weight.
 
     Args:
         model: the graph whose maps are looked at.
-        layers: the convolutions.
+        layers: the layers.
         batches: inputs of the network.
     """
     asked = sorted({layer.node.input[0] for layer in layers} - {"input"})
@@ -91,7 +104,11 @@ def _session_with(model: onnx.ModelProto, asked: Sequence[str]) -> onnxruntime.I
 
 
 def _columns(given: Floats, layer: Dense, rng: np.random.Generator) -> Doubles:
-    """Return the inputs (in k k, places) of a convolution at some places of its map."""
+    """Return the inputs (n, places) of a layer at some places of its map."""
+    if layer.node.op_type == "MatMul":
+        cells = given.reshape(-1, given.shape[-1])
+        chosen = rng.choice(len(cells), min(_PLACES, len(cells)), replace=False)
+        return cells[chosen].T.astype(np.float64)
     attributes = {entry.name: list(entry.ints) for entry in layer.node.attribute}
     top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
     down, across = attributes.get("strides", [1, 1])
@@ -107,7 +124,7 @@ def _columns(given: Floats, layer: Dense, rng: np.random.Generator) -> Doubles:
 def round_weights(
     weight: Doubles, scales: Doubles, moments: Doubles, limit: int
 ) -> NDArray[np.int8]:
-    """Round the weights of a convolution.
+    """Round the weights of a layer.
 
     Args:
         weight: (out, n).
@@ -138,7 +155,7 @@ def improve(rounded: onnx.ModelProto, layers: Sequence[Dense], moments: dict[str
 
     Args:
         rounded: a graph of `int8_graph.quantised`.
-        layers: the convolutions of its float32 graph.
+        layers: those of its float32 graph.
         moments: see `second_moments`.
     """
     tensors = {tensor.name: tensor for tensor in rounded.graph.initializer}
@@ -147,6 +164,6 @@ def improve(rounded: onnx.ModelProto, layers: Sequence[Dense], moments: dict[str
         steps = tensors[f"{name}_quantized"]
         scales = numpy_helper.to_array(tensors[f"{name}_scale"])
         limit = int(np.abs(numpy_helper.to_array(steps).astype(int)).max())
-        flat = layer.weight.reshape(len(layer.weight), -1).astype(np.float64)
-        better = round_weights(flat, scales.astype(np.float64), moments[name], limit)
-        steps.CopyFrom(numpy_helper.from_array(better.reshape(layer.weight.shape), steps.name))
+        rows = layer.rows.astype(np.float64)
+        better = round_weights(rows, scales.astype(np.float64), moments[name], limit)
+        steps.CopyFrom(numpy_helper.from_array(layer.shaped(better), steps.name))

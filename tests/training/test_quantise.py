@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 from tests.training.tiny import write_data
+from training.float_graph import make_float_graph
 from training.quantise import quantise_all
 from training.rounding import round_weights
 from vision.model_files import MANIFEST, MODELS, read_description
@@ -71,11 +73,13 @@ def test_other_weights_have_no_network_in_8_bits(folder: Path, tmp_path: Path) -
 
 
 def dense_weights(path: Path) -> list[NDArray[np.int8]]:
-    """Return the 8-bit weights of the convolutions that are not depthwise."""
+    """Return the 8-bit weights of the convolutions that are not depthwise, and of matrices."""
     graph = onnx.load(path).graph
     found = [onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer]
     return [
-        each for each in found if each.dtype == np.int8 and each.ndim == 4 and each.shape[1] > 1
+        each
+        for each in found
+        if each.dtype == np.int8 and each.ndim in {2, 4} and each.shape[1] > 1
     ]
 
 
@@ -85,6 +89,38 @@ def test_weights_do_not_overflow_16_bits(name: str) -> None:
     weights = dense_weights(MODELS / read_description(name).in_precision("int8").graph)
     assert len(weights) > 20
     assert 2 * 255 * max(int(np.abs(each.astype(int)).max()) for each in weights) < 2**15
+
+
+def test_graph_to_quantise_answers_as_the_network() -> None:
+    batch = np.random.default_rng(1).normal(0, 0.3, (2, 3, 96, 160)).astype(np.float32)
+    config = RuntimeConfig("onnx")
+    description = config.describe("parts")
+    graph = make_float_graph(description)
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (answer,) = session.run(None, {"input": batch})
+    expected = [config.load(description)(each[None])[0] for each in batch]
+    np.testing.assert_allclose(answer, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["parts", "damage"])
+def test_last_layer_and_attention_are_operators(name: str) -> None:
+    """The last layer multiplies the 8-bit map, and its outputs are not rounded."""
+    graph = onnx.load(MODELS / read_description(name).in_precision("int8").graph).graph
+    makers = {output: node for node in graph.node for output in node.output}
+    assert [node.op_type for node in graph.node].count("Attention") == 2
+    kinds = []
+    node = makers["logits"]
+    while node.op_type != "Conv":
+        kinds.append(node.op_type)
+        if node.op_type == "MatMul":
+            assert makers[node.input[1]].op_type == "DequantizeLinear"
+        node = next(makers[name] for name in node.input if name in makers)
+    assert kinds == [
+        "Transpose", "Add", "MatMul", "DequantizeLinear", "QuantizeLinear", "Transpose",
+        "DequantizeLinear", "QuantizeLinear",
+    ]  # fmt: skip
 
 
 def test_rounding_keeps_outputs_of_correlated_inputs() -> None:
