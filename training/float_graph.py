@@ -2,8 +2,8 @@
 
 Unlike in the graph of `onnx_graph`, nothing runs in slices: 8-bit maps fit the cache as they are.
 Batch norms are merged into the convolutions. The attention of a part network is one operator of
-ONNX Runtime, and its last layer multiplies cells by a matrix: in 8 bits, that needs neither another
-order of the map's values nor another type.
+ONNX Runtime. Its last layer multiplies cells by a matrix: as a convolution in float32 it would need
+the 8-bit map in another order and in float32.
 """
 
 from __future__ import annotations

@@ -30,11 +30,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 Floats = NDArray[np.float32]
 
 _OPERATORS = ("Conv", "MatMul", "Add", "Resize", "Clip", "Relu", "Transpose")
-_OPTIONS = {
-    "OpTypesToExcludeOutputQuantization": ["MatMul"],  # the last layer's are the logits
-    "QDQOpTypePerChannelSupportToAxis": {"MatMul": 1},
-    "DefaultTensorType": onnx.TensorProto.FLOAT,  # behind operators that ONNX does not know
-}
+_OPTIONS = {"OpTypesToExcludeOutputQuantization": ["MatMul"]}  # logits stay in float32
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def second_moments(
 
     Args:
         model: the graph whose maps are looked at.
-        layers: the layers.
+        layers: see `dense_layers`.
         batches: inputs of the network.
     """
     asked = sorted({layer.node.input[0] for layer in layers} - {"input"})
@@ -155,7 +155,7 @@ def improve(rounded: onnx.ModelProto, layers: Sequence[Dense], moments: dict[str
 
     Args:
         rounded: a graph of `int8_graph.quantised`.
-        layers: those of its float32 graph.
+        layers: see `dense_layers`, of its float32 graph.
         moments: see `second_moments`.
     """
     tensors = {tensor.name: tensor for tensor in rounded.graph.initializer}

@@ -116,7 +116,8 @@ def models_version(folder: Path = MODELS, precision: Precision = DEFAULT_PRECISI
     """Return the version of the models and of the code that makes results: 12 hex digits.
 
     It changes with the weights, the descriptions (except their names), the precision and `RESULTS`.
-    The damage network does not count, see `damage_version`.
+    Networks in 8 bits count in that precision only, and the damage network does not count, see
+    `damage_version`.
 
     Raises:
         ModelFileError: a description or the manifest can't be read.
@@ -155,11 +156,18 @@ def _version(names: Collection[str], folder: Path, precision: Precision, code: s
         code: version of the code, after `RESULTS`.
     """
     digest = hashlib.sha256(f"{RESULTS}{code}".encode())
+    graphs = []
     for name in names:
-        fields = vars(read_description(name, folder).in_precision(precision))
-        fields.pop("name")
+        description = read_description(name, folder).in_precision(precision)
+        graphs.append(description.graph)
+        fields = dict(vars(description))
+        del fields["name"], fields["int8"]  # in 8 bits its values are among the thresholds
         digest.update(json.dumps(fields, sort_keys=True).encode())
-    sums = {file: value for file, value in _sums(folder).items() if file.partition(".")[0] in names}
+    sums = {
+        file: value
+        for file, value in _sums(folder).items()
+        if file.partition(".")[0] in names and (file in graphs or ".int8." not in file)
+    }
     digest.update((json.dumps(sums, indent=2) + "\n").encode())
     return digest.hexdigest()[:12]
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from tests.training.tiny import write_data
 from training.float_graph import make_float_graph
-from training.quantise import quantise_all
-from training.rounding import round_weights
-from vision.model_files import MANIFEST, MODELS, read_description
+from training.int8_graph import find_ranges, quantised
+from training.quantise import RECIPES, quantise_all
+from training.rounding import dense_layers, improve, round_weights, second_moments
+from vision.model_files import MANIFEST, MODELS, models_version, read_description
 from vision.runtimes.choose import RuntimeConfig
 
 
@@ -104,10 +105,9 @@ def test_graph_to_quantise_answers_as_the_network() -> None:
     np.testing.assert_allclose(answer, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["parts", "damage"])
-def test_last_layer_and_attention_are_operators(name: str) -> None:
-    """The last layer multiplies the 8-bit map, and its outputs are not rounded."""
-    graph = onnx.load(MODELS / read_description(name).in_precision("int8").graph).graph
+def check_operators(path: Path) -> None:
+    """The last layer multiplies the 8-bit map, its outputs are not rounded; attention is a node."""
+    graph = onnx.load(path).graph
     makers = {output: node for node in graph.node for output in node.output}
     assert [node.op_type for node in graph.node].count("Attention") == 2
     kinds = []
@@ -121,6 +121,60 @@ def test_last_layer_and_attention_are_operators(name: str) -> None:
         "Transpose", "Add", "MatMul", "DequantizeLinear", "QuantizeLinear", "Transpose",
         "DequantizeLinear", "QuantizeLinear",
     ]  # fmt: skip
+
+
+def test_operators_of_part_network(folder: Path) -> None:
+    check_operators(folder / read_description("parts", folder).in_precision("int8").graph)
+
+
+@pytest.mark.parametrize("name", ["parts", "damage"])
+def test_operators_of_shipped_network(name: str) -> None:
+    check_operators(MODELS / read_description(name).in_precision("int8").graph)
+
+
+def test_last_layer_is_rounded_by_its_inputs() -> None:
+    batch = np.random.default_rng(2).normal(0, 0.3, (1, 3, 96, 160)).astype(np.float32)
+    recipe = RECIPES["parts"]
+    exact = make_float_graph(RuntimeConfig("onnx").describe("parts"))
+    (last,) = (layer for layer in dense_layers(exact, recipe.floats) if "/head/" in layer.node.name)
+    made = quantised(exact, find_ranges(exact, [batch]), recipe)
+
+    def error() -> float:
+        tensors = {tensor.name: tensor for tensor in made.graph.initializer}
+        steps, scales = (
+            onnx.numpy_helper.to_array(tensors[f"{last.node.input[1]}_{kind}"]).astype(np.float64)
+            for kind in ("quantized", "scale")
+        )
+        return float(((cells @ (steps * scales - last.weight)) ** 2).mean())
+
+    seen = onnx.ModelProto()
+    seen.CopyFrom(exact)
+    seen.graph.output.append(onnx.ValueInfoProto(name=last.node.input[0]))
+    session = onnxruntime.InferenceSession(
+        seen.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (maps,) = session.run([last.node.input[0]], {"input": batch})
+    cells = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
+    nearest = error()
+    moments = second_moments(exact, [last], [batch])
+    of_all_cells = cells.T @ cells / len(cells)
+    off = np.linalg.norm(moments[last.node.input[1]] - of_all_cells)
+    assert off < 0.1 * np.linalg.norm(of_all_cells)
+    improve(made, [last], moments)
+    assert 0 < error() < 0.7 * nearest
+
+
+def test_networks_in_8_bits_do_not_change_the_version_in_float32(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(MODELS, models)
+    sums = json.loads((models / MANIFEST).read_text())
+    sums["parts.int8.onnx"] = sums["types.int8.onnx"]
+    (models / MANIFEST).write_text(json.dumps(sums))
+    fields = json.loads((models / "types.json").read_text())
+    fields["int8"]["thresholds"]["picture_weight"] += 0.1
+    (models / "types.json").write_text(json.dumps(fields))
+    assert models_version(models, "float32") == models_version(MODELS, "float32")
+    assert models_version(models, "int8") != models_version(MODELS, "int8")
 
 
 def test_rounding_keeps_outputs_of_correlated_inputs() -> None:
