@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from analysis.damage_segments import DamageMap, DamageSegmenter
 from analysis.photo_turn import Orientation, classify, turn_upright
 from car_classification import TypeClassifier
-from geometry.rings import exteriors, trace
+from geometry.rings import exteriors, retrace, trace
 from img_to_segments import CoarseSegmentation, PartSegmenter, Segmentation
 from photo_result import Analysis, Stage
 from poligons_from_seg import Outline, label_map_to_outlines, rings_to_outlines
@@ -354,8 +354,9 @@ def _outline(
     rings = trace(labels)
     thresholds = segmenter.description.thresholds
     least = thresholds["piece"] * (labels.size / cells.labels.size)  # pixels of the map
-    if remove_specks(labels, exteriors(rings), least, thresholds["island"]):
-        rings = trace(labels)
+    changed = remove_specks(labels, exteriors(rings), least, thresholds["island"])
+    if changed:
+        rings = retrace(rings, labels, changed)
     outlines = rings_to_outlines(rings, labels.shape, scale=scale)
     return _OutlinedParts(segmentation, outlines, scale)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -65,12 +66,38 @@ def trace(labels: LabelArray, *, neighbours: bool = False) -> Rings:
     return _sorted_rings(runs, order, offsets, areas, parents, np.array([left - 1, top - 1]))
 
 
+def retrace(rings: Rings, labels: LabelArray, changed: Collection[int]) -> Rings:
+    """Trace the regions of some labels again, after pixels of them got another label.
+
+    Args:
+        rings: from `trace`, of the map before the change, without ``twins`` and ``nodes``.
+        labels: (H, W) uint8, the map after the change.
+        changed: the labels that gained or lost pixels. No pixel was background before the change.
+
+    Returns:
+        The rings that `trace` returns for the new map, in less time.
+    """
+    table = np.zeros(256, np.uint8)
+    table[list(changed)] = list(changed)
+    old = table.astype(np.bool_)[rings.labels]
+    before = rings.corners[np.repeat(old[rings.regions], np.diff(rings.offsets))]
+    if not len(before):
+        return rings
+    (left, top), (right, bottom) = before.min(0), before.max(0)
+    fresh = trace(cv2.LUT(labels[top:bottom, left:right], table))
+    placed = replace(fresh, corners=fresh.corners + np.array([left, top]))
+    return _sorted_by_label(_rings_of(rings, ~old), placed)
+
+
 def large_rings(rings: Rings, min_area: float) -> Rings:
     """Drop the regions of fewer than ``min_area`` pixels; twins in them become -1."""
     large = rings.sizes >= min_area
-    if large.all():
-        return rings
-    kept = large[rings.regions]
+    return rings if large.all() else _rings_of(rings, large)
+
+
+def _rings_of(rings: Rings, chosen: BoolArray) -> Rings:
+    """Return the rings of the regions for which ``chosen`` (Q,) is True."""
+    kept = chosen[rings.regions]
     lengths = np.diff(rings.offsets)
     corners = np.repeat(kept, lengths)
     renumbered = np.append(np.where(corners, np.cumsum(corners) - 1, -1), -1)
@@ -78,11 +105,33 @@ def large_rings(rings: Rings, min_area: float) -> Rings:
         corners=rings.corners[corners],
         offsets=offsets_of(lengths[kept]),
         areas=rings.areas[kept],
-        regions=(np.cumsum(large) - 1)[rings.regions[kept]],
-        labels=rings.labels[large],
-        sizes=rings.sizes[large],
+        regions=(np.cumsum(chosen) - 1)[rings.regions[kept]],
+        labels=rings.labels[chosen],
+        sizes=rings.sizes[chosen],
         twins=renumbered[rings.twins[corners]] if len(rings.twins) else rings.twins,
         nodes=rings.nodes[corners] if len(rings.nodes) else rings.nodes,
+    )
+
+
+def _sorted_by_label(first: Rings, second: Rings) -> Rings:
+    """Return the rings of both, which have no label in common, without twins and nodes."""
+    labels = np.concatenate((first.labels, second.labels))
+    regions = np.concatenate((first.regions, second.regions + len(first.labels)))
+    lengths = np.concatenate((np.diff(first.offsets), np.diff(second.offsets)))
+    by_label = labels.argsort(kind="stable")
+    order = labels[regions].argsort(kind="stable")
+    starts = offsets_of(lengths)[:-1]
+    return Rings(
+        corners=np.concatenate((first.corners, second.corners))[
+            ragged_ranges(starts[order], lengths[order])
+        ],
+        offsets=offsets_of(lengths[order]),
+        areas=np.concatenate((first.areas, second.areas))[order],
+        regions=by_label.argsort()[regions[order]],
+        labels=labels[by_label],
+        sizes=np.concatenate((first.sizes, second.sizes))[by_label],
+        twins=first.twins[:0],
+        nodes=first.nodes[:0],
     )
 
 

@@ -1,5 +1,6 @@
 """Polygons of masks: exact, valid, within their bounds, and close to the mask with few vertices."""
 
+import dataclasses
 import doctest
 import json
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 import geometry.arrays
 import poligons_from_seg
+from geometry.rings import retrace, trace
 from options import Topology
 from poligons_from_seg import (
     DEFAULT_TOLERANCE,
@@ -227,6 +229,20 @@ def test_other_labels_do_not_change_label(labels: Labels, tolerance: float) -> N
     found = label_map_to_polygons(labels, tolerance=tolerance)
     for label, polygons in found.items():
         assert polygons == mask_to_polygons(labels == label, tolerance=tolerance)
+
+
+@given(label_maps, st.sets(st.integers(1, 3), min_size=1), st.data())
+@some
+def test_retraced_rings_are_those_of_the_new_map(
+    labels: Labels, changed: set[int], data: st.DataObject
+) -> None:
+    new = labels.copy()
+    places = np.argwhere(np.isin(labels, list(changed)))
+    for y, x in places[data.draw(hnp.arrays(np.bool_, len(places)))]:
+        new[y, x] = data.draw(st.sampled_from([0, *changed]))
+    found, expected = retrace(trace(labels), new, changed), trace(new)
+    for field in dataclasses.fields(expected):
+        np.testing.assert_array_equal(*(getattr(each, field.name) for each in (found, expected)))
 
 
 def test_neighbours_have_their_border_vertices_in_common() -> None:

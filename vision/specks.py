@@ -18,7 +18,7 @@ def remove_specks(
     pieces: Mapping[int, Sequence[Ring]],
     limit: float,
     share: float,
-) -> bool:
+) -> set[int]:
     """Relabel small pieces of a part with the most frequent label around them, in place.
 
     The largest piece of a part stays.
@@ -30,9 +30,9 @@ def remove_specks(
         share: smaller pieces than this share of the part's largest piece are removed, too.
 
     Returns:
-        True if the map has changed.
+        The labels that lost or gained pixels.
     """
-    changed = False
+    changed: set[int] = set()
     for label, rings in pieces.items():
         if len(rings) < 2:
             continue
@@ -48,7 +48,7 @@ def _area(points: Ring) -> float:
     return abs(float(ring_areas(points, np.array([0, len(points)]))[0]))
 
 
-def _remove(labels: NDArray[np.uint8], label: int, points: Ring, limit: float) -> bool:
+def _remove(labels: NDArray[np.uint8], label: int, points: Ring, limit: float) -> set[int]:
     """Remove the small pieces of a label in the box of a ring, grown by two pixels.
 
     Args:
@@ -58,14 +58,14 @@ def _remove(labels: NDArray[np.uint8], label: int, points: Ring, limit: float) -
         limit: pixels; smaller pieces are removed.
 
     Returns:
-        True if the map has changed.
+        The labels that lost or gained pixels.
     """
     x0, y0 = np.maximum(points.min(0) - 2, 0)
     x1, y1 = points.max(0) + 2
     window = labels[y0:y1, x0:x1]
     inner = np.pad(window == label, 1).view(np.uint8)
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(inner, connectivity=4)
-    changed = False
+    changed: set[int] = set()
     for piece in range(1, count):
         here = pieces == piece
         around = cv2.dilate(here.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
@@ -74,8 +74,9 @@ def _remove(labels: NDArray[np.uint8], label: int, points: Ring, limit: float) -
         # a piece that continues outside the window touches the window's edge
         edge = _on_cut_edge(here, (y0, x0, y1, x1), labels.shape)
         if stats[piece, cv2.CC_STAT_AREA] < limit and not edge and around.any():
-            window[here] = np.bincount(window[around]).argmax()
-            changed = True
+            new = int(np.bincount(window[around]).argmax())
+            window[here] = new
+            changed |= {label, new}
     return changed
 
 

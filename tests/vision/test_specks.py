@@ -10,7 +10,18 @@ from vision.specks import remove_specks
 
 
 def removed(labels: NDArray[np.uint8], limit: float, share: float = 0.0) -> bool:
-    return remove_specks(labels, exteriors(trace(labels)), limit, share)
+    return bool(remove_specks(labels, exteriors(trace(labels)), limit, share))
+
+
+def test_labels_that_lost_or_gained_pixels() -> None:
+    labels = door()
+    labels[20:22, 50:53] = 9
+    labels[55, 3] = 11
+    pieces = exteriors(trace(labels))
+    assert remove_specks(labels, pieces, 50, 0.0) == {0, 9, 11}
+    assert remove_specks(labels, exteriors(trace(labels)), 50, 0.0) == set()
+    labels[20:22, 50:53] = 9
+    assert remove_specks(labels, exteriors(trace(labels)), 50, 0.0) == {9, 11}
 
 
 def door() -> NDArray[np.uint8]:
