@@ -54,7 +54,7 @@ class Approximation:
         self._corners = np.ascontiguousarray(chains.corners.T, np.float64)
         self._pinned = np.zeros(len(chains.corners), np.bool_)
         self.points = chains.corners[self._breaks.at].astype(np.float64)
-        self._settle(np.ones(len(chains.price), np.bool_))
+        self._settle(np.ones(len(chains.price), np.bool_), _FIT_STEPS)
 
     @property
     def offsets(self) -> IntArray:
@@ -93,21 +93,21 @@ class Approximation:
         active = np.zeros(len(self._chains.price), np.bool_)
         active[self._breaks.chain[moved]] = True
         self._add(added)
-        self._settle(active)
+        self._settle(active, _AGAIN)
         return True
 
-    def _settle(self, active: BoolArray) -> None:
+    def _settle(self, active: BoolArray, turns: tuple[int, ...]) -> None:
         """Fit the active chains and add vertices at corners that stray, until none does.
 
         Args:
             active: (C,) True for the chains to fit.
+            turns: of the first fit, see `_fit`. Later ones are repeated fits.
         """
-        steps: tuple[int, ...] = _FIT_STEPS
         while True:
             edges = self._breaks.edges()
             edges = edges[active[self._breaks.chain[edges]]]
-            self._fit(edges, active[self._breaks.chain], steps)
-            steps = _AGAIN
+            self._fit(edges, active[self._breaks.chain], turns)
+            turns = _AGAIN
             strayed = self._strayed(edges, self._bound + 0.005)
             if not len(strayed):
                 return
