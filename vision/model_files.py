@@ -24,7 +24,7 @@ DESCRIPTIONS = ("parts", "shapes", "types")  # of the networks that run for each
 DAMAGE = "damage"  # description of the network that runs only for photos posted for it
 
 # Increment with each code change that changes results, or only damage.
-RESULTS = 3
+RESULTS = 4
 DAMAGE_RESULTS = 2
 
 
