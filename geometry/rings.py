@@ -72,7 +72,7 @@ def retrace(rings: Rings, labels: LabelArray, changed: Collection[int]) -> Rings
     Args:
         rings: from `trace`, of the map before the change, without ``twins`` and ``nodes``.
         labels: (H, W) uint8, the map after the change.
-        changed: the labels that gained or lost pixels. No pixel was background before the change.
+        changed: the labels that lost or gained pixels. None gained pixels of the background.
 
     Returns:
         The rings that `trace` returns for the new map, in less time.

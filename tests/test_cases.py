@@ -14,6 +14,7 @@ from PIL import Image
 
 from photo_result import NO_CAR, Analysis, Result
 from pipeline import Pipeline
+from poligons_from_seg import label_map_to_outlines
 from segment_interface import decode_image, decode_photo
 from vision.labels import BACK_DOORS, WHEEL, name_of
 
@@ -137,7 +138,9 @@ def test_two_cars_side_by_side(pipeline: Pipeline, rgb: Picture) -> None:
 def test_specks_of_large_photo(pipeline: Pipeline, rgb: Picture) -> None:
     """Give no piece that is smaller than what the part network can see."""
     large = cv2.resize(rgb, (4032, 2688), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
-    result = result_of(pipeline.analyse(large))
+    analysis = pipeline.analyse(large)
+    result = result_of(analysis)
+    assert analysis.outlines == label_map_to_outlines(analysis.labels, scale=analysis.scale)
     cell = 4032 * 2688 / (128 * 86)  # pixels of a cell of the network
     labels = result.labels()
     for label in np.unique(labels[labels > 0]):

@@ -13,17 +13,6 @@ def removed(labels: NDArray[np.uint8], limit: float, share: float = 0.0) -> bool
     return bool(remove_specks(labels, exteriors(trace(labels)), limit, share))
 
 
-def test_labels_that_lost_or_gained_pixels() -> None:
-    labels = door()
-    labels[20:22, 50:53] = 9
-    labels[55, 3] = 11
-    pieces = exteriors(trace(labels))
-    assert remove_specks(labels, pieces, 50, 0.0) == {0, 9, 11}
-    assert remove_specks(labels, exteriors(trace(labels)), 50, 0.0) == set()
-    labels[20:22, 50:53] = 9
-    assert remove_specks(labels, exteriors(trace(labels)), 50, 0.0) == {9, 11}
-
-
 def door() -> NDArray[np.uint8]:
     labels = np.zeros((60, 80), np.uint8)
     labels[10:50, 10:40] = 9
@@ -43,6 +32,17 @@ def test_specks_in_part_and_in_background() -> None:
     labels[0, 0] = labels[59, 79] = labels[2, 77] = 9  # at the edges
     assert removed(labels, 50)
     assert np.array_equal(labels, door())
+
+
+def test_labels_that_lost_or_gained_pixels() -> None:
+    labels = door()
+    labels[20:22, 50:53] = 9
+    labels[55, 3] = 11
+    pieces = exteriors(trace(labels))
+    assert remove_specks(labels, pieces, 50, 0.0) == {0, 9, 11}
+    assert remove_specks(labels, exteriors(trace(labels)), 50, 0.0) == set()
+    labels[20:22, 50:53] = 9
+    assert remove_specks(labels, exteriors(trace(labels)), 50, 0.0) == {9, 11}
 
 
 def test_large_pieces_stay() -> None:
